@@ -13,22 +13,12 @@ import torch
 from torch import Tensor
 
 from otadet.assigners.base import PaddedTruth
-from otadet.assigners.candidates import INSIDE_MARGIN, level_of_anchors, levels_of
+from otadet.assigners.grids import Region, level_of_anchors, levels_of
 from otadet.assigners.pairs import Pairs, can_look
 from otadet.structures import Anchors, Predictions
 
 PAIRS_AT_ONCE = 1 << 16
 """Pairs of a block, about 10 MB in float64: as many as stay in a processor's cache."""
-
-
-@dataclass(frozen=True)
-class Region:
-    """The open rectangle of points that a box is paired with, on each of the `L` levels."""
-
-    low: Tensor
-    """(N, G, L, 2) x, y in pixels."""
-    high: Tensor
-    """(N, G, L, 2) x, y in pixels."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +34,6 @@ class Block:
     truth: PaddedTruth
     """The boxes, as one image."""
     pairs: Pairs
-
-
-def inside_boxes(truth: PaddedTruth, num_levels: int, margin: float = INSIDE_MARGIN) -> Region:
-    """The points that lie in each box by more than `margin` pixels."""
-    corners = truth.boxes[:, :, None].expand(-1, -1, num_levels, -1)
-    return Region(corners[..., :2] + margin, corners[..., 2:] - margin)
 
 
 def pairs_at_once(predictions: Predictions) -> int:
@@ -81,9 +65,7 @@ def _block(truth: PaddedTruth, row: Tensor, pairs: Pairs) -> Block:
 
 def _listed(anchors: Anchors, truth: PaddedTruth, region: Region, limit: int) -> Iterator[Block]:
     levels = levels_of(anchors, truth.boxes.dtype)
-    end = levels.size.to(truth.boxes.dtype)
-    first, last = ((edge - levels.origin) / levels.stride[:, None] for edge in (region.low, region.high))
-    first, last = first.clamp(min=-1).minimum(end).floor().long() + 1, last.clamp(min=-1).minimum(end).ceil().long() - 1
+    first, last = levels.cells(region)
     columns, rows = ((last - first + 1).clamp(min=0) * truth.present[..., None, None]).flatten(0, 1).unbind(-1)
     image = torch.arange(len(truth.boxes)).repeat_interleave(truth.boxes.shape[1])
     width = levels.size[:, 0]

@@ -14,11 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from otadet.assigners.base import PaddedTruth, can_look
+from otadet.assigners.grids import INSIDE_MARGIN, inside_boxes, levels_of, near_centers
 from otadet.boxes import centers
 from otadet.structures import Anchors
-
-INSIDE_MARGIN = 0.01
-"""Pixels by which a point lies inside a box to count as inside (the released code)."""
 
 
 @dataclass(frozen=True)
@@ -31,57 +29,24 @@ class Candidates:
     """(N, G, K) bool: false where the table is padding."""
 
 
-@dataclass(frozen=True)
-class Levels:
-    """The grids of the `L` levels."""
-
-    first: Tensor
-    """(L,) int64 the level's first anchor."""
-    size: Tensor
-    """(L, 2) int64 width, height in points."""
-    origin: Tensor
-    """(L, 2) x, y of the first point, in pixels."""
-    stride: Tensor
-    """(L,) pixels."""
-
-
-def levels_of(anchors: Anchors, dtype: torch.dtype) -> Levels:
-    """Where each level lies among the anchors and in the image."""
-    sizes = torch.tensor([(width, height) for height, width in anchors.level_sizes])
-    counts = sizes.prod(1)
-    first = (counts.cumsum(0) - counts).to(anchors.points.device, non_blocking=True)
-    origin, stride = anchors.points[first].to(dtype), anchors.strides[first].to(dtype)
-    return Levels(first, sizes.to(first.device, non_blocking=True), origin, stride)
-
-
-def level_of_anchors(anchors: Anchors) -> Tensor:
-    """(A,) int64 index of each anchor's level."""
-    sizes = torch.tensor([height * width for height, width in anchors.level_sizes])
-    sizes = sizes.to(anchors.points.device, non_blocking=True)
-    return torch.repeat_interleave(sizes, output_size=len(anchors.points))
-
-
 def window(anchors: Anchors, truth: PaddedTruth, radius: float, inside: bool = True) -> Candidates:
     """Points strictly within `radius` strides of the box's centre in x and in y and, if `inside`, in the box.
 
     K is `ceil(2 radius)` squared times the number of levels. A box may be left without any candidate.
     """
     levels = levels_of(anchors, truth.boxes.dtype)
-    side = math.ceil(2 * radius)
-    reach = levels.stride[:, None] * radius
-    center = centers(truth.boxes)[:, :, None]
-    first = torch.floor((center - reach - levels.origin) / levels.stride[:, None]).long() + 1
-    cell = first[..., None] + torch.arange(side, device=first.device)
-    # (N, G, L, 2, side): x and y are independent of each other.
-    point = levels.origin[..., None] + cell * levels.stride[:, None, None]
-    valid = (cell >= 0) & (cell < levels.size[..., None]) & ((point - center[..., None]).abs() < reach[..., None])
+    region = near_centers(truth, levels, radius)
     if inside:
-        corner = truth.boxes[:, :, None]
-        valid &= torch.minimum(point - corner[..., :2, None], corner[..., 2:, None] - point) > INSIDE_MARGIN
-    column, row = cell.clamp(min=0).minimum(levels.size[..., None] - 1).unbind(-2)
-    width = levels.size[:, 0, None, None]
-    anchor = levels.first[:, None, None] + row[..., :, None] * width + column[..., None, :]
-    valid = valid[..., 1, :, None] & valid[..., 0, None, :] & truth.present[..., None, None, None]
+        region = region & inside_boxes(truth, len(levels.first))
+    first, last = levels.cells(region)
+    last = torch.where(truth.present[..., None, None], last, -1)
+    cell = first[..., None] + torch.arange(math.ceil(2 * radius), device=first.device)
+    # (N, G, L, 2, side): x and y are independent of each other.
+    valid = cell <= last[..., None]
+    column, row = cell.minimum(levels.size[..., None] - 1).unbind(-2)
+    start = row.mul_(levels.size[:, :1]).add_(levels.first[:, None])
+    anchor = start[..., :, None] + column[..., None, :]
+    valid = valid[..., 1, :, None] & valid[..., 0, None, :]
     return Candidates(anchor.flatten(2), valid.flatten(2))
 
 

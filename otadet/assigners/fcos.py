@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth
-from otadet.assigners.blocks import Region, blocks, inside_boxes, pairs_at_once
-from otadet.assigners.candidates import level_of_anchors, window
+from otadet.assigners.blocks import blocks, pairs_at_once
+from otadet.assigners.candidates import window
 from otadet.assigners.claims import Claims
+from otadet.assigners.grids import Region, inside_boxes, level_of_anchors
 from otadet.assigners.pairs import Pairs, pack
 from otadet.boxes import area, boxes_to_distances, centers
 from otadet.structures import Anchors, Assignment, Predictions

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth, can_look
-from otadet.assigners.blocks import blocks, inside_boxes, pairs_at_once
-from otadet.assigners.candidates import INSIDE_MARGIN, Candidates, nearest
+from otadet.assigners.blocks import blocks, pairs_at_once
+from otadet.assigners.candidates import Candidates, nearest
 from otadet.assigners.claims import Claims
 from otadet.assigners.costs import (
     BoxCost,
@@ -20,6 +20,7 @@ from otadet.assigners.costs import (
     look_up,
     relative_cost,
 )
+from otadet.assigners.grids import INSIDE_MARGIN, inside_boxes
 from otadet.assigners.pairs import Pairs, pack
 from otadet.assigners.simota import take
 from otadet.structures import Anchors, Assignment, Predictions

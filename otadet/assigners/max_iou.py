@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from otadet.assigners.base import Assigner, PaddedTruth
-from otadet.assigners.blocks import Region, blocks, pairs_at_once
+from otadet.assigners.blocks import blocks, pairs_at_once
 from otadet.assigners.claims import Claims
+from otadet.assigners.grids import Region
 from otadet.boxes import iou
 from otadet.structures import BACKGROUND, IGNORED, Anchors, Assignment, Predictions
 

@@ -122,4 +122,4 @@ def most_transported(plan: Plan, pairs: Pairs, columns: Columns) -> Assignment:
     wins = (share > 0) & (share == best[columns.index])
     largest = plan.background.flatten().scatter_reduce(0, columns.index, plan.mass, "amax")
     unsure = (largest < AMBIGUOUS_BELOW)[columns.index]
-    return Assignment(pairs.first_box(wins), pairs.per_anchor(unsure) > 0)
+    return Assignment(pairs.first_box(wins), pairs.any_of_anchor(unsure))

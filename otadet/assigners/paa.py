@@ -9,7 +9,7 @@ from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth, can_look
 from otadet.assigners.blocks import pairs_at_once
-from otadet.assigners.candidates import Candidates, level_of_anchors
+from otadet.assigners.candidates import Candidates
 from otadet.assigners.costs import (
     BoxCost,
     ClassCost,
@@ -20,6 +20,7 @@ from otadet.assigners.costs import (
     relative_cost,
 )
 from otadet.assigners.gmm import fit_mixtures
+from otadet.assigners.grids import level_of_anchors
 from otadet.assigners.max_iou import MaxIoUAssigner
 from otadet.assigners.pairs import Pairs, pack
 from otadet.boxes import iou
@@ -61,7 +62,7 @@ class PAAAssigner(Assigner):
         candidates = Candidates(candidates.anchor, candidates.valid & (losses <= limit[..., None]))
         positives = pack(candidates, len(anchors.points))
         wanted = self._wanted_by_others(predictions, anchors, truth, positives, limit)
-        return Assignment(positives.first_box(positives.real), positives.per_anchor(wanted) > 0)
+        return Assignment(positives.first_box(positives.real), positives.any_of_anchor(wanted))
 
     def _relative_loss(self, predictions: Predictions, truth: PaddedTruth, pairs: Pairs) -> Tensor:
         """(P,) joint loss, less the class loss that the anchor has as background."""

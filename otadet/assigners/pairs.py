@@ -59,9 +59,19 @@ class Pairs:
         """(P,) bool -> (N, A) int64: an anchor's first box that fulfils the condition, or `BACKGROUND`."""
         num_images, num_boxes, _ = self.table_size
         box = torch.where(condition & self.real, self.box.remainder(num_boxes), num_boxes)
-        first = box.new_full((num_images * self.num_anchors,), num_boxes)
-        first.scatter_reduce_(0, self.anchor, box, "amin")
-        return torch.where(first < num_boxes, first, BACKGROUND).view(num_images, self.num_anchors)
+        first = box.new_full((num_images * self.num_anchors,), BACKGROUND)
+        first.scatter_reduce_(0, self.anchor, box, "amin", include_self=False)
+        found = first.index_select(0, self.anchor)
+        # The pairs of an anchor all write the same. Nothing else here costs anything at the anchors without a pair.
+        first.scatter_(0, self.anchor, torch.where(found < num_boxes, found, BACKGROUND))
+        return first.view(num_images, self.num_anchors)
+
+    def any_of_anchor(self, condition: Tensor) -> Tensor:
+        """(P,) bool -> (N, A) bool: whether some pair of an anchor fulfils the condition."""
+        fulfils = (condition & self.real).to(torch.uint8)
+        some = fulfils.new_zeros(self.table_size[0] * self.num_anchors)
+        some.scatter_reduce_(0, self.anchor, fulfils, "amax")
+        return some.view(torch.bool).view(self.table_size[0], self.num_anchors)
 
 
 def pack(candidates: Candidates, num_anchors: int) -> Pairs:
@@ -97,15 +107,19 @@ class Columns:
 
 def number_columns(pairs: Pairs) -> Columns:
     """Number the anchors that have a pair, so that later work does not depend on the size of the image."""
-    used = pairs.per_anchor(pairs.real) > 0
-    rank = used.cumsum(1)
-    if can_look(used):
-        count = int(rank[:, -1].max())
-    else:
-        count = min(pairs.table_size[1] * pairs.table_size[2], pairs.num_anchors)
-    column = rank.flatten()[pairs.anchor] - 1
-    # Padding may name an anchor that nobody uses; it goes to the first column, where it adds nothing.
-    return Columns(column.clamp_(min=0) + pairs.image * count, count)
+    num_images = pairs.table_size[0]
+    place = torch.arange(len(pairs.anchor), device=pairs.anchor.device)
+    # One pair of each anchor stands for it: any, as they all write to the same place. What nobody wrote is never read.
+    stands_for = place.new_empty(num_images * pairs.num_anchors).scatter_(0, pairs.anchor, place)[pairs.anchor]
+    stands = (stands_for == place).to(place.dtype)
+    image = pairs.image
+    counts = place.new_zeros(num_images).index_add_(0, image, stands)
+    at_most = min(pairs.table_size[1] * pairs.table_size[2], pairs.num_anchors)
+    count = int(counts.max()) if can_look(counts) else at_most
+    # Less the columns of the images before, plus the room that they have.
+    shift = torch.arange(num_images, device=place.device) * count - (counts.cumsum(0) - counts)
+    rank = stands.cumsum(0).sub_(1)
+    return Columns(rank[stands_for].add_(shift[image]), count)
 
 
 def share_pairs(pairs: Pairs, truth: PaddedTruth) -> tuple[Pairs, Tensor]:

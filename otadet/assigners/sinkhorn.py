@@ -54,9 +54,10 @@ def sinkhorn(
 
     cost: (P,) of each pair, relative to the background's; infinite where a pair is padding. supplier, demander: (P,)
     int64 the pair's place in `supply.flatten()`, ascending, and among the N * B columns. supply: (N, G), 0 for a
-    supplier that does not exist. num_columns: B; num_demanders: all of an image. The background supplies what is left of them; where the
-    objects ask for more than there is, it has nothing in the plan, which is finite all the same. With `tolerance` the
-    iterations end when no `u_i` moves by more; to see that costs a wait for the device every ten iterations.
+    supplier that does not exist. num_columns: B; num_demanders: all of an image. The background supplies what is left
+    of them; where the objects ask for more than there is, it has nothing in the plan, which is finite all the same.
+    With `tolerance` the iterations end when no `u_i` moves by more; to see that costs a wait for the device every ten
+    iterations.
     """
     kernel, scale = _scaled_kernel(cost, supplier, supply.shape, eps)
     smallest, largest = torch.finfo(cost.dtype).tiny, math.exp(0.95 * _log_range(cost.dtype) - _top(cost.dtype))
@@ -103,7 +104,7 @@ def _row_sums(supplier: Tensor, count: int, least: float) -> Callable[[Tensor], 
     if not can_look(supplier):
         return lambda values: values.new_full((count,), least).index_add_(0, supplier, values)
     # On a CPU several times as fast as adding one number after the other to the same place.
-    offsets = torch.searchsorted(supplier, torch.arange(count + 1))
+    offsets = torch.searchsorted(supplier.contiguous(), torch.arange(count + 1))
     return lambda values: torch.segment_reduce(values, "sum", offsets=offsets, initial=least, unsafe=True)
 
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth
-from otadet.assigners.blocks import Block, blocks, inside_boxes, pairs_at_once
+from otadet.assigners.blocks import Block, blocks, pairs_at_once
 from otadet.assigners.candidates import Candidates
 from otadet.assigners.claims import Claims
 from otadet.assigners.costs import look_up
+from otadet.assigners.grids import inside_boxes
 from otadet.assigners.pairs import pack
 from otadet.structures import Anchors, Assignment, Predictions
 

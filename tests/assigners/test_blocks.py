@@ -9,7 +9,8 @@ from torch import Tensor
 
 from otadet.assigners import blocks as module
 from otadet.assigners.base import pad_truths
-from otadet.assigners.blocks import Region, blocks, inside_boxes
+from otadet.assigners.blocks import blocks
+from otadet.assigners.grids import Region, inside_boxes
 
 
 def as_mask(found: list[module.Block], num_rows: int, num_anchors: int) -> Tensor:

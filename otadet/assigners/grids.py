@@ -1,0 +1,84 @@
+"""The grids of points that the anchors of the levels form, and which of them lie in a rectangle.
+
+The points of a level are `stride` pixels apart, so those in a rectangle are found by arithmetic on its corners: the
+cost does not depend on the area of the image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from otadet.assigners.base import PaddedTruth
+from otadet.boxes import centers
+from otadet.structures import Anchors
+
+INSIDE_MARGIN = 0.01
+"""Pixels by which a point lies inside a box to count as inside (the released code)."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """The open rectangle of points that a box is paired with, on each of the `L` levels."""
+
+    low: Tensor
+    """(N, G, L, 2) x, y in pixels."""
+    high: Tensor
+    """(N, G, L, 2) x, y in pixels."""
+
+    def __and__(self, other: Region) -> Region:
+        return Region(self.low.maximum(other.low), self.high.minimum(other.high))
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The grids of the `L` levels."""
+
+    first: Tensor
+    """(L,) int64 the level's first anchor."""
+    size: Tensor
+    """(L, 2) int64 width, height in points."""
+    origin: Tensor
+    """(L, 2) x, y of the first point, in pixels."""
+    stride: Tensor
+    """(L,) pixels."""
+
+    def cells(self, region: Region) -> tuple[Tensor, Tensor]:
+        """(N, G, L, 2) int64 column and row of the first and of the last point of each level in a region.
+
+        The first is at least 0, the last inside the grid; it is less than the first where there is no point.
+        """
+        low, high = ((edge - self.origin) / self.stride[:, None] for edge in (region.low, region.high))
+        end = self.size.to(low.dtype)
+        first = low.clamp(min=-1).minimum(end).floor().long() + 1
+        return first, high.clamp(min=-1).minimum(end).ceil().long() - 1
+
+
+def levels_of(anchors: Anchors, dtype: torch.dtype) -> Levels:
+    """Where each level lies among the anchors and in the image."""
+    sizes = torch.tensor([(width, height) for height, width in anchors.level_sizes])
+    counts = sizes.prod(1)
+    first = (counts.cumsum(0) - counts).to(anchors.points.device, non_blocking=True)
+    origin, stride = anchors.points[first].to(dtype), anchors.strides[first].to(dtype)
+    return Levels(first, sizes.to(first.device, non_blocking=True), origin, stride)
+
+
+def level_of_anchors(anchors: Anchors) -> Tensor:
+    """(A,) int64 index of each anchor's level."""
+    sizes = torch.tensor([height * width for height, width in anchors.level_sizes])
+    sizes = sizes.to(anchors.points.device, non_blocking=True)
+    return torch.repeat_interleave(sizes, output_size=len(anchors.points))
+
+
+def inside_boxes(truth: PaddedTruth, num_levels: int, margin: float = INSIDE_MARGIN) -> Region:
+    """The points that lie in each box by more than `margin` pixels."""
+    corners = truth.boxes[:, :, None].expand(-1, -1, num_levels, -1)
+    return Region(corners[..., :2] + margin, corners[..., 2:] - margin)
+
+
+def near_centers(truth: PaddedTruth, levels: Levels, radius: float) -> Region:
+    """The points strictly within `radius` strides of each box's centre, in x and in y."""
+    center, reach = centers(truth.boxes)[:, :, None], levels.stride[:, None] * radius
+    return Region(center - reach, center + reach)
