@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from otadet.assigners.base import PaddedTruth
-from otadet.assigners.pairs import Pairs
+from otadet.assigners.pairs import Pairs, write_first
 from otadet.structures import BACKGROUND, Assignment
 
 
@@ -22,8 +22,8 @@ class Claims:
 
     value: Tensor
     """(N, A) the largest value so far, -inf at an anchor that nobody claims."""
-    box: Tensor
-    """(N, A) int64 the box that has it, `image * G + g`."""
+    winner: Tensor
+    """(N, A) int64 row of the image's boxes, or `BACKGROUND` where nobody claims the anchor."""
     count: Tensor
     """(N, A) int32 the number of boxes that claim the anchor."""
     boxes_per_image: int
@@ -33,27 +33,24 @@ class Claims:
     def none(cls, truth: PaddedTruth, num_anchors: int) -> Claims:
         """No claim yet on the `num_anchors` anchors of each image."""
         size = (len(truth.boxes), num_anchors)
-        value = truth.boxes.new_full(size, -torch.inf)
-        box = torch.full(size, truth.present.numel(), device=value.device)
-        return cls(value, box, torch.zeros_like(box, dtype=torch.int32), truth.boxes.shape[1])
+        winner = truth.labels.new_full(size, BACKGROUND)
+        count = torch.zeros(size, dtype=torch.int32, device=winner.device)
+        return cls(truth.boxes.new_full(size, -torch.inf), winner, count, truth.boxes.shape[1])
 
     def add(self, pairs: Pairs, box: Tensor, value: Tensor, claimed: Tensor) -> None:
         """The pairs (P,) that are `claimed`, with the rows `image * G + g` of their boxes and their values."""
         claimed = claimed & pairs.real
         value = torch.where(claimed, value, -torch.inf)
-        largest, first, count = self.value.view(-1), self.box.view(-1), self.count.view(-1)
+        largest, winner, count = self.value.view(-1), self.winner.view(-1), self.count.view(-1)
         before = largest.index_select(0, pairs.anchor)
         largest.scatter_reduce_(0, pairs.anchor, value, "amax")
         now = largest.index_select(0, pairs.anchor)
-        nobody = self.boxes_per_image * len(self.value)
-        first.scatter_(0, pairs.anchor, torch.where(now > before, nobody, first.index_select(0, pairs.anchor)))
-        first.scatter_reduce_(0, pairs.anchor, torch.where(claimed & (value == now), box, nobody), "amin")
+        nobody = self.boxes_per_image
+        box = torch.where(claimed & (value == now), box.remainder(nobody), nobody)
+        held = winner.index_select(0, pairs.anchor)
+        held = torch.where((now > before) | (held == BACKGROUND), nobody, held)
+        write_first(winner, pairs.anchor, torch.minimum(box, held), nobody)
         count.index_add_(0, pairs.anchor, claimed.to(count.dtype))
-
-    @property
-    def winner(self) -> Tensor:
-        """(N, A) int64 row of the image's boxes, or `BACKGROUND` where nobody claims the anchor."""
-        return torch.where(self.value > -torch.inf, self.box.remainder(self.boxes_per_image), BACKGROUND)
 
     def assignment(self) -> Assignment:
         """Each anchor to its winner; ambiguous where two or more boxes claim it."""

@@ -60,10 +60,7 @@ class Pairs:
         num_images, num_boxes, _ = self.table_size
         box = torch.where(condition & self.real, self.box.remainder(num_boxes), num_boxes)
         first = box.new_full((num_images * self.num_anchors,), BACKGROUND)
-        first.scatter_reduce_(0, self.anchor, box, "amin", include_self=False)
-        found = first.index_select(0, self.anchor)
-        # The pairs of an anchor all write the same. Nothing else here costs anything at the anchors without a pair.
-        first.scatter_(0, self.anchor, torch.where(found < num_boxes, found, BACKGROUND))
+        write_first(first, self.anchor, box, num_boxes)
         return first.view(num_images, self.num_anchors)
 
     def any_of_anchor(self, condition: Tensor) -> Tensor:
@@ -72,6 +69,17 @@ class Pairs:
         some = fulfils.new_zeros(self.table_size[0] * self.num_anchors)
         some.scatter_reduce_(0, self.anchor, fulfils, "amax")
         return some.view(torch.bool).view(self.table_size[0], self.num_anchors)
+
+
+def write_first(winner: Tensor, anchor: Tensor, box: Tensor, nobody: int) -> None:
+    """Put the smallest `box` (P,) of each `anchor` (P,) into `winner` (N * A,), `BACKGROUND` where that is `nobody`.
+
+    What an anchor had is overwritten; the anchors without a pair cost nothing.
+    """
+    winner.scatter_reduce_(0, anchor, box, "amin", include_self=False)
+    first = winner.index_select(0, anchor)
+    # The pairs of an anchor all write the same.
+    winner.scatter_(0, anchor, torch.where(first < nobody, first, BACKGROUND))
 
 
 def pack(candidates: Candidates, num_anchors: int) -> Pairs:
