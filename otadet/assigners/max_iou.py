@@ -10,6 +10,7 @@ from otadet.assigners.base import Assigner, PaddedTruth
 from otadet.assigners.blocks import blocks, pairs_at_once
 from otadet.assigners.claims import Claims
 from otadet.assigners.grids import Region
+from otadet.assigners.overlap import least_best, overlapping, reach_of
 from otadet.boxes import iou
 from otadet.structures import BACKGROUND, IGNORED, Anchors, Assignment, Predictions
 
@@ -38,7 +39,7 @@ class MaxIoUAssigner(Assigner):
         claims = Claims.none(truth, len(anchors.points))
         wanted = torch.zeros_like(claims.count)
         anchor_boxes = anchors.boxes.to(truth.boxes.dtype)
-        for block in blocks(anchors, truth, overlapping(anchors, truth), pairs_at_once(predictions)):
+        for block in blocks(anchors, truth, self._region(anchors, truth), pairs_at_once(predictions)):
             pairs = block.pairs
             anchor = pairs.anchor.remainder(len(anchor_boxes))
             overlap = iou(anchor_boxes.index_select(0, anchor), block.truth.boxes[0].index_select(0, pairs.box))
@@ -49,14 +50,16 @@ class MaxIoUAssigner(Assigner):
                 most = overlap.new_zeros(pairs.num_boxes).scatter_reduce_(0, pairs.box, overlap, "amax")
                 wants |= (overlap == most.index_select(0, pairs.box)) & (overlap > 0)
             wanted.view(-1).index_add_(0, pairs.anchor, wants.to(wanted.dtype))
-        between = torch.where(claims.value >= self.negative, IGNORED, BACKGROUND)
-        return Assignment(torch.where(wanted > 0, claims.winner, between), wanted > 1)
+        is_not_positive = wanted == 0
+        gt_index = claims.winner.masked_fill_(is_not_positive, BACKGROUND)
+        gt_index.masked_fill_(is_not_positive & (claims.value >= self.negative), IGNORED)
+        return Assignment(gt_index, wanted > 1)
 
-
-def overlapping(anchors: Anchors, truth: PaddedTruth) -> Region:
-    """A region that holds all points whose anchor box overlaps the object."""
-    reach = torch.cat((anchors.points - anchors.boxes[:, :2], anchors.boxes[:, 2:] - anchors.points), -1)
-    sizes = [height * width for height, width in anchors.level_sizes]
-    farthest = torch.stack([part.amax(0) for part in reach.split(sizes)]).to(truth.boxes.dtype)
-    corners = truth.boxes[:, :, None]
-    return Region(corners[..., :2] - farthest[:, 2:], corners[..., 2:] + farthest[:, :2])
+    def _region(self, anchors: Anchors, truth: PaddedTruth) -> Region:
+        """All pairs that have a say: what overlaps by `negative`, the best of each object, and what may overlap these
+        more."""
+        reach = reach_of(anchors, truth.boxes.dtype)
+        threshold = truth.boxes.new_full((len(truth.boxes), len(anchors.level_sizes)), self.negative)
+        if self.low_quality:
+            threshold = threshold.minimum(least_best(anchors, truth, reach))
+        return overlapping(truth, reach, threshold[:, None])

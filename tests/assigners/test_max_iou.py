@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from dense_rules import dense_max_iou
 from scenes import random_problem
 from small_grids import grid, no_say, truth
+from torch import Tensor
 
 from otadet.assigners import MaxIoUAssigner
-from otadet.structures import BACKGROUND, IGNORED
+from otadet.structures import BACKGROUND, IGNORED, GroundTruth, Predictions
 
 ON_ANCHOR_1 = [4.0, -4.0, 20.0, 12.0]
 """An IoU of 1 with it, and of 1/3 with anchors 0 and 2 of a row of 16-pixel squares, 8 pixels apart."""
@@ -52,6 +55,35 @@ def test_equals_the_dense_rule(low_quality: bool, seed: int) -> None:
     assert torch.equal(assignment.gt_index[0], gt_index)
     assert torch.equal(assignment.ambiguous[0], wanted > 1)
     assert (gt_index == IGNORED).any()
+
+
+def any_anchor_boxes(generator: torch.Generator, points: Tensor) -> Tensor:
+    """Of any shape, some far from their point."""
+    sides = torch.exp(6 * torch.rand(len(points), 4, generator=generator))
+    shift = 20 * torch.randn(len(points), 1, generator=generator)
+    return torch.cat((points - sides[:, :2] + shift, points + sides[:, 2:] + shift), 1)
+
+
+@pytest.mark.parametrize("low_quality", [True, False])
+@pytest.mark.parametrize("squares", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_pair_that_has_a_say_is_spared(low_quality: bool, squares: bool, seed: int) -> None:
+    """Objects of all sizes, in the image and outside, beside each other: tiny ones take anchors of an IoU near 0."""
+    generator = torch.Generator().manual_seed(seed)
+    predictions, anchors, _ = random_problem(generator, 0, 2, 256, 320)
+    if not squares:
+        anchors = replace(anchors, boxes=any_anchor_boxes(generator, anchors.points))
+    center = torch.rand(30, 2, generator=generator) * torch.tensor([420.0, 356.0]) - 50
+    size = torch.exp(7 * torch.rand(30, 2, generator=generator) - 1)
+    boxes = torch.cat((center - size / 2, center + size / 2), 1)
+    # In a batch with an image that has no use for the low bounds of this one.
+    truths = [GroundTruth(boxes, torch.zeros(30, dtype=torch.int64)), truth([100.0, 100.0, 164.0, 164.0])]
+    both = Predictions(predictions.logits.expand(2, -1, -1), predictions.boxes.expand(2, -1, -1))
+    assignment = MaxIoUAssigner(low_quality=low_quality)(both, anchors, truths)
+    for image, one in enumerate(truths):
+        gt_index, wanted = dense_max_iou(anchors, one, low_quality=low_quality)
+        assert torch.equal(assignment.gt_index[image], gt_index)
+        assert torch.equal(assignment.ambiguous[image], wanted > 1)
 
 
 @pytest.mark.parametrize("settings", [{"negative": 0.0}, {"negative": 0.6}, {"positive": 1.5}], ids=str)
