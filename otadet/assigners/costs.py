@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from otadet.assigners.base import PaddedTruth
+from otadet.assigners.base import PaddedTruth, can_look
 from otadet.assigners.pairs import Pairs, number_columns
 from otadet.boxes import giou, iou
 from otadet.structures import Predictions
@@ -24,7 +24,7 @@ IOU_EPS = torch.finfo(torch.float32).eps
 
 
 BLOCK = 1 << 17
-"""Logits that `background_cost` looks at in one go."""
+"""Logits that `BackgroundCosts` looks at in one go, on a CPU."""
 
 
 def _softplus(logits: Tensor) -> Tensor:
@@ -148,23 +148,33 @@ def relative_cost(values: PairValues, class_cost: ClassCost, box_cost: BoxCost, 
     return positive - negative + iou_weight * box_cost(values.boxes, values.truth, values.overlap)
 
 
-def background_cost(predictions: Predictions, pairs: Pairs, class_cost: ClassCost) -> Tensor:
-    """(P,) `c_bg,j` (Eq. 3): the loss of all the anchor's logits against zeros, in float32.
+class BackgroundCosts:
+    """`c_bg,j` (Eq. 3), the loss of all of an anchor's logits against zeros, worked out once for an anchor.
 
-    It is worked out once an anchor that is somebody's candidate, a block of anchors at a time, so that what it needs
-    stays below the size of the logits.
+    On a CPU only for the anchors that are asked for; elsewhere for all, as to know which would be a wait for the
+    device. It is done a block of anchors at a time, so that what it needs stays below the size of the logits.
     """
-    num_classes = predictions.logits.shape[-1]
-    columns = number_columns(pairs)
-    logits = predictions.logits.reshape(-1, num_classes)
-    quality = None if predictions.quality is None else predictions.quality.reshape(-1, 1)
-    costs = [
-        class_cost.negative(
-            logits.index_select(0, part).float(), None if quality is None else quality.index_select(0, part).float()
-        ).sum(-1)
-        for part in columns.anchors(pairs).split(max(1, BLOCK // num_classes))
-    ]
-    return torch.cat(costs)[columns.index]
+
+    def __init__(self, predictions: Predictions, class_cost: ClassCost) -> None:
+        self._logits = predictions.logits.reshape(-1, predictions.logits.shape[-1])
+        self._quality = None if predictions.quality is None else predictions.quality.reshape(-1, 1)
+        self._class_cost = class_cost
+        self._known = self._logits.new_full((len(self._logits),), torch.nan, dtype=torch.float32)
+        if not can_look(self._logits):
+            self._work_out(torch.arange(len(self._logits), device=self._logits.device), self._logits.numel() // 16)
+
+    def at(self, pairs: Pairs) -> Tensor:
+        """(P,) in float32."""
+        if can_look(self._known):
+            anchor = number_columns(pairs).anchors(pairs)
+            self._work_out(anchor[self._known[anchor].isnan()], BLOCK)
+        return self._known.index_select(0, pairs.anchor)
+
+    def _work_out(self, anchor: Tensor, at_once: int) -> None:
+        for part in anchor.split(max(1, max(BLOCK, at_once) // self._logits.shape[1])):
+            logits = self._logits.index_select(0, part).float()
+            quality = None if self._quality is None else self._quality.index_select(0, part).float()
+            self._known.index_copy_(0, part, self._class_cost.negative(logits, quality).sum(-1))
 
 
 def dynamic_k(overlap: Tensor, top_q: int) -> Tensor:

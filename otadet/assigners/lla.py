@@ -12,11 +12,11 @@ from otadet.assigners.blocks import blocks, pairs_at_once
 from otadet.assigners.candidates import Candidates, nearest
 from otadet.assigners.claims import Claims
 from otadet.assigners.costs import (
+    BackgroundCosts,
     BoxCost,
     ClassCost,
     FocalCost,
     IoUCost,
-    background_cost,
     look_up,
     relative_cost,
 )
@@ -52,10 +52,11 @@ class LLAAssigner(Assigner):
 
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
         taken, held = Claims.none(truth, len(anchors.points)), Claims.none(truth, len(anchors.points))
+        background = BackgroundCosts(predictions, self.class_cost)
         lacking = torch.where(truth.present, self.top, 0)
         region = inside_boxes(truth, len(anchors.level_sizes))
         for block in blocks(anchors, truth, region, pairs_at_once(predictions)):
-            cost = self._cost(predictions, block.truth, block.pairs)
+            cost = self._relative_loss(predictions, block.truth, block.pairs) + background.at(block.pairs)
             box = block.row[block.pairs.box]
             takes = take(cost, torch.full_like(block.truth.labels, self.top), block.pairs, self.top)
             taken.add(block.pairs, box, -cost, takes)
@@ -63,15 +64,15 @@ class LLAAssigner(Assigner):
             lacking.view(-1).index_add_(0, box, takes.to(lacking.dtype), alpha=-1)
         if not can_look(lacking) or lacking.any():
             pairs = _outside(anchors, truth, lacking > 0)
-            cost = self._cost(predictions, truth, pairs) + OUTSIDE
+            cost = self._relative_loss(predictions, truth, pairs) + background.at(pairs) + OUTSIDE
             taken.add(pairs, pairs.box, -cost, take(cost, lacking, pairs, self.top))
             held.add(pairs, pairs.box, -cost, pairs.real)
         is_ambiguous = taken.count > 1
         return Assignment(torch.where(is_ambiguous, held.winner, taken.winner), is_ambiguous)
 
-    def _cost(self, predictions: Predictions, truth: PaddedTruth, pairs: Pairs) -> Tensor:
-        relative = relative_cost(look_up(predictions, truth, pairs), self.class_cost, self.box_cost, self.iou_weight)
-        return relative + background_cost(predictions, pairs, self.class_cost)
+    def _relative_loss(self, predictions: Predictions, truth: PaddedTruth, pairs: Pairs) -> Tensor:
+        """(P,) loss, less the class loss that the anchor has as background."""
+        return relative_cost(look_up(predictions, truth, pairs), self.class_cost, self.box_cost, self.iou_weight)
 
 
 def _outside(anchors: Anchors, truth: PaddedTruth, wanted: Tensor) -> Pairs:

@@ -11,11 +11,11 @@ from otadet.assigners.base import Assigner, PaddedTruth, can_look
 from otadet.assigners.blocks import pairs_at_once
 from otadet.assigners.candidates import Candidates
 from otadet.assigners.costs import (
+    BackgroundCosts,
     BoxCost,
     ClassCost,
     FocalCost,
     GIoUCost,
-    background_cost,
     look_up,
     relative_cost,
 )
@@ -56,12 +56,13 @@ class PAAAssigner(Assigner):
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
         owner = MaxIoUAssigner(self.threshold, self.threshold).assign(predictions, anchors, truth).gt_index
         pairs = _owned(owner, truth)
-        loss = self._relative_loss(predictions, truth, pairs) + background_cost(predictions, pairs, self.class_cost)
+        background = BackgroundCosts(predictions, self.class_cost)
+        loss = self._relative_loss(predictions, truth, pairs) + background.at(pairs)
         candidates, losses = _least_of_each_level(loss, pairs, anchors, self.top)
         limit = positive_limit(losses.flatten(0, 1)).view(truth.present.shape)
         candidates = Candidates(candidates.anchor, candidates.valid & (losses <= limit[..., None]))
         positives = pack(candidates, len(anchors.points))
-        wanted = self._wanted_by_others(predictions, anchors, truth, positives, limit)
+        wanted = self._wanted_by_others(predictions, anchors, truth, positives, limit, background.at(positives))
         return Assignment(positives.first_box(positives.real), positives.any_of_anchor(wanted))
 
     def _relative_loss(self, predictions: Predictions, truth: PaddedTruth, pairs: Pairs) -> Tensor:
@@ -69,11 +70,17 @@ class PAAAssigner(Assigner):
         return relative_cost(look_up(predictions, truth, pairs), self.class_cost, self.box_cost, self.iou_weight)
 
     def _wanted_by_others(
-        self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth, positives: Pairs, limit: Tensor
+        self,
+        predictions: Predictions,
+        anchors: Anchors,
+        truth: PaddedTruth,
+        positives: Pairs,
+        limit: Tensor,
+        background: Tensor,
     ) -> Tensor:
-        """(P,) whether a positive pair's anchor would be positive for another box too. limit: (N, G)."""
+        """(P,) whether a positive pair's anchor would be positive for another box too. limit: (N, G); background: (P,)
+        the class loss as background."""
         num_boxes = truth.present.shape[1]
-        background = background_cost(predictions, positives, self.class_cost)
         parts = torch.arange(len(positives.box), device=limit.device).split(
             max(1, pairs_at_once(predictions) // num_boxes)
         )

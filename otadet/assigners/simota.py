@@ -10,12 +10,12 @@ from torch import Tensor
 from otadet.assigners.base import Assigner, PaddedTruth
 from otadet.assigners.candidates import check_prior, find_candidates, window
 from otadet.assigners.costs import (
+    BackgroundCosts,
     BoxCost,
     ClassCost,
     FocalCost,
     IoUCost,
     JointBCECost,
-    background_cost,
     look_up,
     relative_cost,
     supplies,
@@ -69,7 +69,7 @@ class SimOTAAssigner(Assigner):
             is_near = pairs.real
         values = look_up(predictions, truth, pairs)
         cost = relative_cost(values, self.class_cost, self.box_cost, self.iou_weight)
-        cost = cost + background_cost(predictions, pairs, self.class_cost) + FAR * ~is_near
+        cost = cost + BackgroundCosts(predictions, self.class_cost).at(pairs) + FAR * ~is_near
         supply = supplies(values.overlap, truth, pairs, self.k, self.top_q)
         return cheapest(cost, supply, pairs, most=self.k or self.top_q)
 
