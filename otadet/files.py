@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from otadet.errors import UserError
 
@@ -43,6 +44,14 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table with a row for each mapping; the columns are the keys of the first."""
+    with atomic_write(path, "w") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _set_default_mode(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 python tools/ambiguity.py -f exps/ota_fcos_r50.py -c best.pth --assigner ota atss paa --radius 3 5 7 --limit 5000
 python tools/ambiguity.py -f exps/quickstart.py -c runs/quickstart/best.pth --split val --csv ambiguous.csv
+python tools/ambiguity.py ambiguity min_area -f exps/ablation/tab3.py -c best.pth
 
 Ambiguous is what each rule says: OTA's anchors whose largest share of the plan is below 0.9, also where the other part
 is the background's; any other rule's that qualify for several boxes. Contested are those ambiguous between boxes alone,
@@ -13,7 +14,6 @@ Fields of the experiment to change come first, or last after --.
 
 from __future__ import annotations
 
-import csv
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,13 @@ from otadet.cli import experiment_parser, load_experiment, pick_device, run
 def parse_args() -> Namespace:
     parser = experiment_parser(__doc__)
     parser.add_argument("-c", "--checkpoint", required=True, metavar="CKPT", help="the trained network")
-    parser.add_argument("--assigner", nargs="+", default=["ota"], metavar="RULE", help="default: ota")
+    parser.add_argument(
+        "--assigner",
+        nargs="+",
+        default=["exp"],
+        metavar="RULE",
+        help="names, or exp for the experiment's (default)",
+    )
     parser.add_argument("--radius", nargs="+", type=int, metavar="R", help="such as 3 5 7; default: the rules' own")
     parser.add_argument("--split", choices=("train", "val"), default="train", help="default: train")
     parser.add_argument("--limit", type=int, metavar="N", help="images, from all over the data; default: all")
@@ -35,9 +41,11 @@ def parse_args() -> Namespace:
 
 def main() -> None:
     args = parse_args()
+    from otadet.assigners import named_assigner
     from otadet.data.loader import eval_loader
     from otadet.errors import UserError
     from otadet.evaluation.ambiguity import EvenlySpaced, count_ambiguous, with_radii
+    from otadet.files import write_csv
     from otadet.predictor import load_detector
 
     for name, value in (("--limit", args.limit), ("--batch", args.batch), ("--radius", min(args.radius or [1]))):
@@ -45,7 +53,12 @@ def main() -> None:
             raise UserError(f"{name} {value}: must be at least 1")
     exp = load_experiment(args)
     device = pick_device(args.device)
-    rules = [rule for name in dict.fromkeys(args.assigner) for rule in with_radii(name, args.radius or ())]
+    radii = tuple(dict.fromkeys(args.radius or ()))
+    rules = [
+        rule
+        for name in dict.fromkeys(args.assigner)
+        for rule in with_radii(name, exp.choose_assigner() if name == "exp" else named_assigner(name), radii)
+    ]
     dataset = exp.build_train_dataset() if args.split == "train" else exp.build_val_dataset()
     model, _ = load_detector(exp, args.checkpoint, dataset.class_names)
     normalize = exp.build_normalize().to(device)
@@ -82,15 +95,6 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         print(
             f"{row['rule']:<12}{row['r']:>4}{row['ambiguous']:>12.2f}{row['contested']:>12.2f}{row['positives']:>12.1f}"
         )
-
-
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    from otadet.files import atomic_write
-
-    with atomic_write(path, "w") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

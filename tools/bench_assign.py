@@ -11,10 +11,9 @@ counted on tensors that only pretend to be on one.
 
 from __future__ import annotations
 
-import csv
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from otadet.cli import DEVICES, pick_device, run
 
@@ -50,6 +49,7 @@ def main() -> None:
     from otadet.benchmark.compare import compare
     from otadet.benchmark.scenes import parse_scene
     from otadet.errors import UserError
+    from otadet.files import write_csv
 
     if args.repeat < 1:
         raise UserError(f"--repeat {args.repeat}: must be at least 1")
@@ -66,7 +66,7 @@ def main() -> None:
     if args.scaling:
         print_scaling(device, args.repeat)
     if args.csv:
-        write_csv(args.csv, [cost for comparison in comparisons for cost in comparison.costs])
+        write_csv(args.csv, [as_row(cost) for comparison in comparisons for cost in comparison.costs])
         print(f"\nall numbers: {args.csv}")
 
 
@@ -130,19 +130,11 @@ def print_scaling(device: torch.device, repeat: int) -> None:
         print(f"{f'{height}x{width}':>12}{1000 * seconds:>10.2f} ms{1e9 * seconds / height / width:>10.2f} ns a pixel")
 
 
-def write_csv(path: Path, costs: list[Cost]) -> None:
+def as_row(cost: Cost) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from otadet.files import atomic_write
-
-    rows = []
-    for cost in costs:
-        values = asdict(cost)
-        rows.append({**values.pop("scene"), **values})
-    with atomic_write(path, "w") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    values = asdict(cost)
+    return {**values.pop("scene"), **values}
 
 
 if __name__ == "__main__":

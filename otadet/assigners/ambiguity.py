@@ -33,7 +33,7 @@ def claim(rule: str, values: PairValues, cost: Tensor) -> Tensor:
 
 def keep_smallest(pairs: Pairs, claim: Tensor) -> Pairs:
     """The pairs, of each anchor only the one whose `claim` (P,) is smallest; among equals the first box's."""
-    claim = torch.where(pairs.real, claim, torch.inf)
+    claim = torch.where(pairs.real & ~claim.isnan(), claim, torch.inf)
     smallest = claim.new_full((pairs.table_size[0] * pairs.num_anchors,), torch.inf)
     smallest.scatter_reduce_(0, pairs.anchor, claim, "amin")
     winner = pairs.first_box(claim == smallest[pairs.anchor]).flatten()

@@ -31,14 +31,17 @@ class Assigner(ABC):
     def __call__(self, predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> Assignment:
         """Assign the anchors of a batch; one `GroundTruth` an image, on the predictions' device.
 
-        Raises `ValueError` where the shapes contradict each other.
+        Raises `ValueError` where the shapes contradict each other, and on a CPU for a label that is no class.
         """
         num_images, num_anchors = predictions.boxes.shape[:2]
         _check_shapes(predictions, anchors, truths)
         if max((len(truth.boxes) for truth in truths), default=0) == 0:
             background = torch.full((num_images, num_anchors), BACKGROUND, device=predictions.boxes.device)
             return Assignment(background, torch.zeros_like(background, dtype=torch.bool))
-        return self.assign(predictions, anchors, pad_truths(truths, predictions.boxes.device))
+        truth = pad_truths(truths, predictions.boxes.device)
+        if can_look(truth.labels):
+            _check_labels(truth.labels, predictions.logits.shape[-1])
+        return self.assign(predictions, anchors, truth)
 
     @abstractmethod
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
@@ -54,6 +57,13 @@ def _check_shapes(predictions: Predictions, anchors: Anchors, truths: Sequence[G
     covered = sum(height * width for height, width in anchors.level_sizes)
     if covered != num_anchors:
         raise ValueError(f"level_sizes {anchors.level_sizes} make {covered} anchors, but there are {num_anchors}")
+
+
+def _check_labels(labels: Tensor, num_classes: int) -> None:
+    lowest, highest = (int(label) for label in labels.aminmax())
+    if lowest < 0 or highest >= num_classes:
+        wrong = lowest if lowest < 0 else highest
+        raise ValueError(f"label {wrong}: the predictions have {num_classes} classes, 0 to {num_classes - 1}")
 
 
 def precision(device: torch.device) -> torch.dtype:

@@ -37,11 +37,11 @@ class OTAAssigner(Assigner):
 
     radius: of the centre prior, in strides; the paper's r = 3, 5, 7 are 1.5, 2.5, 3.5. prior: "window", "nearest" or
     "none", see `find_candidates`. top_q: IoUs summed up for dynamic k; k: a fixed number of labels a box instead.
-    iou_weight: alpha of Eq. 2. eps: the regularisation gamma. iterations: of Sinkhorn-Knopp. tolerance: stop earlier,
-    when no potential moves by more (which waits for the device). ambiguity: the ablation of Tab. 3, where candidates
-    wanted by several boxes are first given to one of them: "min_area", the smallest box; "max_iou", the one that the
-    anchor predicts best; "min_loss", the one of least cost. OTA then only tells positives from negatives, and a box
-    may be left without any.
+    iou_weight: alpha of Eq. 2. eps: the regularisation gamma; costs of a box that differ by more than some 1000 eps are
+    beyond the number range. iterations: of Sinkhorn-Knopp. tolerance: stop earlier, when no potential moves by more
+    (which waits for the device). ambiguity: the ablation of Tab. 3, where candidates wanted by several boxes are first
+    given to one of them: "min_area", the smallest box; "max_iou", the one that the anchor predicts best; "min_loss",
+    the one of least cost. OTA then only tells positives from negatives, and a box may be left without any.
     """
 
     radius: float = 2.5
@@ -66,14 +66,15 @@ class OTAAssigner(Assigner):
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
         pairs = self.find_pairs(predictions, anchors, truth)
         columns = number_columns(pairs)
-        return most_transported(self.transport(predictions, truth, pairs, columns), pairs, columns)
+        plan, cost = self.transport(predictions, truth, pairs, columns)
+        return most_transported(plan, cost, pairs, columns)
 
     @torch.no_grad()
     def mass(self, predictions: Predictions, anchors: Anchors, truth: GroundTruth) -> Tensor:
         """(G, A) labels that each box transports to each anchor of one image, for looking at: pi of Eq. 1."""
         padded = pad_truths([truth], predictions.boxes.device)
         pairs = self.find_pairs(predictions, anchors, padded)
-        plan = self.transport(predictions, padded, pairs, number_columns(pairs))
+        plan, _ = self.transport(predictions, padded, pairs, number_columns(pairs))
         mass = plan.mass.new_zeros(len(truth.boxes), len(anchors.points))
         return mass.index_put_((pairs.box, pairs.anchor), plan.mass * pairs.real, accumulate=True)
 
@@ -85,15 +86,17 @@ class OTAAssigner(Assigner):
         values = look_up(predictions, truth, pairs)
         return keep_smallest(pairs, claim(self.ambiguity, values, self._cost(values)))
 
-    def transport(self, predictions: Predictions, truth: PaddedTruth, pairs: Pairs, columns: Columns) -> Plan:
-        """The optimal plan: Algorithm 1, lines 3 to 15."""
+    def transport(
+        self, predictions: Predictions, truth: PaddedTruth, pairs: Pairs, columns: Columns
+    ) -> tuple[Plan, Tensor]:
+        """The optimal plan and the cost (P,) of each pair, Algorithm 1, lines 3 to 15."""
         values = look_up(predictions, truth, pairs)
-        cost = self._cost(values)
+        cost = torch.where(pairs.real, self._cost(values), torch.inf)
         supply = supplies(values.overlap, truth, pairs, self.k, self.top_q)
         if self.ambiguity is not None:
             supply = supply_of_owners(supply, pairs)
-        return sinkhorn(
-            torch.where(pairs.real, cost, torch.inf),
+        plan = sinkhorn(
+            cost,
             pairs.box,
             columns.index,
             supply,
@@ -103,13 +106,18 @@ class OTAAssigner(Assigner):
             self.iterations,
             self.tolerance,
         )
+        return plan, cost
 
     def _cost(self, values: PairValues) -> Tensor:
         return relative_cost(values, self.class_cost, self.box_cost, self.iou_weight)
 
 
-def most_transported(plan: Plan, pairs: Pairs, columns: Columns) -> Assignment:
-    """Divide each row of the plan by its maximum; each anchor goes to the row with the largest share."""
+def most_transported(plan: Plan, cost: Tensor, pairs: Pairs, columns: Columns) -> Assignment:
+    """Divide each row of the plan by its maximum; each anchor goes to the row with the largest share.
+
+    An anchor that is the best of several boxes has a share of 1 for each. It goes to the one of least `cost` (P,), so
+    that the order of the boxes has no say.
+    """
     # The background's maximum is at an anchor that nobody else reaches, where there is one.
     elsewhere = plan.untouched[:, None] * (pairs.num_anchors > columns.count)
     background_best = plan.background.amax(1, keepdim=True).maximum(elsewhere)
@@ -120,6 +128,8 @@ def most_transported(plan: Plan, pairs: Pairs, columns: Columns) -> Assignment:
     share = plan.mass / row_best[pairs.box]
     best = background_share.scatter_reduce(0, columns.index, share, "amax")
     wins = (share > 0) & (share == best[columns.index])
+    cost = torch.where(wins, cost, torch.inf)
+    wins &= cost == torch.full_like(best, torch.inf).scatter_reduce_(0, columns.index, cost, "amin")[columns.index]
     largest = plan.background.flatten().scatter_reduce(0, columns.index, plan.mass, "amax")
     unsure = (largest < AMBIGUOUS_BELOW)[columns.index]
     return Assignment(pairs.first_box(wins), pairs.any_of_anchor(unsure))

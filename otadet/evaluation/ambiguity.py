@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from otadet.assigners import Assigner, OTAAssigner, named_assigner
+from otadet.assigners import Assigner, ATSSAssigner, OTAAssigner, PAAAssigner
 from otadet.assigners.ota import AMBIGUOUS_BELOW
 from otadet.data.loader import Batch, SampleSource
 from otadet.data.pixels import PixelNorm
 from otadet.data.transforms import Sample
 from otadet.structures import Anchors, Assignment, GroundTruth, Predictions
 
-TOP_OF_EACH_LEVEL = ("atss", "paa")
+TOP_OF_EACH_LEVEL = (ATSSAssigner, PAAAssigner)
 """Rules whose `top` counts the candidates of each level, as r x r does."""
 
 
@@ -45,16 +45,12 @@ class SizedRule:
     assigner: Assigner
 
 
-def with_radii(name: str, radii: Iterable[int]) -> list[SizedRule]:
-    """The named rule with r x r candidates a level for each r (Sec. 3.3, Tab. 2); as it is where it cannot.
-
-    Raises `UserError` for an unknown name.
-    """
-    rule = named_assigner(name)
+def with_radii(name: str, rule: Assigner, radii: Iterable[int]) -> list[SizedRule]:
+    """The rule with r x r candidates a level for each r (Sec. 3.3, Tab. 2); as it is where it cannot, or without r."""
     names = {entry.name for entry in fields(rule)}
     if "radius" in names:
         sized = [SizedRule(name, r, replace(rule, radius=r / 2)) for r in radii]
-    elif name in TOP_OF_EACH_LEVEL:
+    elif isinstance(rule, TOP_OF_EACH_LEVEL):
         sized = [SizedRule(name, r, replace(rule, top=r * r)) for r in radii]
     else:
         sized = []

@@ -17,6 +17,9 @@ ASSIGNERS = {name: named_assigner(name) for name in assigner_names()} | {
     "fcos without centre sampling": FCOSAssigner(radius=None),
     "atss r = 7": ATSSAssigner(top=49),
     "ota k = 1": OTAAssigner(k=1),
+    "ota after min area": OTAAssigner(ambiguity="min_area"),
+    "ota after max iou": OTAAssigner(ambiguity="max_iou"),
+    "ota after min loss": OTAAssigner(ambiguity="min_loss"),
 }
 ON_DEVICE = {
     name: assigner for name, assigner in ASSIGNERS.items() if name.split()[0] in ("fcos", "max_iou", "atss", "tal")
@@ -80,6 +83,41 @@ def test_the_order_of_the_boxes_does_not_matter(assigner: Assigner, generator: t
     renamed = torch.where(permuted.gt_index >= 0, order[permuted.gt_index.clamp(min=0)], permuted.gt_index)
     assert torch.equal(renamed, straight.gt_index)
     assert torch.equal(permuted.ambiguous, straight.ambiguous)
+
+
+@every_rule
+def test_the_order_of_boxes_with_the_same_best_anchor_does_not_matter(assigner: Assigner) -> None:
+    for seed in range(6):
+        generator = torch.Generator().manual_seed(seed)
+        predictions, anchors, (truth,) = random_problem(generator, 12, 36)
+        # Neighbours that fit between the same few points, none equal to another in class or in overlap.
+        reach = 20 + 20 * torch.rand(*predictions.boxes.shape[:2], 4, generator=generator)
+        around = torch.cat((anchors.points - reach[..., :2], anchors.points + reach[..., 2:]), -1)
+        predictions = Predictions(predictions.logits, around, predictions.quality)
+        corner = truth.boxes[:, :2].repeat_interleave(3, 0) + 6 * torch.rand(36, 2, generator=generator)
+        boxes = torch.cat((corner, corner + 5 + 8 * torch.rand(36, 2, generator=generator)), 1)
+        labels = torch.randperm(36, generator=generator)
+        straight = assigner(predictions, anchors, [GroundTruth(boxes, labels)]).gt_index
+        reversed_ = assigner(predictions, anchors, [GroundTruth(boxes.flip(0), labels.flip(0))]).gt_index
+        assert torch.equal(torch.where(reversed_ >= 0, 35 - reversed_, reversed_), straight)
+
+
+@every_rule
+def test_predictions_that_are_not_numbers_do_not_stop_it(assigner: Assigner, generator: torch.Generator) -> None:
+    """The loss is not finite either, and says which images they are."""
+    predictions, anchors, truths = random_problem(generator, 10, 3)
+    nothing = torch.full_like(predictions.boxes, torch.nan)
+    broken = Predictions(torch.full_like(predictions.logits, torch.nan), nothing, predictions.quality)
+    assert assigner(broken, anchors, truths).gt_index.max() < 10
+
+
+@every_rule
+@pytest.mark.parametrize(("label", "place"), [(3, -1), (-1, 0)])
+def test_a_label_that_is_no_class(assigner: Assigner, label: int, place: int, generator: torch.Generator) -> None:
+    predictions, anchors, (truth,) = random_problem(generator, 10, 3)
+    truth.labels[place] = label
+    with pytest.raises(ValueError, match=f"label {label}.*0 to 2"):
+        assigner(predictions, anchors, [truth])
 
 
 @every_rule

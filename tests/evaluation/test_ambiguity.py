@@ -53,7 +53,9 @@ def test_only_boxes_that_share_an_anchor_contest_it():
     def count(*boxes):
         one = replace(batch(0), truths=[GroundTruth(torch.tensor(boxes), torch.zeros(len(boxes)).long())])
         normalize = PixelNorm((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-        return count_ambiguous(TwoPoints(), [one], normalize, with_radii("ota", ()), torch.device("cpu"))[0]
+        return count_ambiguous(
+            TwoPoints(), [one], normalize, with_radii("ota", OTAAssigner(), ()), torch.device("cpu")
+        )[0]
 
     same, apart = [[0.0, 0.0, 8.0, 8.0]] * 2, [[0.0, 0.0, 8.0, 8.0], [8.0, 0.0, 16.0, 8.0]]
     assert count(*same).contested == 1
@@ -62,17 +64,17 @@ def test_only_boxes_that_share_an_anchor_contest_it():
 
 def test_the_papers_r_is_two_radii():
     expected = [SizedRule("ota", r, OTAAssigner(radius=radius)) for r, radius in ((3, 1.5), (5, 2.5), (7, 3.5))]
-    assert with_radii("ota", (3, 5, 7)) == expected
-    assert with_radii("ota", ()) == [SizedRule("ota", None, OTAAssigner())]
+    assert with_radii("ota", OTAAssigner(), (3, 5, 7)) == expected
+    assert with_radii("ota", OTAAssigner(), ()) == [SizedRule("ota", None, OTAAssigner())]
 
 
 def test_rules_that_take_the_best_of_each_level_take_r_times_r():
-    assert with_radii("atss", (3, 7)) == [SizedRule("atss", r, ATSSAssigner(top=r * r)) for r in (3, 7)]
-    assert with_radii("paa", (5,)) == [SizedRule("paa", 5, PAAAssigner(top=25))]
+    assert with_radii("atss", ATSSAssigner(), (3, 7)) == [SizedRule("atss", r, ATSSAssigner(top=r * r)) for r in (3, 7)]
+    assert with_radii("paa", PAAAssigner(), (5,)) == [SizedRule("paa", 5, PAAAssigner(top=25))]
 
 
 def test_other_rules_are_counted_once():
-    assert with_radii("tal", (3, 5, 7)) == [SizedRule("tal", None, TaskAlignedAssigner())]
+    assert with_radii("tal", TaskAlignedAssigner(), (3, 5, 7)) == [SizedRule("tal", None, TaskAlignedAssigner())]
 
 
 def test_a_limit_takes_images_from_all_over():

@@ -41,6 +41,13 @@ def test_without_a_radius_the_rule_is_as_it_is(count):
     assert as_it_is["ambiguous"] == with_five["ambiguous"]
 
 
+def test_the_rule_is_the_experiments_own(count):
+    (own,), (fixed,) = count(), count("assigner", "atss")
+    assert own["rule"] == fixed["rule"] == "exp"
+    (named,) = count("--assigner", "atss")
+    assert fixed["positives"] == named["positives"] != own["positives"]
+
+
 def test_split_and_limit_choose_the_images(count):
     assert count("--split", "val")[0]["images"] == "2"
     assert count("--limit", 3)[0]["images"] == "3"
