@@ -82,7 +82,7 @@ class PAAAssigner(Assigner):
         the class loss as background."""
         num_boxes = truth.present.shape[1]
         parts = torch.arange(len(positives.box), device=limit.device).split(
-            max(1, pairs_at_once(predictions) // num_boxes)
+            max(1, pairs_at_once(predictions) // (2 * num_boxes))
         )
         wanted = []
         for part in parts:
