@@ -11,10 +11,12 @@ from otadet.assigners import ATSSAssigner, FCOSAssigner, OTAAssigner, PAAAssigne
 from otadet.errors import UserError
 from otadet.exp import load_exp
 from otadet.losses import centerness_target, iou_target
+from otadet.models import FCOSHead, RetinaNetHead
 from otadet.structures import GroundTruth
 
 FOLDER = Path(__file__).parents[1] / "exps"
 FILES = sorted(FOLDER.rglob("*.py"))
+ABLATIONS = sorted((FOLDER / "ablation").glob("*.py"))
 SMALL = ["depth", "10", "channels", "32", "tower_depth", "1", "weights", "none"]
 
 
@@ -45,24 +47,45 @@ def ablation(name: str, *overrides: str):
     return exp
 
 
-@pytest.mark.parametrize(
-    ("name", "overrides", "expected"),
-    [
-        ("tab1_fcos.py", "", FCOSAssigner(radius=1.5)),
-        ("tab1_fcos.py", "center false", FCOSAssigner(radius=None)),
-        ("tab1_ota.py", "", OTAAssigner()),
-        ("tab1_ota.py", "dynamic_k false center false", OTAAssigner(k=10, prior="none")),
-        ("tab2_ota.py", "r 7", OTAAssigner(radius=3.5)),
-        ("tab2_atss.py", "r 5", ATSSAssigner(top=25)),
-        ("tab2_paa.py", "r 5", PAAAssigner(top=25)),
-        ("tab3.py", "ambiguity max_iou", OTAAssigner(ambiguity="max_iou")),
-        ("tab3.py", "ambiguity none", OTAAssigner()),
-        ("tab4.py", "k 1", OTAAssigner(k=1)),
-        ("tab4.py", "k none", OTAAssigner()),
-    ],
-)
+ROWS = [
+    ("tab1_fcos.py", "", FCOSAssigner(radius=1.5)),
+    ("tab1_fcos.py", "center false", FCOSAssigner(radius=None)),
+    ("tab1_ota.py", "", OTAAssigner(prior="window", k=None)),
+    ("tab1_ota.py", "dynamic_k false", OTAAssigner(k=10)),
+    ("tab1_ota.py", "dynamic_k false center false", OTAAssigner(k=10, prior="none")),
+    ("tab1_ota_retinanet.py", "", OTAAssigner(prior="window", k=None)),
+    ("tab2_atss.py", "", ATSSAssigner(top=9)),
+    ("tab2_atss.py", "r 5", ATSSAssigner(top=25)),
+    ("tab2_ota.py", "", OTAAssigner(radius=2.5)),
+    ("tab2_ota.py", "r 7", OTAAssigner(radius=3.5)),
+    ("tab2_paa.py", "", PAAAssigner(top=9)),
+    ("tab2_paa.py", "r 5", PAAAssigner(top=25)),
+    ("tab3.py", "", OTAAssigner(ambiguity="min_area")),
+    ("tab3.py", "ambiguity max_iou", OTAAssigner(ambiguity="max_iou")),
+    ("tab3.py", "ambiguity none", OTAAssigner(ambiguity=None)),
+    ("tab4.py", "", OTAAssigner(k=10)),
+    ("tab4.py", "k 1", OTAAssigner(k=1)),
+    ("tab4.py", "k none", OTAAssigner(k=None)),
+]
+
+
+@pytest.mark.parametrize(("name", "overrides", "expected"), ROWS)
 def test_the_rows_of_a_table_are_overrides(name: str, overrides: str, expected) -> None:
     assert ablation(name, *overrides.split()).build_loss().assigner == expected
+
+
+def test_the_default_row_of_every_file_is_pinned() -> None:
+    assert {path.name for path in ABLATIONS} == {name for name, overrides, _ in ROWS if not overrides}
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.name)
+def test_the_head_and_its_auxiliary_branch(path: Path) -> None:
+    exp = ablation(path.name)
+    assert type(exp.build_head(2)) is (RetinaNetHead if path.name == "tab1_ota_retinanet.py" else FCOSHead)
+    assert exp.quality == ("centerness" if path.name == "tab2_atss.py" else "iou")
+    assert exp.build_head(2).quality is not None
+    exp.override(["quality", "none"])
+    assert exp.build_head(2).quality is None
 
 
 def test_a_row_that_cannot_be_is_an_error() -> None:
@@ -71,6 +94,13 @@ def test_a_row_that_cannot_be_is_an_error() -> None:
             ablation("tab4.py", *pair)
     with pytest.raises(UserError, match="ambiguity"):
         ablation("tab3.py", "ambiguity", "largest")
+
+
+@pytest.mark.parametrize("name", ["tab2_atss.py", "tab2_ota.py", "tab2_paa.py"])
+@pytest.mark.parametrize("r", ["0", "-3"])
+def test_r_below_1_is_an_error_that_names_it(name: str, r: str) -> None:
+    with pytest.raises(UserError, match=f"^r {r}: must be at least 1"):
+        ablation(name, "r", r)
 
 
 @pytest.mark.parametrize(

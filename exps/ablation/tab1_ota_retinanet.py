@@ -7,7 +7,9 @@ from otadet.models import RetinaNetHead
 
 class Exp(BaseExp):
     def build_head(self, num_classes: int) -> RetinaNetHead:
-        return RetinaNetHead(num_classes, self.channels, self.tower_depth, self.prior_probability)
+        return RetinaNetHead(
+            num_classes, self.channels, self.tower_depth, self.prior_probability, quality=self.quality is not None
+        )
 
     def build_assigner(self) -> OTAAssigner:
         return OTAAssigner()

@@ -1,6 +1,7 @@
 """Tab. 2, PAA: r x r candidates of each level. Paper's AP for r = 3, 5, 7: 40.3, 40.1, 39.5."""
 
 from otadet.assigners import PAAAssigner
+from otadet.errors import UserError
 from otadet.exp import BaseExp
 
 
@@ -8,4 +9,6 @@ class Exp(BaseExp):
     r: int = 3
 
     def build_assigner(self) -> PAAAssigner:
+        if self.r < 1:
+            raise UserError(f"r {self.r}: must be at least 1; the paper has 3, 5 and 7")
         return PAAAssigner(top=self.r**2)
