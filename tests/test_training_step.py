@@ -6,14 +6,30 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from otadet.assigners import Assigner, OTAAssigner, SimOTAAssigner
+from otadet.assigners import (
+    Assigner,
+    ATSSAssigner,
+    FCOSAssigner,
+    OTAAssigner,
+    SimOTAAssigner,
+    TaskAlignedAssigner,
+)
 from otadet.data.pixels import PixelNorm
 from otadet.losses import DetectionLoss
 from otadet.models import FPN, AnchorGrid, Detector, FCOSHead, build_resnet
 from otadet.structures import GroundTruth
 
+ASSIGNERS = {
+    "ota": OTAAssigner(),
+    "simota": SimOTAAssigner(),
+    "yolox": SimOTAAssigner.yolox(),
+    "atss": ATSSAssigner(),
+    "fcos": FCOSAssigner(),
+    "tal": TaskAlignedAssigner(),
+}
 
-@pytest.mark.parametrize("assigner", [OTAAssigner(), SimOTAAssigner(), SimOTAAssigner.yolox()], ids=str)
+
+@pytest.mark.parametrize("assigner", ASSIGNERS.values(), ids=ASSIGNERS.keys())
 @pytest.mark.parametrize("sizes", [(3, 0, 5), (0, 0, 0)], ids=str)
 def test_network_assigner_and_loss_on_fake_cuda(assigner: Assigner, sizes: tuple[int, ...]) -> None:
     with FakeTensorMode():

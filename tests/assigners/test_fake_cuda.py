@@ -41,11 +41,25 @@ def test_a_batch_of_empty_images(assigner: Assigner) -> None:
     assert assignment.gt_index.device.type == "cuda"
 
 
-@pytest.mark.parametrize("prior", ["window", "nearest", "none"])
-def test_launches_depend_neither_on_the_images_nor_on_the_boxes(prior: str) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"prior": "window"},
+        {"prior": "nearest"},
+        {"prior": "none"},
+        {"k": 10},
+        {"ambiguity": "min_area"},
+        {"ambiguity": "max_iou"},
+        {"ambiguity": "min_loss"},
+        {"class_cost": BCECost()},
+        {"box_cost": GIoUCost()},
+    ],
+    ids=str,
+)
+def test_launches_depend_neither_on_the_images_nor_on_the_boxes(settings: dict) -> None:
     def launches(sizes: list[int], num_classes: int) -> int:
         with FakeTensorMode():
             problem = fake_problem(sizes, num_classes=num_classes)
-            return count_operations(lambda: OTAAssigner(prior=prior, iterations=5)(*problem))
+            return count_operations(lambda: OTAAssigner(**settings, iterations=5)(*problem))
 
     assert launches([7], 80) == launches([100], 80) == launches([25] * 16, 80) == launches([200], 1)

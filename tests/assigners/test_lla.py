@@ -81,6 +81,18 @@ def test_an_anchor_taken_twice_goes_to_the_box_of_least_loss() -> None:
     assert assignment.ambiguous.tolist() == [[False, True, False]]
 
 
+def test_a_point_inside_a_box_does_not_go_to_one_that_fills_up_outside() -> None:
+    points = torch.tensor([[4.0, 4.0], [12.0, 4.0], [20.0, 4.0]])
+    anchors = Anchors(points, points.repeat(1, 2), torch.full((3,), 8.0), ((1, 3),))
+    truth = GroundTruth(torch.tensor([[0.0, 0.0, 16.0, 8.0], [16.0, 0.0, 24.0, 8.0]]), torch.tensor([0, 1]))
+    # The middle one is predicted to be box 1, which has one point inside and lacks another.
+    logits = torch.tensor([[4.0, -4.0], [-4.0, 4.0], [-4.0, 4.0]])
+    predictions = Predictions(logits[None], truth.boxes[torch.tensor([0, 1, 1])][None])
+    assignment = LLAAssigner(top=2)(predictions, anchors, [truth])
+    assert assignment.gt_index.tolist() == [[0, 0, 1]]
+    assert assignment.ambiguous.tolist() == [[False, True, False]]
+
+
 def test_a_batch_is_its_images_one_by_one(generator: torch.Generator) -> None:
     anchors = make_anchors(256, 320)
     full = [random_problem(generator, boxes, 4)[2][0] for boxes in (20, 5, 3)]

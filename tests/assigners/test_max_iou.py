@@ -30,6 +30,18 @@ def test_thresholds_and_low_quality_matches(low_quality: bool, last: int) -> Non
     assert not assignment.ambiguous.any()
 
 
+@pytest.mark.parametrize(
+    ("negative", "positive", "expected"),
+    [(0.5, 0.75, IGNORED), (0.25, 0.5, 0), (0.5, 0.5, 0), (0.625, 0.75, BACKGROUND)],
+)
+def test_an_iou_equal_to_a_threshold_reaches_it(negative: float, positive: float, expected: int) -> None:
+    anchors = grid((1, 4))
+    half_of_anchors_0_and_1 = [4.0, -4.0, 12.0, 12.0]
+    assigner = MaxIoUAssigner(positive, negative, low_quality=False)
+    gt_index = assigner(no_say(anchors), anchors, [truth(half_of_anchors_0_and_1)]).gt_index
+    assert gt_index[0].tolist() == [expected, expected, BACKGROUND, BACKGROUND]
+
+
 def test_an_anchor_goes_to_the_box_that_it_overlaps_most() -> None:
     anchors = grid((1, 4))
     narrower = [5.0, -4.0, 20.0, 12.0]
