@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from otadet.assigners.base import PaddedTruth
+from otadet.assigners.candidates import Candidates
 from otadet.assigners.grids import Region, level_of_anchors, levels_of
-from otadet.assigners.pairs import Pairs, can_look
+from otadet.assigners.pairs import Pairs, can_look, number_columns, pack
 from otadet.structures import Anchors, Predictions
 
 PAIRS_AT_ONCE = 1 << 16
@@ -98,6 +99,23 @@ def _list_pairs(columns: Tensor, rows: Tensor, corner: Tensor, width: Tensor, pl
     anchor += row.mul_((width - columns).flatten().index_select(0, rectangle))
     real = torch.ones_like(cell, dtype=torch.bool)
     return Pairs(box, anchor, real, slot, (1, num_boxes, places), num_anchors)
+
+
+def shared_blocks(pairs: Pairs, truth: PaddedTruth, limit: int) -> Iterator[tuple[Block, Tensor]]:
+    """Every box with every anchor that is in a pair of its image, and (P,) bool: which were pairs before."""
+    columns = number_columns(pairs)
+    num_images, per_image, _ = pairs.table_size
+    anchor = columns.anchors(pairs).view(num_images, -1)
+    place = pairs.box * columns.count + columns.index.remainder(columns.count)
+    before = torch.zeros(num_images * per_image * columns.count, dtype=torch.uint8, device=anchor.device)
+    before.scatter_reduce_(0, place, pairs.real.to(before.dtype), "amax")
+    used = before.view(num_images, per_image, -1).amax(1) > 0
+    before = before.view(torch.bool).view(num_images * per_image, -1)
+    for row in torch.arange(len(before), device=anchor.device).split(max(1, limit // max(1, columns.count))):
+        image = row.div(per_image, rounding_mode="floor")
+        valid = used[image] & truth.present.flatten()[row, None]
+        shared = pack(Candidates(anchor[image][None], valid[None]), num_images * pairs.num_anchors)
+        yield _block(truth, row, shared), before[row].flatten()[shared.slot]
 
 
 def _masked(anchors: Anchors, truth: PaddedTruth, region: Region, limit: int) -> Iterator[Block]:

@@ -52,6 +52,11 @@ class Claims:
         write_first(winner, pairs.anchor, torch.minimum(box, held), nobody)
         count.index_add_(0, pairs.anchor, claimed.to(count.dtype))
 
+    def settled_by(self, held: Claims) -> Assignment:
+        """Each anchor to its winner, or, if several boxes claim it, to that of `held`, where others have a say too."""
+        is_ambiguous = self.count > 1
+        return Assignment(torch.where(is_ambiguous, held.winner, self.winner), is_ambiguous)
+
     def assignment(self) -> Assignment:
         """Each anchor to its winner; ambiguous where two or more boxes claim it."""
         return Assignment(self.winner, self.count > 1)

@@ -67,8 +67,7 @@ class LLAAssigner(Assigner):
             cost = self._relative_loss(predictions, truth, pairs) + background.at(pairs) + OUTSIDE
             taken.add(pairs, pairs.box, -cost, take(cost, lacking, pairs, self.top))
             held.add(pairs, pairs.box, -cost, pairs.real)
-        is_ambiguous = taken.count > 1
-        return Assignment(torch.where(is_ambiguous, held.winner, taken.winner), is_ambiguous)
+        return taken.settled_by(held)
 
     def _relative_loss(self, predictions: Predictions, truth: PaddedTruth, pairs: Pairs) -> Tensor:
         """(P,) loss, less the class loss that the anchor has as background."""

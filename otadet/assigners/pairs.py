@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from otadet.assigners.base import PaddedTruth, can_look
+from otadet.assigners.base import can_look
 from otadet.assigners.candidates import Candidates
 from otadet.structures import BACKGROUND
 
@@ -128,19 +128,3 @@ def number_columns(pairs: Pairs) -> Columns:
     shift = torch.arange(num_images, device=place.device) * count - (counts.cumsum(0) - counts)
     rank = stands.cumsum(0).sub_(1)
     return Columns(rank[stands_for].add_(shift[image]), count)
-
-
-def share_pairs(pairs: Pairs, truth: PaddedTruth) -> tuple[Pairs, Tensor]:
-    """Pair every box with every candidate of its image; also (P,) bool, which of the new pairs were pairs before."""
-    columns = number_columns(pairs)
-    num_images, num_boxes, _ = pairs.table_size
-    size = (num_images, num_boxes, columns.count)
-    anchor = columns.anchors(pairs)
-    before = torch.zeros(num_images * num_boxes * columns.count, dtype=torch.int32, device=anchor.device)
-    place = pairs.box * columns.count + columns.index.remainder(columns.count)
-    before = before.index_add_(0, place, pairs.real.to(torch.int32)).view(size) > 0
-    first_anchor = torch.arange(num_images, device=anchor.device)[:, None] * pairs.num_anchors
-    table = (anchor.view(num_images, -1) - first_anchor).clamp(min=0)[:, None].expand(size)
-    valid = before.any(1, keepdim=True) & truth.present[..., None]
-    shared = pack(Candidates(table, valid), pairs.num_anchors)
-    return shared, before.flatten()[shared.slot]

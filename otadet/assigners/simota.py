@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth
+from otadet.assigners.blocks import pairs_at_once, shared_blocks
 from otadet.assigners.candidates import check_prior, find_candidates, window
+from otadet.assigners.claims import Claims
 from otadet.assigners.costs import (
     BackgroundCosts,
     BoxCost,
@@ -20,7 +22,7 @@ from otadet.assigners.costs import (
     relative_cost,
     supplies,
 )
-from otadet.assigners.pairs import Pairs, pack, share_pairs
+from otadet.assigners.pairs import Pairs, pack
 from otadet.structures import Anchors, Assignment, Predictions
 
 FAR = 1e6
@@ -32,8 +34,8 @@ class SimOTAAssigner(Assigner):
     """Each box takes its k cheapest candidates; an anchor taken twice goes to the box to which it is cheapest.
 
     As in YOLOX the cheapest is sought among all boxes that have the anchor as a candidate, and a box may lose all its
-    anchors to others. The defaults are OTA's costs
-    and prior; `SimOTAAssigner.yolox()` has YOLOX's settings and gives its assignment.
+    anchors to others. The defaults are OTA's costs and prior; `SimOTAAssigner.yolox()` has YOLOX's settings and gives
+    its assignment.
 
     radius, prior, top_q, k, iou_weight, class_cost, box_cost: as in `OTAAssigner`. shared: YOLOX's candidate rule, in
     place of `prior`: an anchor strictly within `radius` strides of any box's centre, in that box or not, is a candidate
@@ -60,18 +62,37 @@ class SimOTAAssigner(Assigner):
         )
 
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
+        background = BackgroundCosts(predictions, self.class_cost)
         if self.shared:
-            candidates = window(anchors, truth, self.radius, inside=False)
-            pairs, is_near = share_pairs(pack(candidates, len(anchors.points)), truth)
-        else:
-            candidates = find_candidates(anchors, truth, self.prior, self.radius)
-            pairs = pack(candidates, len(anchors.points))
-            is_near = pairs.real
+            return self._assign_shared(predictions, anchors, truth, background)
+        pairs = pack(find_candidates(anchors, truth, self.prior, self.radius), len(anchors.points))
+        cost, supply = self._cost_and_supply(predictions, truth, pairs)
+        return cheapest(cost + background.at(pairs), supply, pairs, self._most)
+
+    def _assign_shared(
+        self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth, background: BackgroundCosts
+    ) -> Assignment:
+        """As `assign`, a block of boxes at a time: there are as many pairs as boxes times candidates."""
+        taken, held = Claims.none(truth, len(anchors.points)), Claims.none(truth, len(anchors.points))
+        near = pack(window(anchors, truth, self.radius, inside=False), len(anchors.points))
+        for block, is_near in shared_blocks(near, truth, pairs_at_once(predictions) // 2):
+            pairs, box = block.pairs, block.row[block.pairs.box]
+            cost, supply = self._cost_and_supply(predictions, block.truth, pairs)
+            cost = cost + background.at(pairs) + FAR * ~is_near
+            taken.add(pairs, box, -cost, take(cost, supply, pairs, self._most))
+            held.add(pairs, box, -cost, pairs.real)
+        return taken.settled_by(held)
+
+    @property
+    def _most(self) -> int:
+        """Anchors that a box takes at the most."""
+        return self.k or self.top_q
+
+    def _cost_and_supply(self, predictions: Predictions, truth: PaddedTruth, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(P,) cost, less that of background, and (N, G) labels of each box."""
         values = look_up(predictions, truth, pairs)
         cost = relative_cost(values, self.class_cost, self.box_cost, self.iou_weight)
-        cost = cost + BackgroundCosts(predictions, self.class_cost).at(pairs) + FAR * ~is_near
-        supply = supplies(values.overlap, truth, pairs, self.k, self.top_q)
-        return cheapest(cost, supply, pairs, most=self.k or self.top_q)
+        return cost, supplies(values.overlap, truth, pairs, self.k, self.top_q)
 
 
 def cheapest(cost: Tensor, supply: Tensor, pairs: Pairs, most: int) -> Assignment:

@@ -8,12 +8,21 @@ from counting import fake_problem
 from scenes import late_predictions, make_anchors, random_problem
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from otadet.assigners import Assigner, ATSSAssigner, FCOSAssigner, OTAAssigner, assigner_names, named_assigner
+from otadet.assigners import (
+    Assigner,
+    ATSSAssigner,
+    FCOSAssigner,
+    OTAAssigner,
+    SimOTAAssigner,
+    assigner_names,
+    named_assigner,
+)
 from otadet.benchmark.meters import Meter, metered
 from otadet.benchmark.scenes import Scene, draw_problem
 from otadet.structures import BACKGROUND, Anchors, GroundTruth, Predictions
 
 ASSIGNERS = {name: named_assigner(name) for name in assigner_names()} | {
+    "simota of yolox": SimOTAAssigner.yolox(),
     "fcos without centre sampling": FCOSAssigner(radius=None),
     "atss r = 7": ATSSAssigner(top=49),
     "ota k = 1": OTAAssigner(k=1),
@@ -52,6 +61,15 @@ def test_a_box_between_the_points_harms_nobody(assigner: Assigner, generator: to
     gt_index = assigner(predictions, anchors, [truth]).gt_index
     assert (gt_index == 3).any()
     assert gt_index.max() < 4
+
+
+@every_rule
+def test_boxes_far_outside_the_image_harm_nobody(assigner: Assigner, generator: torch.Generator) -> None:
+    predictions, anchors, _ = random_problem(generator, 2, 3)
+    far = GroundTruth(
+        torch.tensor([[5000.0, 5000.0, 5100.0, 5100.0], [-900.0, 0.0, -800.0, 90.0]]), torch.tensor([0, 1])
+    )
+    assert assigner(predictions, anchors, [far]).gt_index.max() < 2
 
 
 @every_rule

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from oracle import focal, ordered, window_prior
-from scenes import late_predictions, make_anchors, random_problem
+from scenes import random_problem
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou
@@ -122,42 +122,7 @@ ASSIGNERS = pytest.mark.parametrize("assigner", [SimOTAAssigner(), SimOTAAssigne
 
 
 @ASSIGNERS
-def test_a_batch_is_its_images_one_by_one(assigner: SimOTAAssigner, generator: torch.Generator) -> None:
-    anchors = make_anchors(256, 320)
-    full = [random_problem(generator, boxes, 4)[2][0] for boxes in (20, 5, 3)]
-    predictions = late_predictions(generator, anchors, full, 4)
-    truths = [full[0], GroundTruth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)), full[2]]
-    together = assigner(predictions, anchors, truths)
-    for image, truth in enumerate(truths):
-        part = slice(image, image + 1)
-        single = Predictions(predictions.logits[part], predictions.boxes[part], predictions.quality[part])
-        alone = assigner(single, anchors, [truth])
-        assert torch.equal(together.gt_index[part], alone.gt_index)
-        assert torch.equal(together.ambiguous[part], alone.ambiguous)
-
-
-@ASSIGNERS
-def test_the_order_of_the_boxes_does_not_matter(assigner: SimOTAAssigner, generator: torch.Generator) -> None:
-    predictions, anchors, (truth,) = random_problem(generator, 20, 4)
-    order = torch.randperm(20, generator=generator)
-    straight = assigner(predictions, anchors, [truth]).gt_index[0]
-    permuted = assigner(predictions, anchors, [GroundTruth(truth.boxes[order], truth.labels[order])]).gt_index[0]
-    assert torch.equal(torch.where(permuted >= 0, order[permuted.clamp(min=0)], permuted), straight)
-
-
-@ASSIGNERS
 def test_a_box_between_the_points_gets_an_anchor(assigner: SimOTAAssigner, generator: torch.Generator) -> None:
     predictions, anchors, _ = random_problem(generator, 1, 3, late=False)
     truth = GroundTruth(torch.tensor([[100.0, 60.0, 101.5, 61.5]]), torch.tensor([2]))
     assert (assigner(predictions, anchors, [truth]).gt_index == 0).any()
-
-
-@ASSIGNERS
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_assigned_in_full_precision(
-    assigner: SimOTAAssigner, dtype: torch.dtype, generator: torch.Generator
-) -> None:
-    predictions, anchors, truths = random_problem(generator, 10, 3)
-    parts = [part.to(dtype) for part in (predictions.logits, predictions.boxes, predictions.quality)]
-    half, full = Predictions(*parts), Predictions(*(part.float() for part in parts))
-    assert torch.equal(assigner(half, anchors, truths).gt_index, assigner(full, anchors, truths).gt_index)
