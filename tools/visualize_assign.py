@@ -3,7 +3,8 @@
 python tools/visualize_assign.py -f exps/quickstart.py -c best.pth --assigner ota simota --path 000001.png
 python tools/visualize_assign.py -f exps/quickstart.py --assigner ota --mass --level all --path 000001.png 000002.png
 
-The ground truth is the experiment's: images are looked up by name in its validation set, then its training set.
+The ground truth is the experiment's: images are looked up by name in its validation set, then its training set; a
+folder stands for those of its images that have boxes.
 Without a checkpoint the network is an untrained one. The experiment's own rule is called "exp". Fields of the
 experiment to change come first, or last after --.
 """
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from otadet.exp import BaseExp
 
 
+ON_SHEET = 24
+"""Images of the contact sheet at most: it stays a file that viewers open."""
+
+
 def parse_args() -> Namespace:
     parser = experiment_parser(__doc__)
     parser.add_argument("-c", "--checkpoint", metavar="CKPT", help="weights; default: an untrained network")
@@ -33,7 +38,7 @@ def parse_args() -> Namespace:
         "--assigner", nargs="+", default=["exp"], metavar="RULE", help="such as ota simota; default: the experiment's"
     )
     parser.add_argument(
-        "--path", nargs="+", type=Path, required=True, metavar="IMAGE", help="files, or names of the data"
+        "--path", nargs="+", type=Path, required=True, metavar="IMAGE", help="files, folders, or names of the data"
     )
     parser.add_argument(
         "--level", type=level, default="best", help="3 for P3 and so on, all, or best: the one with the most positives"
@@ -58,28 +63,31 @@ def main() -> None:
     args = parse_args()
     import torch
 
-    from otadet.data.annotated import annotated_samples
-    from otadet.visualize.assignment import assignment_figure, assignment_sheet
+    from otadet.data.annotated import annotated_images
+    from otadet.visualize.assignment_figure import assignment_figure, assignment_sheet
     from otadet.visualize.canvas import write_image
 
     exp = load_experiment(args)
     device = pick_device(args.device)
-    rules = {name: chosen_rule(exp, name) for name in args.assigner}
-    samples, class_names = annotated_samples(exp, args.path)
+    rules = chosen_rules(exp, args.assigner)
+    if args.mass:
+        check_mass(rules)
+    found, class_names = annotated_images(exp, args.path)
     model = build_network(exp, args.checkpoint, class_names).to(device)
-    images = []
-    outputs = output_files(args.output, args.path)
-    for path, out, sample in zip(args.path, outputs, samples, strict=True):
+    on_sheet, names = [], []
+    for image, out in zip(found, output_files(args.output, [image.path for image in found]), strict=True):
         with torch.no_grad():
-            assigned = assign(exp, model, sample, rules, device)
+            assigned = assign(exp, model, image.sample(), rules, device)
         shown = args.level if isinstance(args.level, str) else level_index(assigned, args.level)
         write_image(out, assignment_figure(assigned, shown, args.mass))
-        images.append((assigned, shown))
-        print(f"{path}: {len(assigned.boxes)} boxes; {summary(assigned)}: {out}")
-    if len(images) > 1:
+        if len(on_sheet) < ON_SHEET:
+            on_sheet.append(assigned)
+            names.append(image.path.name)
+        print(f"{image.path.name}: {len(assigned.boxes)} boxes; {summary(assigned)}: {out}")
+    if len(found) > 1:
         sheet = args.output / "sheet.png"
-        write_image(sheet, assignment_sheet([assigned for assigned, _ in images], images[0][1], args.mass))
-        print(f"all of them: {sheet}")
+        write_image(sheet, assignment_sheet(on_sheet, names, shown, args.mass))
+        print(f"{'all of them' if len(found) <= ON_SHEET else f'the first {ON_SHEET}'}: {sheet}")
 
 
 def output_files(folder: Path, paths: list[Path]) -> list[Path]:
@@ -90,6 +98,23 @@ def output_files(folder: Path, paths: list[Path]) -> list[Path]:
         folder / f"{name}-assigned{f'-{number + 1}' if number else ''}.png"
         for name, number in zip(names, numbers, strict=True)
     ]
+
+
+def chosen_rules(exp: BaseExp, words: list[str]) -> dict[str, Assigner]:
+    """The rules by their titles: the experiment's own is told from its defaults where others stand beside it."""
+    rules = {word: chosen_rule(exp, word) for word in words}
+    return {
+        f"{short_name(rule)} (exp)" if word == "exp" and len(rules) > 1 else short_name(rule): rule
+        for word, rule in rules.items()
+    }
+
+
+def check_mass(rules: dict[str, Assigner]) -> None:
+    from otadet.assigners import OTAAssigner
+    from otadet.errors import UserError
+
+    if not any(isinstance(rule, OTAAssigner) for rule in rules.values()):
+        raise UserError(f"--mass shades what OTA transports, and none of {', '.join(rules)} is OTA: add --assigner ota")
 
 
 def chosen_rule(exp: BaseExp, name: str) -> Assigner:
@@ -126,12 +151,12 @@ def assign(
     batch = collate([sample], normalize.pad_value).to(device)
     predictions, anchors = model(normalize(batch.images))
     results = []
-    for rule in rules.values():
+    for title, rule in rules.items():
         found = rule(predictions, anchors, batch.truths)
         mass = rule.mass(predictions, anchors, batch.truths[0]) if isinstance(rule, OTAAssigner) else None
         results.append(
             RuleResult(
-                short_name(rule),
+                title,
                 found.gt_index[0].cpu().numpy(),
                 found.ambiguous[0].cpu().numpy(),
                 None if mass is None else mass.cpu().numpy(),

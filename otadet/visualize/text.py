@@ -37,6 +37,20 @@ class Font:
                 return shortened
         return "…"
 
+    def wrapped(self, text: str, width: int) -> list[str]:
+        """The lines of `text` at most `width` pixels wide, broken at spaces that are no hard ones.
+
+        A word that is wider is elided.
+        """
+        lines: list[str] = []
+        for word in (part.replace("\u00a0", " ") for part in text.split(" ")):
+            longer = f"{lines[-1]} {word}" if lines else word
+            if lines and self.width(longer) <= width:
+                lines[-1] = longer
+            else:
+                lines.append(self.elide(word, width))
+        return lines or [""]
+
     def draw(self, canvas: np.ndarray, text: str, x: int, y: int, color: tuple[int, int, int]) -> None:
         """Draw one line into `canvas` (H, W, 3) RGB uint8; (x, y) is the top-left corner of the line's box.
 

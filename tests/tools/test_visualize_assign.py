@@ -1,11 +1,14 @@
 import json
+from pathlib import Path
 
 import pytest
 from bright_squares import call_tool
 from tiny_experiment import write_tiny_experiment
 
+from otadet.data.annotated import annotated_images
 from otadet.data.images import read_image
 from otadet.errors import UserError
+from otadet.exp import load_exp
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +66,70 @@ def test_an_image_that_the_data_does_not_know_is_an_error(draw):
         draw("--path", "other.png")
 
 
+@pytest.mark.parametrize(
+    ("words", "titles"),
+    [
+        (["exp"], ["OTA "]),
+        (["exp", "ota"], ["OTA (exp) ", "OTA "]),
+        (["tal", "exp", "atss", "tal"], ["TaskAligned ", "OTA (exp) ", "ATSS "]),
+    ],
+)
+def test_each_rule_has_a_title_of_its_own(draw, capsys, words, titles):
+    draw("--path", "000001.png", "--assigner", *words)
+    rules = capsys.readouterr().out.split("boxes; ")[1].split("; ")
+    assert len(rules) == len(titles)
+    assert all(rule.startswith(title) for rule, title in zip(rules, titles, strict=True))
+
+
+def test_mass_without_ota_is_an_error(draw):
+    with pytest.raises(UserError, match=r"--mass .*none of SimOTA, ATSS is OTA"):
+        draw("--mass", "--assigner", "simota", "atss", "--path", "000001.png")
+
+
+def test_a_folder_stands_for_its_images_with_boxes(draw, tiny, tmp_path):
+    altered = without_boxes(tiny, "000002.png")
+    draw("--path", tiny.data / "val", "--", "val_json", altered)
+    assert {file.name for file in tmp_path.iterdir()} == {"000001-assigned.png"}
+    draw("--path", tiny.data / "train")
+    assert len(list(tmp_path.iterdir())) == 5, "four images and a sheet"
+
+
+def test_a_folder_without_images_of_the_data_is_an_error(draw, tmp_path):
+    with pytest.raises(UserError, match="no image of this folder has a box"):
+        draw("--path", tmp_path)
+
+
+@pytest.mark.parametrize("path", ["b/000001.png", "elsewhere/b/000001.png"])
+def test_a_file_name_of_the_data_is_found_by_its_end(tiny, path):
+    val = tiny.data / "val"
+    for folder in ("a", "b"):
+        (val / folder).mkdir(exist_ok=True)
+        (val / folder / "000001.png").write_bytes((val / "000001.png").read_bytes())
+    source = tiny.data / "annotations" / "instances_val.json"
+    content = json.loads(source.read_text())
+    names = [f"{folder}/000001.png" for folder in ("a", "b")]
+    for image, name in zip(content["images"], names, strict=True):
+        image["file_name"] = name
+    source.with_name("folders.json").write_text(json.dumps(content))
+    exp = load_exp(tiny.file)
+    exp.val_json = "annotations/folders.json"
+    (found,), _ = annotated_images(exp, [Path(path)])
+    assert found.path == val / "b" / "000001.png"
+    with pytest.raises(UserError, match="2 such images"):
+        annotated_images(exp, [Path("c/000001.png")])
+
+
 def test_an_image_without_boxes_is_an_error(draw, tiny):
+    altered = without_boxes(tiny, "000002.png")
+    with pytest.raises(UserError, match="nothing to assign"):
+        draw("--path", "000002.png", "--assigner", "ota", "--level", "best", "--", "val_json", altered)
+
+
+def without_boxes(tiny, name: str) -> str:
+    """The validation annotations without those of one image."""
     path = tiny.data / "annotations" / "instances_val.json"
     content = json.loads(path.read_text())
-    empty = next(image["id"] for image in content["images"] if image["file_name"] == "000002.png")
+    empty = next(image["id"] for image in content["images"] if image["file_name"] == name)
     content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] != empty]
-    altered = path.with_name("altered.json")
-    altered.write_text(json.dumps(content))
-    with pytest.raises(UserError, match="nothing to assign"):
-        draw(
-            "--path", "000002.png", "--assigner", "ota", "--level", "best", "--", "val_json", "annotations/altered.json"
-        )
+    path.with_name("altered.json").write_text(json.dumps(content))
+    return "annotations/altered.json"

@@ -1,38 +1,12 @@
 import numpy as np
 import pytest
+from assigned_squares import BOXES, assigned, grid, result, written
 
-from otadet.evaluation.assigned import AssignedImage, Grid, RuleResult
-from otadet.visualize.assignment import (
-    ALL,
-    BEST,
-    assignment_figure,
-    assignment_sheet,
-    draw_assignment,
-)
+from otadet.evaluation.assigned import AssignedImage, RuleResult
+from otadet.visualize import assignment
+from otadet.visualize.assignment import draw_assignment
+from otadet.visualize.assignment_legend import ALL
 from otadet.visualize.palette import distinct_color
-
-SIZES = ((4, 4), (2, 2))
-BOXES = np.array([[0, 0, 32, 32], [32, 32, 64, 64]], np.float32)
-
-
-def grid() -> Grid:
-    points, strides = [], []
-    for (height, width), stride in zip(SIZES, (16, 32), strict=True):
-        y, x = np.mgrid[:height, :width]
-        points.append(np.stack((x.ravel(), y.ravel()), 1) * stride + stride / 2)
-        strides.append(np.full(height * width, stride))
-    return Grid(np.concatenate(points).astype(np.float32), np.concatenate(strides), SIZES)
-
-
-def result(positive: dict[int, int], ambiguous: tuple[int, ...] = (), mass=None) -> RuleResult:
-    gt_index = np.full(20, -1)
-    for anchor, box in positive.items():
-        gt_index[anchor] = box
-    return RuleResult("OTA", gt_index, np.isin(np.arange(20), ambiguous), mass)
-
-
-def assigned(*results: RuleResult) -> AssignedImage:
-    return AssignedImage(np.full((64, 64, 3), 200, np.uint8), BOXES, grid(), list(results))
 
 
 def drawn(found: RuleResult, level: int | str = ALL, show_mass: bool = False, scale: float = 8) -> np.ndarray:
@@ -99,22 +73,27 @@ def test_supply_is_what_a_box_transports_in_all():
     assert found.positives(2).tolist() == [2, 1]
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 7])
-@pytest.mark.parametrize("level", [BEST, ALL, 1])
-def test_figures_are_as_wide_however_many_rules(count, level):
-    figure = assignment_figure(assigned(*[result({0: 0, 15: 1}, (0,))] * count), level)
-    assert figure.dtype == np.uint8
-    assert 1200 <= figure.shape[1] <= 2430
+def test_the_black_ring_is_seen_on_dark_ground():
+    found = result({0: 0}, ambiguous=(0, 6))
+    dark = AssignedImage(np.zeros((64, 64, 3), np.uint8), BOXES[:0], grid(), [found])
+    canvas = draw_assignment(dark, found, np.ones(20, bool), 8)
+    for anchor in (0, 6):
+        around = [at(canvas, anchor, right)[0] for right in range(6, 14)]
+        ring = int(np.argmin(around))
+        assert around[ring] < 60
+        assert max(around[ring:]) > 220, "white outside the black"
 
 
-def test_a_sheet_has_a_row_for_each_image():
-    one = assignment_sheet([assigned(result({0: 0}), result({0: 1}))])
-    three = assignment_sheet([assigned(result({0: 0}), result({0: 1}))] * 3)
-    assert three.shape == (3 * one.shape[0], one.shape[1], 3)
+@pytest.mark.parametrize(("scale", "numbered"), [(3, False), (8, True)])
+def test_small_panels_have_no_numbers(monkeypatch, scale, numbered):
+    texts = written(monkeypatch)
+    drawn(result({0: 0}), scale=scale)
+    assert texts == (["0", "1"] if numbered else [])
 
 
-def test_a_hundred_boxes_have_a_table():
-    boxes = np.tile(BOXES, (50, 1))
-    crowd = AssignedImage(np.full((64, 64, 3), 200, np.uint8), boxes, grid(), [result({0: 99})])
-    few = assignment_figure(assigned(result({0: 0})))
-    assert assignment_figure(crowd).shape[0] > few.shape[0]
+@pytest.mark.parametrize(("scale", "radius"), [(0.3, 1.4), (1, 4.48), (8, 7.5)])
+def test_dots_shrink_with_the_panel(monkeypatch, scale, radius):
+    radii = []
+    monkeypatch.setattr(assignment, "draw_dot", lambda canvas, center, radius, color, ambiguous: radii.append(radius))
+    drawn(result({15: 1}), scale=scale)
+    assert radii == pytest.approx([radius])

@@ -49,6 +49,17 @@ def test_elided_text_fits(kind):
         assert name.startswith(short[:-1])
 
 
+@pytest.mark.parametrize("kind", FONTS)
+def test_wrapped_text_fits_and_loses_nothing(kind):
+    font, text = kind(16), "all levels: 363 of 363 positives, 196\u00a0ambiguous"
+    assert font.wrapped("", 50) == [""]
+    lines = font.wrapped(text, 140)
+    assert len(lines) > 1
+    assert all(font.width(line) <= 140 for line in lines)
+    assert " ".join(lines) == text.replace("\u00a0", " ")
+    assert any("196 ambiguous" in line for line in lines)
+
+
 @pytest.mark.skipif(not hasattr(cv2, "FontFace"), reason="OpenCV before 5")
 @pytest.mark.parametrize("word", ["Fußgänger", "ağaç", "человек", "άνθρωπος", "自行车"])
 def test_every_script_has_its_letters(word):
