@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,14 @@ def test_the_head_and_its_auxiliary_branch(path: Path) -> None:
     assert exp.build_head(2).quality is not None
     exp.override(["quality", "none"])
     assert exp.build_head(2).quality is None
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.name)
+def test_the_command_of_a_docstring_is_one_of_the_file(path: Path) -> None:
+    pattern = r"^python tools/train\.py -f (\S+) ?(.*) --output runs/\S+$"
+    ((file, overrides),) = re.findall(pattern, path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert file == f"exps/ablation/{path.name}"
+    ablation(path.name, *overrides.split())
 
 
 def test_a_row_that_cannot_be_is_an_error() -> None:

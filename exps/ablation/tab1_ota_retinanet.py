@@ -1,4 +1,7 @@
-"""Tab. 1, OTA (RetinaNet): boxes as deltas from one square anchor a location. Paper: 40.7 AP."""
+"""Tab. 1, OTA (RetinaNet): boxes as deltas from one square anchor a location. Paper: 40.7 AP.
+
+python tools/train.py -f exps/ablation/tab1_ota_retinanet.py --output runs/tab1-ota-retinanet
+"""
 
 from otadet.assigners import OTAAssigner
 from otadet.exp import BaseExp

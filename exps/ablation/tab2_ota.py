@@ -1,4 +1,7 @@
-"""Tab. 2, OTA: r x r candidates of each level. Paper's AP for r = 3, 5, 7: 40.6, 40.7, 40.4."""
+"""Tab. 2, OTA: r x r candidates of each level. Paper's AP for r = 3, 5, 7: 40.6, 40.7, 40.4.
+
+python tools/train.py -f exps/ablation/tab2_ota.py r 7 --output runs/tab2-ota-r7
+"""
 
 from otadet.assigners import OTAAssigner
 from otadet.errors import UserError

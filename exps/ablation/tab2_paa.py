@@ -1,4 +1,7 @@
-"""Tab. 2, PAA: r x r candidates of each level. Paper's AP for r = 3, 5, 7: 40.3, 40.1, 39.5."""
+"""Tab. 2, PAA: r x r candidates of each level. Paper's AP for r = 3, 5, 7: 40.3, 40.1, 39.5.
+
+python tools/train.py -f exps/ablation/tab2_paa.py r 5 --output runs/tab2-paa-r5
+"""
 
 from otadet.assigners import PAAAssigner
 from otadet.errors import UserError
