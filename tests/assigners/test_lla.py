@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from counting import fake_problem
 from oracle import focal, ordered, window_prior
-from scenes import late_predictions, make_anchors, random_problem
+from scenes import random_problem
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from torchvision.ops import box_iou
 
@@ -91,41 +89,6 @@ def test_a_point_inside_a_box_does_not_go_to_one_that_fills_up_outside() -> None
     assignment = LLAAssigner(top=2)(predictions, anchors, [truth])
     assert assignment.gt_index.tolist() == [[0, 0, 1]]
     assert assignment.ambiguous.tolist() == [[False, True, False]]
-
-
-def test_a_batch_is_its_images_one_by_one(generator: torch.Generator) -> None:
-    anchors = make_anchors(256, 320)
-    full = [random_problem(generator, boxes, 4)[2][0] for boxes in (20, 5, 3)]
-    predictions = late_predictions(generator, anchors, full, 4)
-    truths = [full[0], GroundTruth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)), full[2]]
-    together = LLAAssigner()(predictions, anchors, truths)
-    for image, truth in enumerate(truths):
-        part = slice(image, image + 1)
-        alone = LLAAssigner()(Predictions(predictions.logits[part], predictions.boxes[part]), anchors, [truth])
-        assert torch.equal(together.gt_index[part], alone.gt_index)
-        assert torch.equal(together.ambiguous[part], alone.ambiguous)
-
-
-def test_the_order_of_the_boxes_does_not_matter(generator: torch.Generator) -> None:
-    predictions, anchors, (truth,) = random_problem(generator, 20, 4)
-    order = torch.randperm(20, generator=generator)
-    straight = LLAAssigner()(predictions, anchors, [truth]).gt_index[0]
-    permuted = LLAAssigner()(predictions, anchors, [GroundTruth(truth.boxes[order], truth.labels[order])]).gt_index[0]
-    assert torch.equal(torch.where(permuted >= 0, order[permuted.clamp(min=0)], permuted), straight)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_assigned_in_full_precision(dtype: torch.dtype, generator: torch.Generator) -> None:
-    predictions, anchors, truths = random_problem(generator, 10, 3)
-    half = Predictions(predictions.logits.to(dtype), predictions.boxes.to(dtype))
-    full = Predictions(half.logits.float(), half.boxes.float())
-    assert torch.equal(LLAAssigner()(half, anchors, truths).gt_index, LLAAssigner()(full, anchors, truths).gt_index)
-
-
-def test_does_not_wait_for_the_device() -> None:
-    with FakeTensorMode():
-        assignment = LLAAssigner()(*fake_problem([3, 0, 7]))
-    assert assignment.gt_index.device.type == assignment.ambiguous.device.type == "cuda"
 
 
 def test_impossible_settings() -> None:
