@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from otadet.exp import BaseExp
 
 
-ON_SHEET = 24
+ON_SHEET = 12
 """Images of the contact sheet at most: it stays a file that viewers open."""
 
 

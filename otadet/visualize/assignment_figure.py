@@ -45,7 +45,8 @@ def assignment_sheet(
     images: Sequence[AssignedImage], names: Sequence[str], level: int | str = BEST, show_mass: bool = False
 ) -> np.ndarray:
     """A named row for each image, a column for each rule: (H', W', 3) uint8 RGB. All images have the same rules."""
-    cell = _panel_width(max(len(images[0].results), 2))
+    # As if there were four rules at least, so that a sheet of many images stays a picture that viewers open.
+    cell = _panel_width(max(len(images[0].results), 4))
     width = max(LEGEND_WIDTH, len(images[0].results) * (cell + MARGIN) + MARGIN)
     strips = [key_strip(width, level, show_mass)]
     for assigned, name in zip(images, names, strict=True):

@@ -61,6 +61,14 @@ def test_a_level_must_exist(draw, level, error):
             draw("--level", level, "--path", "000001.png")
 
 
+def test_each_choice_of_levels_is_another_picture(draw, tmp_path):
+    pictures = set()
+    for chosen in ("best", "all", "3", "5"):
+        draw("--level", chosen, "--path", "000001.png")
+        pictures.add((tmp_path / "000001-assigned.png").read_bytes())
+    assert len(pictures) == 4
+
+
 def test_an_image_that_the_data_does_not_know_is_an_error(draw):
     with pytest.raises(UserError, match=r"other\.png: no image of this name"):
         draw("--path", "other.png")
@@ -99,15 +107,22 @@ def test_a_folder_without_images_of_the_data_is_an_error(draw, tmp_path):
         draw("--path", tmp_path)
 
 
-@pytest.mark.parametrize("path", ["b/000001.png", "elsewhere/b/000001.png"])
-def test_a_file_name_of_the_data_is_found_by_its_end(tiny, path):
+@pytest.mark.parametrize(
+    ("folders", "path"),
+    [
+        (("a", "b"), "b/000001.png"),
+        (("a", "b"), "elsewhere/b/000001.png"),
+        (("a/b", "b"), "b/000001.png"),
+    ],
+)
+def test_a_file_name_of_the_data_is_found_by_its_end(tiny, folders, path):
     val = tiny.data / "val"
-    for folder in ("a", "b"):
-        (val / folder).mkdir(exist_ok=True)
+    for folder in folders:
+        (val / folder).mkdir(exist_ok=True, parents=True)
         (val / folder / "000001.png").write_bytes((val / "000001.png").read_bytes())
     source = tiny.data / "annotations" / "instances_val.json"
     content = json.loads(source.read_text())
-    names = [f"{folder}/000001.png" for folder in ("a", "b")]
+    names = [f"{folder}/000001.png" for folder in folders]
     for image, name in zip(content["images"], names, strict=True):
         image["file_name"] = name
     source.with_name("folders.json").write_text(json.dumps(content))

@@ -91,6 +91,15 @@ def test_small_panels_have_no_numbers(monkeypatch, scale, numbered):
     assert texts == (["0", "1"] if numbered else [])
 
 
+def test_a_crowd_has_numbers_only_where_there_is_room(monkeypatch):
+    crowd = AssignedImage(np.zeros((64, 64, 3), np.uint8), np.tile(BOXES, (100, 1)), grid(), [])
+    texts = written(monkeypatch)
+    draw_assignment(crowd, result({}), np.ones(20, bool), 8)
+    assert texts == []
+    draw_assignment(crowd, result({}), np.ones(20, bool), 10)
+    assert texts
+
+
 @pytest.mark.parametrize(("scale", "radius"), [(0.3, 1.4), (1, 4.48), (8, 7.5)])
 def test_dots_shrink_with_the_panel(monkeypatch, scale, radius):
     radii = []

@@ -73,7 +73,7 @@ def test_mass_is_explained_where_it_is_shown(monkeypatch):
 def test_a_sheet_has_a_named_row_for_each_image_and_the_key(monkeypatch):
     pair = assigned(result({0: 0}), result({0: 1}))
     heights = [assignment_sheet([pair] * count, ["name.png"] * count).shape[0] for count in (1, 2, 3)]
-    assert heights[1] - heights[0] == heights[2] - heights[1] > 1000
+    assert heights[1] - heights[0] == heights[2] - heights[1] > 580
     texts = written(monkeypatch)
     assignment_sheet([pair, pair], ["first.png", "second.png"])
     assert {"first.png", "second.png", "ambiguous, then background"} <= set(texts)
