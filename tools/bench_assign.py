@@ -4,9 +4,9 @@ python tools/bench_assign.py
 python tools/bench_assign.py --scenes 7x1 100x1 200x1:1 --rules ota simota --repeat 30 --csv costs.csv
 
 A scene is BOXESxIMAGES[:CLASSES[:HEIGHTxWIDTH]], by default 80 classes at 800x1216. All rules of a scene run in turn in
-this process, and the best time of each counts. Memory is the peak of the tensors that are alive at once. Launches are
-the operations that a GPU is given, and waits those after which the host must wait for it; without a GPU they are
-counted on tensors that only pretend to be on one.
+this process, the faster ones twice in a turn, and the best time of each counts. Memory is the peak of the tensors that
+are alive at once. Launches are the operations that a GPU is given, and waits those after which the host must wait for
+it; without a GPU they are counted on tensors that only pretend to be on one.
 """
 
 from __future__ import annotations
