@@ -12,6 +12,7 @@ from otadet.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+    from otadet.assigners import Assigner
     from otadet.exp import BaseExp
 
 DEVICES = ("cpu", "cuda", "mps")
@@ -40,6 +41,18 @@ def load_experiment(args: Namespace) -> BaseExp:
     exp = load_exp(args.exp)
     exp.override(args.overrides)
     return exp
+
+
+def chosen_rule(exp: BaseExp, word: str) -> Assigner:
+    """The rule of that name, or the experiment's own for "exp". Raises `UserError` for an unknown name."""
+    from otadet.assigners import named_assigner
+
+    return exp.choose_assigner() if word == "exp" else named_assigner(word)
+
+
+def short_name(rule: Assigner) -> str:
+    """OTAAssigner -> OTA."""
+    return type(rule).__name__.removesuffix("Assigner")
 
 
 def pick_device(name: str | None = None) -> torch.device:

@@ -18,7 +18,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from otadet.cli import experiment_parser, load_experiment, pick_device, run
+from otadet.cli import chosen_rule, experiment_parser, load_experiment, pick_device, run, short_name
 
 
 def parse_args() -> Namespace:
@@ -41,7 +41,6 @@ def parse_args() -> Namespace:
 
 def main() -> None:
     args = parse_args()
-    from otadet.assigners import named_assigner
     from otadet.data.loader import eval_loader
     from otadet.errors import UserError
     from otadet.evaluation.ambiguity import EvenlySpaced, count_ambiguous, with_radii
@@ -54,11 +53,9 @@ def main() -> None:
     exp = load_experiment(args)
     device = pick_device(args.device)
     radii = tuple(dict.fromkeys(args.radius or ()))
-    rules = [
-        rule
-        for name in dict.fromkeys(args.assigner)
-        for rule in with_radii(name, exp.choose_assigner() if name == "exp" else named_assigner(name), radii)
-    ]
+    chosen = {word: chosen_rule(exp, word) for word in args.assigner}
+    names = {word: f"exp ({short_name(rule)})" if word == "exp" else word for word, rule in chosen.items()}
+    rules = [sized for word, rule in chosen.items() for sized in with_radii(names[word], rule, radii)]
     dataset = exp.build_train_dataset() if args.split == "train" else exp.build_val_dataset()
     model, _ = load_detector(exp, args.checkpoint, dataset.class_names)
     normalize = exp.build_normalize().to(device)
@@ -90,10 +87,10 @@ def main() -> None:
 
 def print_table(rows: list[dict[str, Any]]) -> None:
     print(f"\nan image, on average over {rows[0]['images']}, with {rows[0]['boxes']:.1f} boxes")
-    print(f"{'rule':<12}{'r':>4}{'ambiguous':>12}{'contested':>12}{'positives':>12}")
+    print(f"{'rule':<16}{'r':>4}{'ambiguous':>12}{'contested':>12}{'positives':>12}")
     for row in rows:
         print(
-            f"{row['rule']:<12}{row['r']:>4}{row['ambiguous']:>12.2f}{row['contested']:>12.2f}{row['positives']:>12.1f}"
+            f"{row['rule']:<16}{row['r']:>4}{row['ambiguous']:>12.2f}{row['contested']:>12.2f}{row['positives']:>12.1f}"
         )
 
 

@@ -15,7 +15,7 @@ from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otadet.cli import experiment_parser, load_experiment, pick_device, run
+from otadet.cli import chosen_rule, experiment_parser, load_experiment, pick_device, run, short_name
 
 if TYPE_CHECKING:
     import torch
@@ -117,12 +117,6 @@ def check_mass(rules: dict[str, Assigner]) -> None:
         raise UserError(f"--mass shades what OTA transports, and none of {', '.join(rules)} is OTA: add --assigner ota")
 
 
-def chosen_rule(exp: BaseExp, name: str) -> Assigner:
-    from otadet.assigners import named_assigner
-
-    return exp.choose_assigner() if name == "exp" else named_assigner(name)
-
-
 def build_network(exp: BaseExp, checkpoint: str | None, class_names: tuple[str, ...]) -> nn.Module:
     import torch
 
@@ -164,11 +158,6 @@ def assign(
         )
     grid = Grid(anchors.points.cpu().numpy(), anchors.strides.cpu().numpy(), anchors.level_sizes)
     return AssignedImage(sample.image, sample.boxes, grid, results)
-
-
-def short_name(rule: Assigner) -> str:
-    """OTAAssigner -> OTA."""
-    return type(rule).__name__.removesuffix("Assigner")
 
 
 def level_index(assigned: AssignedImage, level: int) -> int:

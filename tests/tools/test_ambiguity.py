@@ -43,7 +43,7 @@ def test_without_a_radius_the_rule_is_as_it_is(count):
 
 def test_the_rule_is_the_experiments_own(count):
     (own,), (fixed,) = count(), count("assigner", "atss")
-    assert own["rule"] == fixed["rule"] == "exp"
+    assert (own["rule"], fixed["rule"]) == ("exp (OTA)", "exp (ATSS)")
     (named,) = count("--assigner", "atss")
     assert fixed["positives"] == named["positives"] != own["positives"]
 
