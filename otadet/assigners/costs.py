@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from otadet.assigners.base import PaddedTruth, can_look
 from otadet.assigners.pairs import Pairs, number_columns
 from otadet.boxes import giou, iou
+from otadet.focal import focal_negative, focal_positive
 from otadet.structures import Predictions
 
 IOU_EPS = torch.finfo(torch.float32).eps
@@ -55,10 +56,10 @@ class FocalCost(ClassCost):
     gamma: float = 2.0
 
     def positive(self, logits: Tensor, quality: Tensor | None) -> Tensor:
-        return self.alpha * torch.sigmoid(-logits) ** self.gamma * _softplus(-logits)
+        return focal_positive(logits, self.alpha, self.gamma, _softplus)
 
     def negative(self, logits: Tensor, quality: Tensor | None) -> Tensor:
-        return (1 - self.alpha) * torch.sigmoid(logits) ** self.gamma * _softplus(logits)
+        return focal_negative(logits, self.alpha, self.gamma, _softplus)
 
 
 @dataclass(frozen=True)

@@ -52,11 +52,9 @@ def reach_of(anchors: Anchors, dtype: torch.dtype) -> Reach:
 def overlapping(truth: PaddedTruth, reach: Reach, threshold: Tensor) -> Region:
     """A region that holds all points whose anchor box has an IoU of `threshold` or more with the object, and of more
     than 0. threshold: in 0-1, to be broadcast to (N, G, L)."""
-    size = (truth.boxes[..., 2:] - truth.boxes[..., :2])[:, :, None].clamp(min=0)
-    # (N, G, L, 2): what the two can have in common in x and in y.
-    common = size.minimum(reach.extent)
-    needed = threshold / (1 + threshold) * (size.prod(-1) + reach.least_area) * (1 - SLACK)
-    smallest = torch.finfo(size.dtype).tiny
+    common = _in_common(truth, reach)
+    needed = threshold / (1 + threshold) * (area(truth.boxes)[..., None] + reach.least_area) * (1 - SLACK)
+    smallest = torch.finfo(common.dtype).tiny
     apart = needed[..., None] / common.flip(-1).clamp(min=smallest)
     apart = torch.where((common.prod(-1) >= needed)[..., None], apart, torch.inf)
     corners = truth.boxes[:, :, None]
@@ -67,11 +65,14 @@ def least_best(anchors: Anchors, truth: PaddedTruth, reach: Reach) -> Tensor:
     """(N, L) a number that the largest IoU of every object whose best anchor may be on the level reaches; 1 if none."""
     levels = levels_of(anchors, truth.boxes.dtype)
     found = iou(anchors.boxes[_nearest(levels, truth)].to(truth.boxes.dtype), truth.boxes[:, :, None]).amax(-1, True)
-    size = (truth.boxes[..., 2:] - truth.boxes[..., :2])[:, :, None].clamp(min=0)
-    common, own = size.minimum(reach.extent).prod(-1), size.prod(-1)
-    at_most = common / own.maximum(reach.least_area)
+    at_most = _in_common(truth, reach).prod(-1) / area(truth.boxes)[..., None].maximum(reach.least_area)
     may_be_here = (at_most > 0) & (at_most >= found * (1 - SLACK)) & truth.present[..., None]
     return torch.where(may_be_here, found, 1).amin(1)
+
+
+def _in_common(truth: PaddedTruth, reach: Reach) -> Tensor:
+    """(N, G, L, 2) what an object and an anchor box can have in common in x and in y, in pixels."""
+    return (truth.boxes[..., 2:] - truth.boxes[..., :2])[:, :, None].clamp(min=0).minimum(reach.extent)
 
 
 def _nearest(levels: Levels, truth: PaddedTruth) -> Tensor:
