@@ -55,7 +55,7 @@ class LLAAssigner(Assigner):
         background = BackgroundCosts(predictions, self.class_cost)
         lacking = torch.where(truth.present, self.top, 0)
         region = inside_boxes(truth, len(anchors.level_sizes))
-        for block in blocks(anchors, truth, region, pairs_at_once(predictions) // 2):
+        for block in blocks(anchors, truth, region, pairs_at_once(predictions) * 3 // 4):
             cost = self._relative_loss(predictions, block.truth, block.pairs) + background.at(block.pairs)
             box = block.row[block.pairs.box]
             takes = take(cost, torch.full_like(block.truth.labels, self.top), block.pairs, self.top)
