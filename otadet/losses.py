@@ -16,6 +16,12 @@ from otadet.structures import BACKGROUND, Anchors, Assignment, GroundTruth, Pred
 QualityTarget = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Points (A, 2), predicted and true boxes (N, A, 4) -> (N, A) in 0-1, what the quality is trained towards."""
 
+BOX_WEIGHTINGS = ("none", "quality")
+"""What a positive anchor's box loss can be weighted by."""
+
+LEAST_QUALITY = 1e-6
+"""Least sum of qualities that the box loss is divided by, so that it is 0 where no positive has any."""
+
 
 def iou_target(points: Tensor, predicted: Tensor, boxes: Tensor) -> Tensor:
     """The IoU of the predicted box (Sec. 4.1)."""
@@ -34,6 +40,21 @@ class DetectionLoss(nn.Module):
 
     Each is divided by the number of positive anchors, averaged over the ranks and at least 1, and weighted. Everything
     is computed in float32, whatever the precision of the network, and without waiting for the device.
+
+    With `box_weighting` "quality" a positive anchor's box loss counts by its quality target, and the box loss is
+    divided by the sum of those weights, averaged over the ranks, instead of by the number of positives; no gradient
+    goes through the weights. As released:
+
+    ====  ==========  ==============  =====================  =============
+    rule  box_weight  quality_weight  quality_target         box_weighting
+    ====  ==========  ==============  =====================  =============
+    OTA   2           0.5             `iou_target`           "none"
+    FCOS  1           1               `centerness_target`    "quality"
+    ATSS  2           1               `centerness_target`    "quality"
+    PAA   1.3         0.5             `iou_target`           "quality"
+    ====  ==========  ==============  =====================  =============
+
+    Raises `ValueError` for any other `box_weighting`.
     """
 
     def __init__(
@@ -44,10 +65,13 @@ class DetectionLoss(nn.Module):
         box_weight: float = 2.0,
         quality_weight: float = 0.5,
         quality_target: QualityTarget = iou_target,
+        box_weighting: str = "none",
     ) -> None:
         super().__init__()
+        if box_weighting not in BOX_WEIGHTINGS:
+            raise ValueError(f"box_weighting {box_weighting!r}: choose {' or '.join(map(repr, BOX_WEIGHTINGS))}")
         self.assigner = assigner
-        self.quality_target = quality_target
+        self.quality_target, self.box_weighting = quality_target, box_weighting
         self.alpha, self.gamma = alpha, gamma
         self.box_weight, self.quality_weight = box_weight, quality_weight
 
@@ -67,12 +91,17 @@ class DetectionLoss(nn.Module):
         labels, boxes = _targets(assignment.gt_index, truths)
         # Both arguments are the same box at an anchor without an object: no gradient, and nothing that could be NaN.
         predicted = torch.where(positive[..., None], predictions.boxes, boxes)
+        is_weighted = self.box_weighting == "quality"
+        target = counts
+        if is_weighted or predictions.quality is not None:
+            target = self.quality_target(anchors.points, predicted.detach(), boxes) * counts
+        total = mean_over_ranks(target.sum()).clamp(min=LEAST_QUALITY) if is_weighted else normalizer
+        weight = target if is_weighted else counts
         losses = {
             "cls": self._class_loss(predictions.logits, assignment.gt_index, labels) / normalizer,
-            "box": self.box_weight * ((1 - giou(predicted, boxes)) * counts).sum() / normalizer,
+            "box": self.box_weight * ((1 - giou(predicted, boxes)) * weight).sum() / total,
         }
         if predictions.quality is not None:
-            target = self.quality_target(anchors.points, predicted.detach(), boxes)
             entropy = F.binary_cross_entropy_with_logits(predictions.quality, target, reduction="none")
             losses["quality"] = self.quality_weight * (entropy * counts).sum() / normalizer
         return losses

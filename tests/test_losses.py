@@ -6,11 +6,14 @@ import math
 
 import pytest
 import torch
+from counting import fake_problem
 from scenes import make_anchors, random_problem
-from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torchvision.ops import box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
 from otadet.assigners import Assigner, OTAAssigner
-from otadet.losses import DetectionLoss, centerness_target
+from otadet.losses import DetectionLoss, centerness_target, iou_target
 from otadet.structures import BACKGROUND, IGNORED, Assignment, GroundTruth, Predictions
 
 
@@ -117,3 +120,114 @@ def test_quality_is_trained_towards_its_target(generator: torch.Generator) -> No
     loss = DetectionLoss(OTAAssigner(), quality_target=lambda points, predicted, boxes: torch.ones_like(boxes[..., 0]))
     assert loss(sure, anchors, truths)["quality"].item() == pytest.approx(0)
     assert DetectionLoss(OTAAssigner())(sure, anchors, truths)["quality"].item() > 1
+
+
+def plain_box_loss(
+    predictions: Predictions, points: Tensor, truths: list[GroundTruth], gt_index: Tensor, centrality: bool
+) -> Tensor:
+    """One positive at a time, in float64: the weighted mean of 1 - GIoU, by centre-ness or by IoU."""
+    total = weights = torch.zeros((), dtype=torch.float64)
+    for image, anchor in (gt_index >= 0).nonzero().tolist():
+        box = truths[image].boxes[gt_index[image, anchor]].double()
+        predicted = predictions.boxes[image, anchor].double()
+        if centrality:
+            left, top = (points[anchor].double() - box[:2]).clamp(min=0)
+            right, bottom = (box[2:] - points[anchor].double()).clamp(min=0)
+            weight = (min(left, right) / max(left, right) * min(top, bottom) / max(top, bottom)).sqrt()
+        else:
+            weight = box_iou(predicted[None].detach(), box[None])[0, 0]
+        total = total + weight * generalized_box_iou_loss(predicted, box)
+        weights = weights + weight
+    return total / weights
+
+
+@pytest.mark.parametrize("centrality", [True, False], ids=["centre-ness", "IoU"])
+def test_box_loss_weighted_by_quality(centrality: bool, generator: torch.Generator) -> None:
+    """Value and gradient are those of a plain loop, in which no gradient goes through the weights."""
+    predictions, anchors, truths = random_problem(generator, 6, 4, num_images=2)
+    # Boxes in the corners' order, as the plain loop's IoU has no notion of crossed ones.
+    corners = predictions.boxes.view(2, -1, 2, 2).sort(dim=2).values.flatten(2)
+    boxes = [corners.clone().requires_grad_() for _ in range(2)]
+    ours, plain = (Predictions(predictions.logits, box, predictions.quality) for box in boxes)
+    target = centerness_target if centrality else iou_target
+    loss = DetectionLoss(OTAAssigner(), box_weight=1.3, quality_target=target, box_weighting="quality")
+    value = loss(ours, anchors, truths)["box"]
+    gt_index = OTAAssigner()(predictions, anchors, truths).gt_index
+    expected = 1.3 * plain_box_loss(plain, anchors.points, truths, gt_index, centrality)
+    torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=0)
+    value.backward()
+    expected.backward()
+    torch.testing.assert_close(boxes[0].grad, boxes[1].grad, rtol=1e-4, atol=1e-9)
+
+
+def test_weighting_leaves_the_other_losses_alone(generator: torch.Generator) -> None:
+    predictions, anchors, truths = random_problem(generator, 6, 4)
+    plain = DetectionLoss(OTAAssigner())(predictions, anchors, truths)
+    weighted = DetectionLoss(OTAAssigner(), box_weighting="quality")(predictions, anchors, truths)
+    assert torch.equal(plain["cls"], weighted["cls"])
+    assert torch.equal(plain["quality"], weighted["quality"])
+    assert weighted["box"] < plain["box"]
+
+
+@pytest.mark.parametrize("num_boxes", [0, 3])
+@pytest.mark.parametrize("target", [iou_target, centerness_target])
+def test_weights_of_nothing_give_a_box_loss_of_0(num_boxes: int, target, generator: torch.Generator) -> None:
+    """No object at all; and positives whose quality is 0, as the predictions lie far from the image."""
+    predictions, anchors, truths = random_problem(generator, num_boxes, 2, num_images=2)
+    boxes = (predictions.boxes + 5000).requires_grad_()
+    gt_index = torch.full(predictions.boxes.shape[:2], 0 if num_boxes else BACKGROUND)
+    gt_index[:, 1:] = BACKGROUND
+    truths = [GroundTruth(truth.boxes + 2500, truth.labels) for truth in truths]
+    loss = DetectionLoss(Fixed(gt_index), quality_target=target, box_weighting="quality")
+    losses = loss(Predictions(predictions.logits, boxes, predictions.quality), anchors, truths)
+    assert losses["box"].item() == 0
+    losses["box"].backward()
+    assert boxes.grad.abs().sum() == 0
+
+
+def test_weighting_needs_no_quality_branch(generator: torch.Generator) -> None:
+    predictions, anchors, truths = random_problem(generator, 5, 3)
+    loss = DetectionLoss(OTAAssigner(), box_weighting="quality")
+    without = loss(Predictions(predictions.logits, predictions.boxes), anchors, truths)
+    assert torch.equal(without["box"], loss(predictions, anchors, truths)["box"])
+
+
+def test_no_other_weighting_is_known() -> None:
+    with pytest.raises(ValueError, match="box_weighting 'iou': choose 'none' or 'quality'"):
+        DetectionLoss(OTAAssigner(), box_weighting="iou")
+
+
+@pytest.mark.parametrize("sizes", [[3, 0, 5], [0, 0]], ids=str)
+@pytest.mark.parametrize("target", [iou_target, centerness_target])
+def test_does_not_wait_for_the_device(sizes: list[int], target) -> None:
+    with FakeTensorMode():
+        losses = DetectionLoss(OTAAssigner(), quality_target=target, box_weighting="quality")(*fake_problem(sizes))
+    for loss in losses.values():
+        assert (loss.device.type, loss.dtype, loss.shape) == ("cuda", torch.float32, ())
+
+
+def test_ranks_that_share_a_batch_have_its_loss_together(
+    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each rank has one image; the mean of their losses, as of their gradients, is the loss of the batch per rank."""
+    predictions, anchors, truths = random_problem(generator, 6, 4, num_images=2)
+    loss = DetectionLoss(OTAAssigner(), box_weighting="quality")
+    whole = loss(predictions, anchors, truths)
+    shares = [(_image(predictions, image), anchors, truths[image : image + 1]) for image in (0, 1)]
+    sums: list[list[Tensor]] = []
+    for share in shares:
+        sums.append([])
+        monkeypatch.setattr("otadet.losses.mean_over_ranks", lambda count: sums[-1].append(count) or count)
+        loss(*share)
+    means = [sum(counts) / 2 for counts in zip(*sums, strict=True)]
+    parts = []
+    for share in shares:
+        left = iter(means)
+        monkeypatch.setattr("otadet.losses.mean_over_ranks", lambda count, left=left: next(left))
+        parts.append(loss(*share))
+    for name, value in whole.items():
+        torch.testing.assert_close((parts[0][name] + parts[1][name]) / 2, value)
+
+
+def _image(predictions: Predictions, image: int) -> Predictions:
+    return Predictions(*(part[image : image + 1] for part in vars(predictions).values()))
