@@ -1,4 +1,4 @@
-"""IoU, GIoU and box codecs on xyxy boxes in pixels.
+"""IoU, GIoU, CIoU and box codecs on xyxy boxes in pixels.
 
 Boxes of zero or negative size have area 0, and a union of 0 gives an IoU of 0: nothing returns NaN for finite boxes.
 """
@@ -39,6 +39,38 @@ def giou(a: Tensor, b: Tensor) -> Tensor:
     height = torch.maximum(a[..., 3], b[..., 3]) - torch.minimum(a[..., 1], b[..., 1])
     hull = width.clamp(min=0) * height.clamp(min=0)
     return _ratio(intersection, union) - _ratio(hull - union, hull)
+
+
+def ciou(a: Tensor, b: Tensor) -> Tensor:
+    """Complete IoU of boxes that broadcast: (..., 4), (..., 4) -> (...), up to 1 (Zheng et al., 2020).
+
+    The IoU, less the squared distance of the centres over the squared diagonal of the hull, less a penalty for another
+    aspect ratio.
+    """
+    overlap = iou(a, b)
+    aspect = (4 / math.pi**2) * (_diagonal_angle(a) - _diagonal_angle(b)).square()
+    aspect = aspect * _ratio(aspect, 1 - overlap + aspect)
+    return overlap - _ratio(_squared_distance(a, b), _squared_hull(a, b)) - aspect
+
+
+def _squared_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Of the centres, along x and y by themselves: a sum over a last dimension of two is slow."""
+    right, down = (a[..., low] + a[..., low + 2] - b[..., low] - b[..., low + 2] for low in (0, 1))
+    return (right * right + down * down) / 4
+
+
+def _squared_hull(a: Tensor, b: Tensor) -> Tensor:
+    """The squared diagonal of the smallest box around both."""
+    width, height = (
+        torch.maximum(a[..., low + 2], b[..., low + 2]) - torch.minimum(a[..., low], b[..., low]) for low in (0, 1)
+    )
+    return width * width + height * height
+
+
+def _diagonal_angle(boxes: Tensor) -> Tensor:
+    """(..., 4) -> (...) `arctan(width / height)`; 0 for a box of no size."""
+    width, height = ((boxes[..., low + 2] - boxes[..., low]).clamp(min=0) for low in (0, 1))
+    return torch.atan2(width, height)
 
 
 def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:

@@ -20,7 +20,8 @@ class FreeAnchorLoss(nn.Module):
     "positive" (their Eq. 5): minus the logarithm of the mean-max over a bag of P_cls * P_loc, `alpha` times; its mean
     becomes a maximum as the best anchor gets better. "negative" (Eq. 6): focal loss of every class probability against
     0, less so the more the predicted box deserves to belong to an object of that class: 0 up to an IoU of `threshold`,
-    1 for the object's best. It is divided by `bag_size` as well as by the number of objects, averaged over the ranks.
+    1 for the object's best. It is divided by `bag_size` times the number of objects, averaged over the ranks; without
+    any object by 1, as in the released code.
 
     P_cls is what detections are ranked by, class times quality if the network has such a branch, which is thereby
     trained as an objectness. P_loc is `exp(-box_weight * (1 - GIoU))`; their smooth L1 is of offsets from an anchor
@@ -45,11 +46,13 @@ class FreeAnchorLoss(nn.Module):
         device = predictions.boxes.device
         with torch.autocast(device.type, enabled=False):
             predictions, objects = in_float32(predictions), _objects(truths, device)
-            number = mean_over_ranks(torch.tensor(float(len(objects.image)), device=device)).clamp(min=1)
+            number = mean_over_ranks(torch.tensor(float(len(objects.image)), device=device))
             bags, deserved = self._match(predictions, anchors, objects)
             return {
-                "positive": self.alpha * self._positive(predictions, objects, bags).sum() / number,
-                "negative": (1 - self.alpha) * self._negative(predictions, deserved) / (number * self.bag_size),
+                "positive": self.alpha * self._positive(predictions, objects, bags).sum() / number.clamp(min=1),
+                "negative": (1 - self.alpha)
+                * self._negative(predictions, deserved)
+                / (number * self.bag_size).clamp(min=1),
             }
 
     @torch.no_grad()

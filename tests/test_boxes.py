@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from torchvision.ops import box_iou, generalized_box_iou
+from torchvision.ops import box_iou, complete_box_iou, generalized_box_iou
 
 from otadet import boxes
 
@@ -16,6 +16,31 @@ def test_pairwise_iou_and_giou_are_torchvisions(generator: torch.Generator) -> N
     a, b = random_boxes(7, generator), random_boxes(5, generator)
     torch.testing.assert_close(boxes.pairwise_iou(a, b), box_iou(a, b))
     torch.testing.assert_close(boxes.pairwise_giou(a, b), generalized_box_iou(a, b))
+
+
+def test_ciou_is_torchvisions(generator: torch.Generator) -> None:
+    a, b = random_boxes(40, generator).double(), random_boxes(50, generator).double()
+    ours = boxes.ciou(a[:, None], b)
+    # Theirs has an epsilon of 1e-7 in two denominators.
+    torch.testing.assert_close(ours, complete_box_iou(a, b), rtol=0, atol=1e-6)
+    torch.testing.assert_close(boxes.ciou(a, a), torch.ones(40, dtype=torch.float64))
+
+
+def test_ciou_by_hand() -> None:
+    """Centres 1 apart in x and y, in a hull of 3 x 3; and a square in a box of twice its width, about one centre."""
+    a, b = torch.tensor([0.0, 0.0, 2.0, 2.0]), torch.tensor([1.0, 1.0, 3.0, 3.0])
+    assert boxes.ciou(a, b).item() == pytest.approx(1 / 7 - 2 / 18)
+    square, wide = torch.tensor([1.0, 0.0, 3.0, 2.0]), torch.tensor([0.0, 0.0, 4.0, 2.0])
+    aspect = 4 / math.pi**2 * (math.atan(2) - math.pi / 4) ** 2
+    assert boxes.ciou(square, wide).item() == pytest.approx(0.5 - aspect**2 / (0.5 + aspect))
+
+
+@pytest.mark.parametrize("box", [[3.0, 3.0, 3.0, 3.0], [9.0, 9.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0]], ids=str)
+def test_ciou_of_boxes_without_a_size_is_finite(box: list[float]) -> None:
+    empty, other = torch.tensor(box, requires_grad=True), torch.tensor([0.0, 0.0, 20.0, 20.0])
+    values = torch.stack((boxes.ciou(empty, other), boxes.ciou(other, empty), boxes.ciou(empty, empty)))
+    assert (values <= 0).all()
+    assert values.isfinite().all()
 
 
 def test_by_hand() -> None:

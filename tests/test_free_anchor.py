@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -87,6 +88,28 @@ def test_images_without_objects_train_the_background(sizes: tuple[int, ...], gen
     assert (predictions.logits.grad[1] > 0).all()
     assert predictions.boxes.grad[1].abs().sum() == 0
     assert predictions.quality.grad[1].abs().sum() > 0
+
+
+def test_without_objects_by_hand() -> None:
+    """Each class of each anchor has probability 1/2: half of the sum of (1/2)^2 log 2, not divided."""
+    anchors = make_anchors(64, 64)
+    size = len(anchors.points)
+    predictions = Predictions(torch.zeros(1, size, 2), anchors.boxes[None].clone())
+    truth = GroundTruth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    losses = FreeAnchorLoss()(predictions, anchors, [truth])
+    assert losses["positive"].item() == 0
+    assert losses["negative"].item() == pytest.approx(0.5 * size * 2 * math.log(2) / 4)
+
+
+@pytest.mark.parametrize(("mean", "divisor"), [(0.0, 1), (0.01, 1), (0.1, 5), (0.5, 25), (3.0, 150)])
+def test_the_divisor_is_at_least_1(
+    mean: float, divisor: float, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`mean` objects on an average rank, none on this one."""
+    problem = random_problem(generator, 0, 2)
+    alone = FreeAnchorLoss()(*problem)["negative"]
+    monkeypatch.setattr("otadet.free_anchor.mean_over_ranks", lambda count: torch.full_like(count, mean))
+    torch.testing.assert_close(FreeAnchorLoss()(*problem)["negative"] * divisor, alone)
 
 
 def test_extreme_predictions_give_a_finite_loss_and_gradient(generator: torch.Generator) -> None:

@@ -26,6 +26,7 @@ ASSIGNERS = {
     "atss": ATSSAssigner(),
     "fcos": FCOSAssigner(),
     "tal": TaskAlignedAssigner(),
+    "tal of the YOLOs": TaskAlignedAssigner.yolo(),
 }
 
 

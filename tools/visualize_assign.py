@@ -101,12 +101,16 @@ def output_files(folder: Path, paths: list[Path]) -> list[Path]:
 
 
 def chosen_rules(exp: BaseExp, words: list[str]) -> dict[str, Assigner]:
-    """The rules by their titles: the experiment's own is told from its defaults where others stand beside it."""
+    """The rules by their titles: the experiment's own, and variants of one rule, are told from the others."""
     rules = {word: chosen_rule(exp, word) for word in words}
-    return {
-        f"{short_name(rule)} (exp)" if word == "exp" and len(rules) > 1 else short_name(rule): rule
-        for word, rule in rules.items()
-    }
+    named = [short_name(rule) for word, rule in rules.items() if word != "exp"]
+    return {_title(word, rule, named, alone=len(rules) == 1): rule for word, rule in rules.items()}
+
+
+def _title(word: str, rule: Assigner, named: list[str], alone: bool) -> str:
+    name = short_name(rule)
+    is_distinct = alone if word == "exp" else named.count(name) == 1
+    return name if is_distinct else f"{name} ({word})"
 
 
 def check_mass(rules: dict[str, Assigner]) -> None:

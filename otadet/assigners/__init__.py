@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from otadet.assigners.atss import ATSSAssigner
 from otadet.assigners.base import Assigner
 from otadet.assigners.fcos import FCOSAssigner
@@ -14,7 +16,7 @@ from otadet.assigners.simota import SimOTAAssigner
 from otadet.assigners.task_aligned import TaskAlignedAssigner
 from otadet.errors import UserError, nearest_name
 
-_RULES: dict[str, type[Assigner]] = {
+_RULES: dict[str, Callable[[], Assigner]] = {
     "ota": OTAAssigner,
     "simota": SimOTAAssigner,
     "fcos": FCOSAssigner,
@@ -23,6 +25,7 @@ _RULES: dict[str, type[Assigner]] = {
     "paa": PAAAssigner,
     "lla": LLAAssigner,
     "tal": TaskAlignedAssigner,
+    "tal_yolo": TaskAlignedAssigner.yolo,
     "hungarian": HungarianAssigner,
 }
 

@@ -9,7 +9,7 @@ import torch
 from oracle import focal, ordered
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torchvision.ops import box_iou, generalized_box_iou
+from torchvision.ops import box_iou, complete_box_iou, generalized_box_iou
 
 from otadet.structures import Anchors, GroundTruth, Predictions
 
@@ -90,6 +90,30 @@ def dense_tal(
     best = alignment.topk(min(top, alignment.shape[1]), dim=1)
     wanted = torch.zeros_like(alignment, dtype=torch.bool).scatter_(1, best.indices, best.values > 0)
     return give_to_largest(overlap, wanted), wanted.sum(0)
+
+
+def dense_yolo_tal(
+    predictions: Predictions, anchors: Anchors, truth: GroundTruth, alpha: float = 0.5, beta: float = 6.0, top: int = 10
+) -> tuple[Tensor, Tensor]:
+    """The YOLOs' rule, from its description: tables of all boxes with all points, ties settled by an argmax."""
+    boxes = truth.boxes.double()
+    finest, second = sorted({float(stride) for stride in anchors.strides})[:2]
+    middle, size = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    size = torch.where(size < finest, second, size)
+    offset = (anchors.points.double() - middle[:, None]).abs()
+    inside = (size[:, None] / 2 - offset).amin(-1) > 1e-9
+    overlap = torch.zeros_like(inside, dtype=torch.float64)
+    predicted = predictions.boxes[0].double()
+    proper = (predicted[:, 2:] > predicted[:, :2]).all(1)
+    for box in range(len(boxes)):
+        anchor = (inside[box] & proper).nonzero().flatten()
+        overlap[box, anchor] = complete_box_iou(boxes[box, None], predicted[anchor])[0].clamp(min=0)
+    alignment = predictions.logits[0].double().sigmoid()[:, truth.labels].T ** alpha * overlap**beta
+    best = alignment.topk(min(top, alignment.shape[1]), dim=1)
+    wanted = torch.zeros_like(inside).scatter_(1, best.indices, best.values > 0)
+    takers = wanted.sum(0)
+    gt_index = torch.where(takers > 1, overlap.argmax(0), wanted.int().argmax(0))
+    return torch.where(takers > 0, gt_index, -1), takers
 
 
 def detr_cost(predictions: Predictions, truth: GroundTruth, width: float, height: float) -> Tensor:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
-from dense_rules import dense_tal
+from dense_rules import dense_tal, dense_yolo_tal
 from scenes import random_problem
 from small_grids import grid, logit, truth
 
 from otadet.assigners import TaskAlignedAssigner
-from otadet.structures import Predictions
+from otadet.structures import GroundTruth, Predictions
 
 BOXES = truth([0.0, 0.0, 32.0, 8.0], [0.0, 0.0, 16.0, 8.0], labels=[0, 1])
 """Around the points 0 to 3 and 0 to 1 of a row of four."""
@@ -45,7 +48,74 @@ def test_equals_the_dense_rule(settings: dict, seed: int) -> None:
     assert (wanted > 1).any()
 
 
-@pytest.mark.parametrize("settings", [{"top": 0}, {"alpha": -1.0}, {"beta": -1.0}], ids=str)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("tiny", [False, True])
+def test_yolo_equals_the_dense_rule(tiny: bool, seed: int) -> None:
+    """Boxes of all sizes; and crowds of tiny ones, narrow ones and low ones, many about the same points."""
+    generator = torch.Generator().manual_seed(seed)
+    predictions, anchors, (objects,) = random_problem(generator, 30, 4, 256, 320)
+    if tiny:
+        center = 40 + 160 * torch.rand(10, 2, generator=generator).repeat_interleave(3, 0)
+        center += 6 * torch.rand(30, 2, generator=generator)
+        size = 4 + 8 * torch.rand(30, 2, generator=generator)
+        objects = GroundTruth(torch.cat((center - size / 2, center + size / 2), 1), objects.labels)
+        # Each point follows its nearest object, off by a pixel or so.
+        nearest = torch.cdist(anchors.points, center).argmin(1)
+        boxes = objects.boxes[nearest] + torch.randn(len(nearest), 4, generator=generator)
+        predictions = Predictions(predictions.logits, boxes[None])
+    assignment = TaskAlignedAssigner.yolo()(predictions, anchors, [objects])
+    gt_index, wanted = dense_yolo_tal(predictions, anchors, objects)
+    assert torch.equal(assignment.gt_index[0], gt_index)
+    assert torch.equal(assignment.ambiguous[0], wanted > 1)
+    assert (gt_index >= 0).sum() > 30
+
+
+def test_yolo_gives_a_tie_to_a_box_that_did_not_take_the_anchor() -> None:
+    """Three boxes on one row of points; the third has better anchors than the one that the other two take."""
+    anchors = grid((1, 4), (1, 2))
+    objects = truth([0.0, 0.0, 32.0, 8.0], [0.0, 0.0, 32.0, 7.9], [0.0, 0.0, 32.0, 8.5], labels=[0, 0, 1])
+    exact = objects.boxes[2].tolist()
+    away = [500.0, 500.0, 508.0, 508.0]
+    # Of class 0 only the first point has a score; of class 1 the second is far better.
+    predictions = Predictions(
+        logit([[[0.9, 0.1], [1e-9, 0.9], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]]),
+        torch.tensor([[exact, exact, away, away, away, away]]),
+    )
+    rule = replace(TaskAlignedAssigner.yolo(), top=1)
+    assignment = rule(predictions, anchors, [objects])
+    assert assignment.gt_index[0].tolist() == [2, 2, -1, -1, -1, -1]
+    assert assignment.ambiguous[0].tolist() == [True, False, False, False, False, False]
+    assert replace(rule, among_holders=False)(predictions, anchors, [objects]).gt_index[0, 0] == 0
+
+
+@pytest.mark.parametrize(("side", "holds"), [(7.99, True), (8.0, False)])
+def test_yolo_enlarges_sides_shorter_than_the_finest_stride(side: float, holds: bool) -> None:
+    """A box between the points at 4 and 12: counted 16 px wide it reaches both, 8 px wide it only touches them."""
+    anchors = grid((1, 2), (1, 1))
+    box = [8 - side / 2, 0.0, 8 + side / 2, 8.0]
+    predictions = Predictions(torch.zeros(1, 3, 1), torch.tensor([[box, box, box]]))
+    gt_index = TaskAlignedAssigner.yolo()(predictions, anchors, [truth(box)]).gt_index[0]
+    assert gt_index[:2].tolist() == ([0, 0] if holds else [-1, -1])
+
+
+def test_yolo_with_one_level_enlarges_to_its_stride() -> None:
+    anchors = grid((1, 3))
+    box = [9.0, 0.0, 13.0, 8.0]  # about 11: 7 to 15 with a side of 8, 3 to 19 with one of 16
+    predictions = Predictions(torch.zeros(1, 3, 1), torch.tensor([[box, box, box]]))
+    assert TaskAlignedAssigner.yolo()(predictions, anchors, [truth(box)]).gt_index[0].tolist() == [-1, 0, -1]
+
+
+def test_yolo_reaches_points_that_lie_inside_by_less_than_the_margin_of_tood() -> None:
+    anchors = grid((1, 2), (1, 1))
+    box = [4 - 0.005, 0.0, 14.0, 8.0]
+    predictions = Predictions(torch.zeros(1, 3, 1), torch.tensor([[box, box, box]]))
+    assert TaskAlignedAssigner.yolo()(predictions, anchors, [truth(box)]).gt_index[0, 0] == 0
+    assert TaskAlignedAssigner()(predictions, anchors, [truth(box)]).gt_index[0, 0] == -1
+
+
+@pytest.mark.parametrize(
+    "settings", [{"top": 0}, {"alpha": -1.0}, {"beta": -1.0}, {"beta": math.nan}, {"margin": -0.1}], ids=str
+)
 def test_impossible_settings(settings: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         TaskAlignedAssigner(**settings)

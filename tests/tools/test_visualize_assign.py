@@ -80,6 +80,7 @@ def test_an_image_that_the_data_does_not_know_is_an_error(draw):
         (["exp"], ["OTA "]),
         (["exp", "ota"], ["OTA (exp) ", "OTA "]),
         (["tal", "exp", "atss", "tal"], ["TaskAligned ", "OTA (exp) ", "ATSS "]),
+        (["tal", "tal_yolo", "atss"], ["TaskAligned (tal) ", "TaskAligned (tal_yolo) ", "ATSS "]),
     ],
 )
 def test_each_rule_has_a_title_of_its_own(draw, capsys, words, titles):
