@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
@@ -27,6 +29,8 @@ def experiment_parser(description: str | None) -> ArgumentParser:
 
 def add_experiment_arguments(parser: ArgumentParser) -> None:
     """`-f EXP`, `--device` and the trailing `name value` pairs, for a parser or a sub-command's parser."""
+    # argparse up to Python 3.13 takes -1e-3 for an option, where -0.001 is a value.
+    parser._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$|-(inf|nan)", re.IGNORECASE)
     parser.add_argument("-f", "--exp", required=True, metavar="EXP", help="experiment file, such as exps/quickstart.py")
     parser.add_argument("--device", choices=DEVICES, help="default: cuda where there is one, else mps, else cpu")
     parser.add_argument(
@@ -67,8 +71,16 @@ def pick_device(name: str | None = None) -> torch.device:
     return torch.device(name)
 
 
+def print_anything() -> None:
+    """Let stdout and stderr write what their encoding lacks as an escape, such as `\\u732b`, where they would raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def run(main: Callable[[], None]) -> None:
     """Call a tool's `main`; a user's mistake ends in one line and status 2, an interruption in status 130."""
+    print_anything()
     try:
         main()
     except UserError as error:

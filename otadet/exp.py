@@ -6,7 +6,7 @@ defaults are the paper's main row: FCOS-R50-FPN with OTA, 1x on COCO 2017.
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ from otadet.data.transforms import Compose, Letterbox, RandomFlip, ResizeShortes
 from otadet.engine.optimizer import build_optimizer
 from otadet.engine.schedule import CosineSchedule, StepSchedule, iterations_for
 from otadet.errors import UserError, nearest_name
-from otadet.fields import check_value, fields_of, parse_field, undeclared_attributes
+from otadet.fields import as_plain, check_value, fields_of, parse_field, undeclared_attributes, without_numpy
+from otadet.limits import FIELD_LIMITS, brief, check_limits
 from otadet.losses import DetectionLoss, centerness_target, iou_target
 from otadet.models import FPN, AnchorGrid, Detector, FCOSHead, build_resnet
 from otadet.postprocess import Postprocess
+from otadet.user_modules import load_module, place_of
 
 
 class BaseExp:
@@ -93,7 +95,8 @@ class BaseExp:
     @property
     def name(self) -> str:
         """The file's name without its suffix; the default output folder is runs/NAME."""
-        return type(self).__module__.removeprefix("otadet_exp_")
+        file = getattr(sys.modules.get(type(self).__module__), "__file__", None)
+        return Path(file).stem if file else type(self).__name__
 
     # What the experiment is made of.
 
@@ -202,9 +205,25 @@ class BaseExp:
         self.check()
 
     def check(self) -> None:
-        """Raise `UserError` for values that cannot work."""
+        """Raise `UserError` for values that cannot work. numpy's numbers become Python's, for the checkpoints."""
         for name, hint in fields_of(self).items():
-            check_value(name, getattr(self, name), hint)
+            value = without_numpy(getattr(self, name))
+            if value is not getattr(self, name):
+                setattr(self, name, value)
+            check_value(name, value, hint)
+            if name in FIELD_LIMITS:
+                check_limits(name, value, FIELD_LIMITS[name])
+        self._check_choices()
+        self._check_combinations()
+        try:
+            self.choose_assigner()
+        except UserError:
+            raise
+        except Exception as error:
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            raise UserError(f"label assignment: {kind}{error}") from error
+
+    def _check_choices(self) -> None:
         choices = {
             "unreadable": ("fail", "skip"),
             "optimizer": ("sgd", "adamw"),
@@ -214,49 +233,43 @@ class BaseExp:
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
-                raise UserError(f"{name} {getattr(self, name)}: choose {' or '.join(map(str, known))}")
-        try:
-            self.choose_assigner()
-        except ValueError as error:
-            raise UserError(f"label assignment: {error}") from error
-        for name in ("batch_size", "max_iterations", "log_every", "lr", "max_detections", "topk_per_level"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"{name} {getattr(self, name)}: must be above 0")
-        if self.max_epochs is not None and self.max_epochs <= 0:
-            raise UserError(f"max_epochs {self.max_epochs}: must be above 0, or none")
-        if self.workers < 0:
-            raise UserError(f"workers {self.workers}: must be at least 0; 0 loads the images in the main process")
-        if self.channels < 2 or self.channels % 2:
+                raise UserError(f"{name} {brief(getattr(self, name))}: choose {' or '.join(map(str, known))}")
+
+    def _check_combinations(self) -> None:
+        if not self.train_sizes:
+            raise UserError("train_sizes: needs at least one size, such as 800")
+        if self.channels % 2:
             raise UserError(f"channels {self.channels}: must be even, for GroupNorm")
+        if max(self.std) <= 1 and max(self.mean) <= 1:
+            raise UserError(
+                f"mean {self.mean}, std {self.std}: are on a scale of 0-1, but pixels here are 0-255; multiply by 255"
+            )
+        if list(self.steps) != sorted(self.steps):
+            raise UserError(f"steps {self.steps}: must be ascending")
+        if self.max_epochs is None and any(step != int(step) for step in self.steps):
+            raise UserError(f"steps {self.steps}: are iterations, whole numbers, where max_epochs is not set")
 
     def describe(self) -> dict[str, Any]:
         """Every field and its value, plain Python, as it goes into a checkpoint."""
-        return {name: getattr(self, name) for name in fields_of(self)}
+        return {name: as_plain(getattr(self, name)) for name in fields_of(self)}
 
 
 def load_exp(path: str | Path) -> BaseExp:
     """The `Exp` of an experiment file. Raises `UserError` for a file that is missing, fails, or holds none."""
     path = Path(path)
-    if not path.is_file():
-        siblings = [str(sibling) for sibling in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        raise UserError(f"{path}: no such experiment file{nearest_name(str(path), siblings)}")
-    spec = importlib.util.spec_from_file_location(f"otadet_exp_{path.stem}", path)
-    if spec is None:
-        raise UserError(f"{path}: not a Python file; an experiment file ends in .py")
-    module = importlib.util.module_from_spec(spec)
+    module = load_module(path)
     try:
-        spec.loader.exec_module(module)
         experiment = module.Exp() if hasattr(module, "Exp") else None
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{path}: fails when it is loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(experiment, BaseExp):
-        raise UserError(f"{path}: has no class Exp(BaseExp); see exps/quickstart.py for the shape of such a file")
-    for name in undeclared_attributes(experiment):
-        raise UserError(
-            f"{path}: {name}: the experiment has no such field{nearest_name(name, fields_of(experiment))}"
-            f" (a new field is declared with its type, as in `{name}: int = 1`)"
-        )
-    experiment.check()
+        if not isinstance(experiment, BaseExp):
+            raise UserError("has no class Exp(BaseExp); see exps/quickstart.py for the shape of such a file")
+        for name in undeclared_attributes(experiment):
+            raise UserError(
+                f"{name}: the experiment has no such field{nearest_name(name, fields_of(experiment))}"
+                f" (a new field is declared with its type, as in `{name}: int = 1`)"
+            )
+        experiment.check()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{path}{place_of(error, path)}: Exp() fails: {type(error).__name__}: {error}") from error
     return experiment

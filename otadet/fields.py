@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import math
+import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from otadet.errors import UserError
+from otadet.limits import brief
 
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 def fields_of(experiment: object) -> dict[str, Any]:
-    """Name -> type of every annotated public attribute of the experiment's class, base class first."""
-    hints = get_type_hints(type(experiment))
+    """Name -> type of every annotated public attribute of the experiment's class, base class first.
+
+    Raises `UserError` for a type that cannot be found when the program runs.
+    """
+    try:
+        hints = get_type_hints(type(experiment))
+    except Exception as error:
+        raise UserError(
+            f"the type of a field cannot be found: {type(error).__name__}: {error}; import it without TYPE_CHECKING"
+        ) from error
     return {name: hint for name, hint in hints.items() if not name.startswith("_")}
 
 
@@ -35,17 +49,55 @@ def parse_field(name: str, text: str, hint: Any) -> Any:
     try:
         return _parse(text.strip(), hint)
     except ValueError as error:
-        raise UserError(f"{name} {text}: expected {_describe(hint)}") from error
+        raise UserError(f"{name} {brief(text)}: expected {_describe(hint)}") from error
+
+
+def without_numpy(value: Any) -> Any:
+    """`value` with Python's numbers and tuples in place of numpy's numbers and arrays."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+        return tuple(value) if isinstance(value, list) else value
+    if type(value) in (list, tuple):
+        return type(value)(without_numpy(item) for item in value)
+    return value
+
+
+def as_plain(value: Any) -> Any:
+    """What a checkpoint can hold of a value: plain Python as it is, a path as its text, anything else as its `repr`."""
+    value = without_numpy(value)
+    if type(value) in (bool, int, float, str, type(None)):
+        return value
+    if isinstance(value, list | tuple):
+        items = [as_plain(item) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, Mapping):
+        return {str(as_plain(key)): as_plain(item) for key, item in value.items()}
+    if isinstance(value, PurePath):
+        return str(value)
+    for kind in (bool, int, float, str):  # an enumeration of numbers, say
+        if isinstance(value, kind):
+            return kind(value)
+    # Without the address, which another process would have another of.
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
 def check_value(name: str, value: Any, hint: Any) -> None:
-    """Raise `UserError` where the value that an experiment file gave a field is not of the field's type."""
+    """Raise `UserError` where the value of a field is not of the field's type, not finite, or a text with a NUL."""
     if not _fits(value, hint):
-        raise UserError(f"{name} = {value!r}: expected {_describe(hint)}")
+        raise UserError(f"{name} = {brief(repr(value))}: expected {_describe(hint)}")
+    for item in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(item, float) and not math.isfinite(item):
+            raise UserError(f"{name} {brief(value)}: must be finite")
+        if isinstance(item, str) and "\0" in item:
+            raise UserError(f"{name} = {brief(repr(item))}: a NUL character cannot be part of it")
 
 
 def _fits(value: Any, hint: Any) -> bool:
     """True also for types that the command line could not parse: only what is surely wrong is to be refused."""
+    if hint is Any:
+        return True
     if get_origin(hint) in (types.UnionType, Union):
         return any(_fits(value, option) for option in get_args(hint))
     if get_origin(hint) is tuple:

@@ -55,14 +55,16 @@ def main() -> None:
     )
     detections = predict_dataset(model.to(device), counted(loader), exp.build_postprocess(), normalize, device)
     result = evaluate_coco(dataset, detections)
-    print(f"\n{format_result(result, per_class=args.per_class)}")
+    # What took long is on the disk before anything else can go wrong.
     if args.json:
         with atomic_write(args.json, "w") as file:
             json.dump(coco_predictions(detections, dataset.category_ids), file)
-        print(f"\npredictions: {args.json}")
     if args.metrics:
         write_metrics(args.metrics, result)
-        print(f"\nmetrics: {args.metrics}")
+    print(f"\n{format_result(result, per_class=args.per_class)}")
+    for what, path in (("predictions", args.json), ("metrics", args.metrics)):
+        if path:
+            print(f"\n{what}: {path}")
 
 
 def counted(loader) -> Iterator:

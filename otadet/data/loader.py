@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from otadet.boxes import clip
 from otadet.data.transforms import Sample, Transform
 from otadet.errors import UserError
 from otadet.structures import Detections, GroundTruth
+from otadet.user_modules import Portable
 
 _ORDER, _AUGMENTATION = 0, 1
 """Separate the random streams that are drawn from one seed."""
@@ -213,6 +214,14 @@ class _Transformed(Dataset):
         except UserError as error:
             return error
         return self.transform(sample, np.random.default_rng((self.seed, _AUGMENTATION, position)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Data set and transform may be of classes that an experiment file defines.
+        return _transformed, (Portable((self.source, self.transform, self.seed)),)
+
+
+def _transformed(parts: Portable) -> _Transformed:
+    return _Transformed(*parts.value)
 
 
 def _collate(

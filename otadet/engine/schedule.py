@@ -16,7 +16,8 @@ class StepSchedule:
     """Multiplied by `gamma` at each of `steps`, after a linear warm-up."""
 
     steps: tuple[int, ...] = ()
-    """Iterations at which the rate drops, ascending; those beyond the end of training never happen."""
+    """Iterations at which the rate drops, ascending; those beyond the end of training never happen. Where one stands
+    twice, as steps in epochs of a small data set may, the rate drops twice."""
     gamma: float = 0.1
     warmup: int = 0
     """Iterations of linear warm-up."""
@@ -24,7 +25,7 @@ class StepSchedule:
     """Factor of iteration 0 when there is a warm-up."""
 
     def __post_init__(self) -> None:
-        if list(self.steps) != sorted(set(self.steps)) or any(step <= 0 for step in self.steps):
+        if list(self.steps) != sorted(self.steps) or any(step <= 0 for step in self.steps):
             raise UserError(f"steps {self.steps}: must be positive and ascending")
 
     def __call__(self, iteration: int) -> float:

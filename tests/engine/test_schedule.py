@@ -30,7 +30,11 @@ def test_warm_up_longer_than_the_training_is_no_error(schedule):
     assert rates[0] > 0
 
 
-@pytest.mark.parametrize("steps", [(6, 4), (4, 4), (0, 4)])
+def test_two_steps_at_one_iteration_both_drop():
+    assert StepSchedule(steps=(4, 4), gamma=0.1)(4) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("steps", [(6, 4), (0, 4)])
 def test_steps_that_make_no_sense_are_named(steps):
     with pytest.raises(UserError, match="steps"):
         StepSchedule(steps)

@@ -1,0 +1,117 @@
+"""A user's Python files as modules: executed, and found again by pickle, also in another process."""
+
+from __future__ import annotations
+
+import importlib.util
+import pickle
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from otadet.errors import UserError, nearest_name
+
+_PREFIX = "otadet_exp_"
+_PATIENCE = 10.0
+"""Seconds after which it is said that a file is still being executed."""
+
+
+def load_module(path: Path, name: str | None = None) -> ModuleType:
+    """Execute an experiment file, and enter it in `sys.modules`, as dataclasses, annotations and pickle need it.
+
+    name: of the module; None makes one from the file's, and from a number where another file has it already. Raises
+    `UserError` for a file that is missing or fails.
+    """
+    _check_file(path)
+    name = _free_name(path) if name is None else name
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path}: not a Python file; an experiment file ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(name)
+    sys.modules[name] = module
+    try:
+        with _impatient(path):
+            spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
+        if isinstance(error, UserError):
+            raise UserError(f"{path}: {error}") from error
+        if not isinstance(error, Exception | SystemExit):
+            raise
+        kind = type(error).__name__
+        raise UserError(f"{path}{place_of(error, path)}: fails when it is loaded: {kind}: {error}") from error
+    return module
+
+
+def place_of(error: BaseException, path: Path) -> str:
+    """`", line 12"`, the last line of the file `path` that the error went through, or an empty string."""
+    if isinstance(error, SyntaxError) and error.filename == str(path) and error.lineno:
+        return f", line {error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f", line {lines[-1]}" if lines else ""
+
+
+class Portable:
+    """A value whose classes may be those of an experiment file: pickled, it takes the files along.
+
+    A process that is not forked knows nothing of such a file until it unpickles this.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        files = {
+            name: module.__file__
+            for name, module in list(sys.modules.items())
+            if name.startswith(_PREFIX) and getattr(module, "__file__", None)
+        }
+        return _restore, (files, bytes(ForkingPickler.dumps(self.value)))
+
+
+def _restore(files: dict[str, str], content: bytes) -> Portable:
+    for name, file in files.items():
+        if name not in sys.modules:
+            load_module(Path(file), name)
+    return Portable(pickle.loads(content))
+
+
+def _check_file(path: Path) -> None:
+    try:
+        if path.is_file():
+            return
+        siblings = [str(sibling) for sibling in path.parent.glob("*.py")] if path.parent.is_dir() else []
+    except (OSError, ValueError) as error:
+        raise UserError(f"{str(path)!r}: no such experiment file ({error})") from error
+    raise UserError(f"{path}: no such experiment file{nearest_name(str(path), siblings)}")
+
+
+def _free_name(path: Path) -> str:
+    stem = _PREFIX + re.sub(r"\W", "_", path.stem)
+    name, number = stem, 1
+    while (other := getattr(sys.modules.get(name), "__file__", None)) and Path(other).resolve() != path.resolve():
+        number += 1
+        name = f"{stem}_{number}"
+    return name
+
+
+@contextmanager
+def _impatient(path: Path) -> Iterator[None]:
+    """Say so where the block takes long: a file may wait for a download, for input, or for ever."""
+    text = f"{path}: still being executed after {_PATIENCE:g} seconds; Ctrl-C ends it"
+    timer = threading.Timer(_PATIENCE, lambda: print(text, file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
