@@ -26,7 +26,7 @@ from otadet.limits import FIELD_LIMITS, brief, check_limits
 from otadet.losses import DetectionLoss, centerness_target, iou_target
 from otadet.models import FPN, AnchorGrid, Detector, FCOSHead, build_resnet
 from otadet.postprocess import Postprocess
-from otadet.user_modules import load_module, place_of
+from otadet.user_modules import impatient, load_module, place_of
 
 
 class BaseExp:
@@ -259,7 +259,8 @@ def load_exp(path: str | Path) -> BaseExp:
     path = Path(path)
     module = load_module(path)
     try:
-        experiment = module.Exp() if hasattr(module, "Exp") else None
+        with impatient(path):
+            experiment = module.Exp() if hasattr(module, "Exp") else None
         if not isinstance(experiment, BaseExp):
             raise UserError("has no class Exp(BaseExp); see exps/quickstart.py for the shape of such a file")
         for name in undeclared_attributes(experiment):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import pickle
 import re
 import sys
@@ -12,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import FunctionType, ModuleType
+from typing import IO, Any
 
 from otadet.errors import UserError, nearest_name
 
@@ -37,7 +38,7 @@ def load_module(path: Path, name: str | None = None) -> ModuleType:
     before = sys.modules.get(name)
     sys.modules[name] = module
     try:
-        with _impatient(path):
+        with impatient(path):
             spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
@@ -70,12 +71,24 @@ class Portable:
         self.value = value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        files = {
-            name: module.__file__
-            for name, module in list(sys.modules.items())
-            if name.startswith(_PREFIX) and getattr(module, "__file__", None)
-        }
-        return _restore, (files, bytes(ForkingPickler.dumps(self.value)))
+        content = io.BytesIO()
+        pickler = _ModuleRecorder(content)
+        pickler.dump(self.value)
+        files = {name: sys.modules[name].__file__ for name in sorted(pickler.modules) if name.startswith(_PREFIX)}
+        return _restore, (files, content.getvalue())
+
+
+class _ModuleRecorder(ForkingPickler):
+    """Remembers the modules of the classes and functions that it pickles by name."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self.modules: set[str] = set()
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, type | FunctionType):
+            self.modules.add(value.__module__)
+        return NotImplemented
 
 
 def _restore(files: dict[str, str], content: bytes) -> Portable:
@@ -105,7 +118,7 @@ def _free_name(path: Path) -> str:
 
 
 @contextmanager
-def _impatient(path: Path) -> Iterator[None]:
+def impatient(path: Path) -> Iterator[None]:
     """Say so where the block takes long: a file may wait for a download, for input, or for ever."""
     text = f"{path}: still being executed after {_PATIENCE:g} seconds; Ctrl-C ends it"
     timer = threading.Timer(_PATIENCE, lambda: print(text, file=sys.stderr, flush=True))

@@ -78,13 +78,79 @@ def test_wrong_overrides(pairs: list[str], message: str) -> None:
         (HEADER + "    workers = -1\n", "workers -1: must be at least 0"),
         (HEADER + "    channels = 33\n", "channels 33: must be even"),
         ("import no_such_module\n", "ModuleNotFoundError"),
-        ("class Exp(\n", "SyntaxError"),
+        ("class Exp(\n", "line 1.*SyntaxError"),
+        ("import sys\nsys.exit(0)\n", "line 2.*SystemExit"),
+        ("from otadet.errors import UserError\nraise UserError('no disk')\n", "no disk"),
+        (HEADER + "    def __init__(self, size):\n        pass\n", "TypeError.*size"),
+        (HEADER + "    def build_assigner(self):\n        return 1 + 'a'\n", "label assignment: TypeError"),
     ],
 )
 def test_wrong_files_are_named(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "wrong.py").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=f"wrong.py.*{message}|{message}"):
         load_exp(tmp_path / "wrong.py")
+
+
+NUMPY = "import numpy as np\nfrom otadet.exp import BaseExp\nfrom pathlib import Path\nclass Exp(BaseExp):\n"
+
+
+def test_numpys_numbers_become_pythons(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.py"
+    body = "    lr = 0.5 * np.sqrt(2)\n    batch_size = np.int32(4)\n    amp = np.bool_(True)\n"
+    body += "    cache: Path = Path('a')\n"
+    path.write_text(NUMPY + body + "    mean = np.array([120.0, 110, 100])\n    std = list(np.float32([50, 60, 70]))\n")
+    exp = load_exp(path)
+    assert (type(exp.lr), type(exp.batch_size), exp.amp) == (float, int, True)
+    described = exp.describe()
+    assert (described["mean"], described["std"], described["cache"]) == ((120, 110, 100), [50, 60, 70], "a")
+    assert all(type(value) in (float, int) for name in ("mean", "std") for value in described[name])
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        *(
+            "prior_probability 0",
+            "prior_probability 1",
+            "std 0,0,0",
+            "std 1,-1,1",
+            "max_epochs inf",
+            "max_epochs 1e300",
+        ),
+        *("seed -1", "seed 99999999999999999999999", "lr nan", "lr -0.1", "grad_clip 0", "grad_clip inf", "nms_iou 60"),
+        *("flip 5", "flip -0.1", "ema 1", "ema 2", "eval_every -1", "tower_depth -1", "score_threshold -0.001"),
+        *("mean 0.485,0.456,0.406 std 0.229,0.224,0.225", "mean nan,0,0", "momentum 1", "momentum -1"),
+        *(
+            "weight_decay -1",
+            "weight_decay inf",
+            "steps 0,5",
+            "steps 5,3",
+            "steps 1.5,3",
+            "steps nan",
+            "warmup_iterations -1",
+        ),
+        *("max_iterations 0", "log_every 0", "topk_per_level 0", "max_detections 0", "train_sizes ()", "train_sizes 0"),
+        *("test_size 0", "max_size -1", "letterbox 0,0", "letterbox 1000000000,5", "workers 1000000", "channels 0"),
+        *("num_classes 0", "data_dir a\0b", "weights a\0b"),
+    ],
+)
+def test_values_that_cannot_work_are_named(pairs: str) -> None:
+    pairs = pairs.split(" ")
+    with pytest.raises(UserError, match=f"^({'|'.join(pairs[::2])})"):
+        BaseExp().override(pairs)
+
+
+def test_a_message_does_not_fill_the_screen() -> None:
+    with pytest.raises(UserError) as caught:
+        BaseExp().override(["seed", "9" * 5000])
+    assert len(str(caught.value)) < 200
+
+
+def test_steps_in_epochs_may_fall_on_one_iteration() -> None:
+    exp = BaseExp()
+    exp.override(["max_epochs", "12", "steps", "8,11", "batch_size", "16", "warmup_iterations", "0"])
+    schedule = exp.build_schedule(dataset_size=2)
+    assert [schedule(iteration) for iteration in (0, 1)] == pytest.approx([1.0, 0.01])
 
 
 def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
