@@ -25,6 +25,7 @@ from otadet.fields import as_plain, check_value, fields_of, parse_field, undecla
 from otadet.limits import FIELD_LIMITS, brief, check_limits
 from otadet.losses import DetectionLoss, centerness_target, iou_target
 from otadet.models import FPN, AnchorGrid, Detector, FCOSHead, build_resnet
+from otadet.names import clean_class_names
 from otadet.postprocess import Postprocess
 from otadet.user_modules import impatient, load_module, place_of
 
@@ -213,6 +214,8 @@ class BaseExp:
             check_value(name, value, hint)
             if name in FIELD_LIMITS:
                 check_limits(name, value, FIELD_LIMITS[name])
+        if self.class_names is not None:
+            self.class_names = clean_class_names(self.class_names, "class_names")
         self._check_choices()
         self._check_combinations()
         try:

@@ -140,6 +140,14 @@ def test_values_that_cannot_work_are_named(pairs: str) -> None:
         BaseExp().override(pairs)
 
 
+def test_names_of_classes_are_fit_to_print() -> None:
+    exp = BaseExp()
+    exp.override(["class_names", "red\x1b[31m,b\nc"])
+    assert exp.class_names == ("red [31m", "b c")
+    with pytest.raises(UserError, match="class_names.* both 'a'"):
+        exp.override(["class_names", "a,a"])
+
+
 def test_a_message_does_not_fill_the_screen() -> None:
     with pytest.raises(UserError) as caught:
         BaseExp().override(["seed", "9" * 5000])
