@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from otadet.data.decode import decode, was_cut
+from otadet.data.headers import Header, read_header
+from otadet.data.image_file import open_regular, read_whole, shown
 from otadet.errors import UserError
 
 IMAGE_SUFFIXES = (
@@ -17,106 +21,146 @@ IMAGE_SUFFIXES = (
 )
 """Lower-case file name endings that are looked for when a folder of images is given."""
 
-_FIRST_AND_LAST_BYTES = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"))
-"""How a JPEG and a PNG file begin and end. A file that lacks its ending was cut short, or has something appended."""
+MAX_PIXELS = 2**28
+"""268 million, 16,384 x 16,384: 0.8 GB of memory as RGB."""
 
 
-def read_image(path: str | Path) -> np.ndarray:
+@dataclass(frozen=True)
+class ReadOptions:
+    """How image files are read: the same in the check, the data sets, the predictors and the demo."""
+
+    max_pixels: int = MAX_PIXELS
+    """A file whose picture has more is refused before memory is taken: a few hundred bytes can claim any size."""
+    upright: bool = False
+    """Apply the EXIF orientation. Without it the picture is as it is stored, which is what COCO's boxes are for."""
+    bits: int = 16
+    """Of a 16-bit file, how many bits its values use: 12 for those of a 12-bit sensor. Larger values become white."""
+
+
+DEFAULT = ReadOptions()
+UPRIGHT = ReadOptions(upright=True)
+"""As people see a photo."""
+
+
+def read_image(path: str | Path, options: ReadOptions = DEFAULT) -> np.ndarray:
     """The picture as (H, W, 3) uint8 RGB, whatever the file holds.
 
-    Grey and palette images become RGB, an alpha channel is dropped, 16-bit values keep their upper byte. The EXIF
-    orientation is ignored, as COCO's annotations do. Of an animation or a multi-page file the first picture is read.
+    Grey and palette images become RGB, an alpha channel is dropped, 16-bit values keep the upper 8 of the bits that
+    they use. Of an animation or a multi-page file the first picture is read.
 
-    Raises `UserError` naming the file when it is missing, cut short, or no image.
+    Raises `UserError` naming the file when it is missing, no regular file, cut short, damaged inside as far as its
+    format can tell (JPEG has no checksum, so some damage is found and some is not), too large, or no image.
     """
     path = Path(path)
-    data = _read_bytes(path)
-    pixels = _decode_opencv(data) if _has_its_ending(data[:16], data[-64:]) else None
-    # Pillow refuses an incomplete file, where OpenCV may return one with grey rows, and knows more formats.
-    return pixels if pixels is not None else _decode_pillow(path, data)
+    header, pixels = _read(path, options)
+    if pixels.dtype == np.uint16:
+        pixels = to_eight_bits(pixels, options.bits)
+    if pixels.ndim == 2:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    return upright(pixels, header.orientation) if options.upright else pixels
 
 
-def read_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) in pixels from the file's header, EXIF orientation ignored.
+def read_size(path: str | Path, options: ReadOptions = DEFAULT) -> tuple[int, int]:
+    """(height, width) in pixels from the file's header, of what `read_image` returns.
 
-    Raises `UserError` naming the file when it is missing or no image.
+    Raises `UserError` naming the file when it is missing, no regular file, too large, or no image.
     """
-    path = Path(path)
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except Exception as error:
-        raise _unreadable(path, error) from error
+    return shape(look_at_header(path, options), options)
 
 
-def check_image(path: str | Path) -> tuple[int, int]:
+def check_image(path: str | Path, options: ReadOptions = DEFAULT) -> tuple[int, int]:
     """(height, width) of a file that can be expected to decode, without decoding it.
 
-    Checked: the file exists and is not empty, its header is that of a known format, and a JPEG or PNG ends with the
-    format's end marker; only a file without the marker is decoded, to tell one that was cut short from one that has
-    bytes appended. Damage in the middle of a file is not found: `read_image` reports it.
+    Checked: the file exists, is a regular file and not empty, its header is that of a known format and of a size that
+    is allowed, and a JPEG or PNG ends with the format's end marker; only a file without the marker is decoded, to tell
+    one that was cut short from one that has bytes appended. Damage in the middle of a file is not found: `read_image`
+    reports it.
 
     Raises `UserError` naming the file.
     """
+    return shape(check_header(path, options), options)
+
+
+def check_header(path: str | Path, options: ReadOptions = DEFAULT) -> Header:
+    """The header of a file that passes `check_image`; raises as that does."""
     path = Path(path)
-    size = read_size(path)
-    with path.open("rb") as file:
-        first = file.read(16)
-        file.seek(max(-64, -path.stat().st_size), io.SEEK_END)
-        last = file.read()
-    if not _has_its_ending(first, last):
-        _decode_pillow(path, _read_bytes(path))
-    return size
+    with open_regular(path) as file:
+        header = _header(path, file, options)
+        file.seek(0, io.SEEK_END)
+        file.seek(max(file.tell() - 64, 0))
+        whole = not was_cut(header, file.read())
+    if not whole:
+        _read(path, options)
+    return header
 
 
-def _read_bytes(path: Path) -> np.ndarray:
-    """(bytes,) uint8. Read by Python, because `cv2.imread` cannot open non-ASCII names everywhere."""
+def look_at_header(path: str | Path, options: ReadOptions = DEFAULT) -> Header:
+    """The header alone; raises as `read_size` does."""
+    path = Path(path)
+    with open_regular(path) as file:
+        return _header(path, file, options)
+
+
+def largest_value(path: str | Path, options: ReadOptions = DEFAULT) -> int:
+    """The largest value of a picture's pixels as stored, up to 65535; raises as `read_image` does."""
+    return int(_read(Path(path), options)[1].max())
+
+
+def shape(header: Header, options: ReadOptions) -> tuple[int, int]:
+    """(height, width) in pixels of the picture once it is read."""
+    turned = options.upright and header.orientation >= 5
+    return (header.width, header.height) if turned else (header.height, header.width)
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """A picture (H, W, 3) as it is seen; 5 to 8 of EXIF's orientations exchange height and width."""
+    if orientation in (5, 7):
+        pixels = cv2.transpose(pixels)
+    turn = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 7: cv2.ROTATE_180, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
+    if orientation in turn:
+        return cv2.rotate(pixels, turn[orientation])
+    return cv2.flip(pixels, {2: 1, 4: 0}[orientation]) if orientation in (2, 4) else pixels
+
+
+def to_eight_bits(pixels: np.ndarray, bits: int = 16) -> np.ndarray:
+    """uint16 -> uint8: the upper 8 of the lower `bits` (8 to 16) bits; larger values become 255."""
+    return np.minimum(pixels >> (bits - 8), 255).astype(np.uint8)
+
+
+def _read(path: Path, options: ReadOptions) -> tuple[Header, np.ndarray]:
+    """The header, and the pixels as `decode` returns them."""
+    with open_regular(path) as file:
+        header = _header(path, file, options)
+        try:
+            data = read_whole(path, file, header.pixels)
+        except (OSError, MemoryError) as error:
+            raise _unreadable(path, error) from error
     try:
-        return np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _has_its_ending(first: bytes | np.ndarray, last: bytes | np.ndarray) -> bool:
-    """False for a JPEG or PNG that does not end as one; padding zeros are allowed, other formats have no ending."""
-    first, last = bytes(first), bytes(last).rstrip(b"\0")
-    return all(last.endswith(ending) for beginning, ending in _FIRST_AND_LAST_BYTES if first.startswith(beginning))
-
-
-def _decode_opencv(data: np.ndarray) -> np.ndarray | None:
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        pixels = cv2.imdecode(data, flags)
-    except cv2.error:
-        return None
-    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
-        return None
-    return cv2.cvtColor(_eight_bits(pixels), cv2.COLOR_BGR2RGB)
-
-
-def _decode_pillow(path: Path, data: np.ndarray) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            if image.mode.startswith("I;16"):
-                return np.repeat(_eight_bits(np.asarray(image).astype(np.uint16))[..., None], 3, axis=2)
-            if image.mode in ("I", "F"):
-                raise ValueError("its pixels are 32-bit numbers; save it as 8- or 16-bit PNG")
-            return np.array(image.convert("RGB"))
+        pixels = decode(data, header, options.max_pixels)
+        if pixels.shape[:2] != (header.height, header.width):
+            found = " x ".join(map(str, pixels.shape[1::-1]))
+            raise ValueError(f"it decodes to {found} pixels, but its header says {header.width} x {header.height}")
     except Exception as error:
         raise _unreadable(path, error) from error
+    return header, pixels
 
 
-def _eight_bits(pixels: np.ndarray) -> np.ndarray:
-    return (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+def _header(path: Path, file: io.BufferedIOBase, options: ReadOptions) -> Header:
+    try:
+        header = read_header(file)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    if header.pixels > options.max_pixels:
+        raise UserError(
+            f"{shown(path)}: has {header.width} x {header.height} pixels, {header.pixels:,} in all, more than "
+            f"max_pixels {options.max_pixels:,}; if the file can be trusted and the memory is there, raise max_pixels"
+        )
+    return header
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
     # Pillow raises anything from OSError to struct.error and SyntaxError on a damaged file.
-    if isinstance(error, FileNotFoundError):
-        return UserError(f"{path}: no such image file")
-    if path.is_file() and path.stat().st_size == 0:
-        return UserError(f"{path}: the image file is empty")
     if isinstance(error, Image.UnidentifiedImageError):
-        return UserError(f"{path}: not an image, or of a format that neither OpenCV nor Pillow reads")
-    return UserError(f"{path}: cannot be read as an image: {error}")
+        return UserError(f"{shown(path)}: not an image, or of a format that neither OpenCV nor Pillow reads")
+    reason = str(error) or type(error).__name__
+    return UserError(f"{shown(path)}: cannot be read as an image: {reason[:200]}")

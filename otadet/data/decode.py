@@ -1,0 +1,93 @@
+"""The bytes of an image file -> its pixels as stored, with OpenCV, and with Pillow where OpenCV cannot."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import cv2
+import numpy as np
+
+from otadet.data.headers import Header, open_pillow, pillow_limit
+from otadet.data.stderr import caught_stderr, pass_on
+
+_FLAGS = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+_TO_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11
+
+_OF_CODECS = re.compile(r"Corrupt JPEG|Premature end|Invalid|Unknown|Inconsistent|Warning|libpng|TIFF|\[ *(WARN|ERROR)")
+"""How lines begin that are the decoders'."""
+_DAMAGE = re.compile(r"Corrupt JPEG data|Premature end of JPEG")
+_EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0x(\w+)")
+_STRAY_BYTES = 4
+"""Some cameras and tools leave a few bytes between the picture's data and the next marker: no sign of damage."""
+
+
+class Damaged(ValueError):
+    """The picture decodes, but not to what was saved."""
+
+
+def decode(data: bytes, header: Header, max_pixels: int) -> np.ndarray:
+    """(H, W) grey or (H, W, 3) RGB, uint8 or uint16, orientation ignored.
+
+    Raises `Damaged`, or anything that Pillow does on a file that it cannot decode.
+    """
+    if header.orientation_at is not None and header.orientation != 1:
+        data = _stored_upright(data, header)
+    # Of a PNG that was cut short OpenCV may return the first rows; Pillow refuses.
+    pixels = _decode_opencv(data, header) if header.format != "PNG" or _ends_as_png(data) else None
+    return pixels if pixels is not None else _decode_pillow(data, max_pixels)
+
+
+def was_cut(header: Header, data: bytes) -> bool:
+    """Whether a JPEG or a PNG lacks the mark of its end. data: the last bytes of the file, or all of them."""
+    ending = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}.get(header.format, b"")
+    return not data.rstrip(b"\0").endswith(ending)
+
+
+def _ends_as_png(data: bytes) -> bool:
+    return not was_cut(Header("PNG", 1, 1), data[-64:])
+
+
+def _stored_upright(data: bytes, header: Header) -> bytes:
+    """The TIFF without its orientation, which both decoders would apply, each in its own way."""
+    changed = bytearray(data)
+    order = "little" if data[:2] == b"II" else "big"
+    changed[header.orientation_at : header.orientation_at + 2] = (1).to_bytes(2, order)
+    return bytes(changed)
+
+
+def _decode_opencv(data: bytes, header: Header) -> np.ndarray | None:
+    buffer = np.frombuffer(data, np.uint8)
+    pixels = None
+    with caught_stderr() as lines:
+        try:
+            pixels = cv2.imdecode(buffer, _FLAGS | (cv2.IMREAD_COLOR if _TO_RGB is None else _TO_RGB))
+        except (cv2.error, MemoryError):
+            pass
+    pass_on([line for line in lines if not _OF_CODECS.match(line)])
+    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
+        return None
+    for line in lines:
+        if header.format == "JPEG" and _DAMAGE.match(line) and not _only_stray_bytes(line, data):
+            raise Damaged(f"damaged inside ({line.strip()}), so that a part of the picture is lost or misplaced")
+    return pixels if _TO_RGB is not None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+
+
+def _only_stray_bytes(line: str, data: bytes) -> bool:
+    """Whether what libjpeg passed over is a few bytes, or padding."""
+    found = _EXTRANEOUS.search(line)
+    if found is None:
+        return False
+    count, end = int(found[1]), data.rfind(b"\xff\xd9")
+    padding = found[2] == "d9" and len(set(data[max(end - count, 0) : end])) == 1
+    return count <= _STRAY_BYTES or padding
+
+
+def _decode_pillow(data: bytes, max_pixels: int) -> np.ndarray:
+    with pillow_limit(max_pixels), open_pillow(io.BytesIO(data)) as image:
+        image.load()
+        if image.mode.startswith("I;16"):
+            return np.asarray(image).astype(np.uint16)
+        if image.mode in ("I", "F"):
+            raise ValueError("its pixels are 32-bit numbers; save it as 8- or 16-bit PNG")
+        return np.array(image.convert("RGB"))
