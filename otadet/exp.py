@@ -16,6 +16,7 @@ from torch import nn
 
 from otadet.assigners import Assigner, OTAAssigner, named_assigner
 from otadet.data.coco import CocoDataset
+from otadet.data.images import ReadOptions
 from otadet.data.pixels import PixelNorm
 from otadet.data.transforms import Compose, Letterbox, RandomFlip, ResizeShortestEdge, Transform
 from otadet.engine.optimizer import build_optimizer
@@ -44,6 +45,9 @@ class BaseExp:
     unreadable: str = "fail"  # or "skip": what becomes of images that cannot be read
     prescan: bool = True  # look at every image file before the start
     workers: int = 4  # loader processes a device
+    max_pixels: int = 2**28  # an image file with more is refused: 0.8 GB as RGB
+    exif_orientation: bool = False  # turn pictures as EXIF says; the annotations must be for the upright ones then
+    image_bits: int = 16  # bits that the values of 16-bit files use: 12 for those of a 12-bit sensor
 
     # Input.
     train_sizes: tuple[int, ...] = (800,)  # shortest edge, one of them drawn for each image
@@ -138,6 +142,10 @@ class BaseExp:
     def build_val_dataset(self) -> CocoDataset:
         return self._build_dataset(self.val_json, self.val_images)
 
+    def build_read_options(self) -> ReadOptions:
+        """How the data sets' image files are read. Predictors apply the EXIF orientation whatever this says."""
+        return ReadOptions(self.max_pixels, self.exif_orientation, self.image_bits)
+
     def build_normalize(self) -> PixelNorm:
         return PixelNorm(self.mean, self.std)
 
@@ -184,6 +192,7 @@ class BaseExp:
             class_names=self.class_names,
             unreadable=self.unreadable,
             prescan=self.prescan,
+            options=self.build_read_options(),
         )
         if self.num_classes not in (None, len(dataset.class_names)):
             raise UserError(

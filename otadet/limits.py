@@ -53,6 +53,8 @@ _COUNT = Limits(0, 10**9, open_low=True)
 FIELD_LIMITS = {
     "num_classes": Limits(1, 100_000),
     "workers": Limits(0, 1024),
+    "max_pixels": Limits(1, 2**40),
+    "image_bits": Limits(8, 16),
     "train_sizes": _SIZE,
     "test_size": _SIZE,
     "max_size": _SIZE,

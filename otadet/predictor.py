@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import torch
 from loguru import logger
 from torch import Tensor, nn
 
-from otadet.data.images import read_image
+from otadet.data.images import UPRIGHT, ReadOptions, read_image
 from otadet.data.loader import collate, to_original
 from otadet.data.pixels import PixelNorm
 from otadet.data.transforms import Sample, Transform
@@ -41,14 +42,19 @@ class Predictor:
         postprocess: Postprocess,
         class_names: Sequence[str],
         device: torch.device | str = "cpu",
+        options: ReadOptions = UPRIGHT,
     ) -> None:
-        """`transform` is that of evaluation: it resizes and pads, without chance. `model` is moved to `device`."""
+        """`transform` is that of evaluation: it resizes and pads, without chance. `model` is moved to `device`.
+
+        options: how image files are read; by default as people see them, their EXIF orientation applied.
+        """
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
         self.transform = transform
         self.normalize = normalize
         self.postprocess = postprocess
         self.class_names = tuple(class_names)
+        self.options = options
 
     @classmethod
     def from_experiment(cls, exp: BaseExp, checkpoint: str | Path, device: torch.device | str = "cpu") -> Predictor:
@@ -64,15 +70,19 @@ class Predictor:
             exp.build_postprocess(),
             state["class_names"],
             device,
+            replace(exp.build_read_options(), upright=True),
         )
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray | str | Path) -> Detections:
         """Detect objects in an image file, or in an array (H, W, 3) uint8 RGB.
 
-        Returns boxes in pixels of that image, clipped to it, best score first, on the CPU. Raises `UserError` for a
-        file that cannot be read, `ValueError` for another kind of array.
+        Returns boxes in pixels of that image, clipped to it, best score first, on the CPU; those of a file are pixels
+        of the upright picture. Raises `UserError` for a file that cannot be read, `ValueError` for another kind of
+        array.
         """
+        if not isinstance(image, np.ndarray):
+            image = read_image(image, self.options)
         return detect_in_image(image, self.transform, self.normalize.pad_value, self._detect)
 
     def _detect(self, images: Tensor) -> Detections:
@@ -81,7 +91,7 @@ class Predictor:
 
 
 def detect_in_image(
-    image: np.ndarray | str | Path,
+    image: np.ndarray,
     transform: Transform,
     pad_value: tuple[int, int, int],
     detect: Callable[[Tensor], Detections],
@@ -91,8 +101,6 @@ def detect_in_image(
     image, and what is returned and raised: as in `Predictor.__call__`. detect: called with (1, 3, H, W) uint8 RGB,
     padded to multiples of 32; returns boxes in pixels of that.
     """
-    if not isinstance(image, np.ndarray):
-        image = read_image(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ValueError(f"an image must be (H, W, 3) uint8 RGB; this one is {image.shape} {image.dtype}")
     size = image.shape[:2]

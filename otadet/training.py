@@ -178,6 +178,9 @@ class Validation:
 def _log_data(exp: BaseExp, train_set: CocoDataset, val_set: CocoDataset) -> None:
     logger.info(f"training set: {train_set.summary()}")
     logger.info(f"validation set: {val_set.summary()}")
+    for name, dataset in (("training", train_set), ("validation", val_set)):
+        for line in dataset.warnings:
+            logger.warning(f"{name} set: {line}")
     logger.info(f"classes: {', '.join(train_set.class_names)}")
     share = f", {exp.batch_size // world_size()} a device" if world_size() > 1 else ""
     logger.info(f"batch: {exp.batch_size} images{share}; {exp.workers} loader processes")

@@ -44,6 +44,8 @@ def main() -> None:
     load_checkpoint(args.checkpoint)
     dataset = exp.build_val_dataset()
     print(dataset.summary())
+    for line in dataset.warnings:
+        print(f"warning: {line}", file=sys.stderr)
     model, _ = load_detector(exp, args.checkpoint, dataset.class_names)
     normalize = exp.build_normalize()
     loader = eval_loader(

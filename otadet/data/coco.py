@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from otadet.data.coco_json import read_coco_json
-from otadet.data.images import read_image
-from otadet.data.prescan import scan_images, size_problem
+from otadet.data.coco_json import FILE_NAME_CODEC, read_coco_json
+from otadet.data.file_names import SimilarNames
+from otadet.data.images import DEFAULT, ReadOptions, read_image
+from otadet.data.prescan import scan_images, scan_warnings, size_problem
 from otadet.data.transforms import MIN_SIDE, Sample, sides
 from otadet.errors import UserError
 
@@ -47,6 +48,7 @@ class CocoDataset:
     unreadable: what to do about image files that fail the pre-scan: "fail" raises, "skip" leaves the images out.
     prescan: look at every image file first, without decoding it (`images.check_image`), and compare its size with the
         annotations'. Without it an unreadable file is found when its turn comes.
+    options: how the files are read. With an orientation applied, the annotations must be for the upright pictures.
 
     Raises `UserError` for bad annotations, class names that differ, or unreadable images.
     """
@@ -58,6 +60,8 @@ class CocoDataset:
     image_ids: np.ndarray
     """(I,) int64."""
     counts: CocoCounts
+    warnings: list[str]
+    """What the pre-scan saw that may not be meant: one line per kind."""
 
     def __init__(
         self,
@@ -67,12 +71,13 @@ class CocoDataset:
         class_names: Sequence[str] | None = None,
         unreadable: str = "fail",
         prescan: bool = True,
+        options: ReadOptions = DEFAULT,
     ) -> None:
         if unreadable not in ("fail", "skip"):
             raise UserError(f'unreadable is {unreadable!r}; it must be "fail" or "skip"')
         if unreadable == "skip" and not prescan:
             raise UserError('unreadable = "skip" needs the pre-scan to find the images to skip: leave prescan on')
-        self.json_path, self.image_dir = Path(json_path), Path(image_dir)
+        self.json_path, self.image_dir, self.options = Path(json_path), Path(image_dir), options
         if not self.image_dir.is_dir():
             raise UserError(f"{self.image_dir}: no such folder; the images of {self.json_path} are expected there")
 
@@ -81,13 +86,15 @@ class CocoDataset:
         labels = np.array([self.class_names.index(name) for name in tables.category_names])
         self.category_ids = tuple(tables.category_ids[row] for row in np.argsort(labels))
 
-        paths = [self.image_dir / name.decode() for name in tables.file_names.tolist()]
-        sizes, problems = scan_images(paths, tables.image_sizes, whole=prescan)
+        paths = [self.image_dir / name.decode(*FILE_NAME_CODEC) for name in tables.file_names.tolist()]
+        scan = scan_images(paths, tables.image_sizes, whole=prescan, options=options, folder=self.image_dir)
+        problems = scan.problems
         if problems and (unreadable == "fail" or len(problems) == len(paths)):
             raise UserError(_unreadable_images(self.json_path, list(problems.values()), len(paths)))
         readable = ~np.isin(np.arange(len(paths)), list(problems))
         self._tables = tables.of_images(readable)
-        self._sizes = sizes[readable]
+        self._sizes = scan.sizes[readable]
+        self.warnings = scan_warnings(scan, paths, options)
         self._labels = labels[self._tables.category_rows]
         self._set_boxes(unreadable=len(problems))
 
@@ -118,11 +125,11 @@ class CocoDataset:
     @property
     def file_names(self) -> list[str]:
         """(I,) names of the image files, relative to `image_dir`."""
-        return [name.decode() for name in self._tables.file_names.tolist()]
+        return [name.decode(*FILE_NAME_CODEC) for name in self._tables.file_names.tolist()]
 
     def path(self, index: int) -> Path:
         """The file of an image."""
-        return self.image_dir / self._tables.file_names[index].decode()
+        return self.image_dir / self._tables.file_names[index].decode(*FILE_NAME_CODEC)
 
     def sample(self, index: int) -> Sample:
         """An image and the objects to train on.
@@ -130,9 +137,9 @@ class CocoDataset:
         Raises `UserError` naming the file when it cannot be read, or is not of the size that its annotations are for.
         """
         path, size = self.path(index), tuple(self._sizes[index].tolist())
-        image = read_image(path)
+        image = self._read(path)
         if image.shape[:2] != size:
-            raise UserError(size_problem(path, image.shape[:2], size))
+            raise UserError(size_problem(path, image.shape[:2], size, self.options))
         rows = slice(self._offsets[index], self._offsets[index + 1])
         kept = self._trained_on[rows]
         return Sample(
@@ -140,9 +147,18 @@ class CocoDataset:
             boxes=self._boxes[rows][kept],
             labels=self._labels[rows][kept],
             image_id=int(self.image_ids[index]),
-            file_name=self._tables.file_names[index].decode(),
+            file_name=self._tables.file_names[index].decode(*FILE_NAME_CODEC),
             original_size=size,
         )
+
+    def _read(self, path: Path) -> np.ndarray:
+        try:
+            return read_image(path, self.options)
+        except UserError as error:
+            if not str(error).endswith("no such image file"):
+                raise
+            hint = SimilarNames(self.image_dir).hint(str(path.relative_to(self.image_dir)))
+            raise UserError(f"{error}{hint}") from error
 
     def boxes_per_class(self) -> np.ndarray:
         """(C,) int64 number of boxes to train on."""

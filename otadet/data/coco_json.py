@@ -14,6 +14,9 @@ import numpy as np
 
 from otadet.errors import UserError
 
+FILE_NAME_CODEC = "utf-8", "surrogatepass"
+"""Python has the bytes of a file name that are no UTF-8 as surrogates, and so have JSON files."""
+
 
 @dataclass(frozen=True, eq=False)
 class CocoTables:
@@ -24,7 +27,7 @@ class CocoTables:
     image_ids: np.ndarray
     """(I,) int64."""
     file_names: np.ndarray
-    """(I,) bytes, UTF-8."""
+    """(I,) bytes in `FILE_NAME_CODEC`."""
     image_sizes: np.ndarray
     """(I, 2) int64 height, width; 0 where the file does not say."""
     image_rows: np.ndarray
@@ -87,7 +90,7 @@ def read_coco_json(path: str | Path) -> CocoTables:
         category_ids=tuple(category_ids[by_id].tolist()),
         category_names=tuple(names[row] for row in by_id),
         image_ids=image_ids,
-        file_names=np.array([name.encode() for name in images.strings("file_name")]),
+        file_names=np.array([name.encode(*FILE_NAME_CODEC) for name in images.strings("file_name")]),
         image_sizes=np.nan_to_num(sizes).clip(0).astype(np.int64),
         image_rows=annotations.references("image_id", image_ids),
         category_rows=annotations.references("category_id", category_ids[by_id]),

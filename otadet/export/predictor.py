@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from otadet.data.images import UPRIGHT, ReadOptions, read_image
 from otadet.data.pixels import PixelNorm
 from otadet.data.transforms import Letterbox, ResizeShortestEdge, Sample, Transform
 from otadet.export.metadata import OnnxMetadata
@@ -24,8 +25,10 @@ class OnnxPredictor:
     >>> detections = predictor("photo.jpg")
     """
 
-    def __init__(self, path: str | Path, providers: Sequence[str] = CPU) -> None:
+    def __init__(self, path: str | Path, providers: Sequence[str] = CPU, *, options: ReadOptions = UPRIGHT) -> None:
         """providers: ONNX Runtime's execution providers, best first, such as "CUDAExecutionProvider".
+
+        options: how image files are read; by default as people see them, their EXIF orientation applied.
 
         Raises `UserError` for a missing file, one that ONNX Runtime refuses, and one that otadet did not write.
         """
@@ -33,6 +36,7 @@ class OnnxPredictor:
         self.metadata = OnnxMetadata.from_strings(self._session.get_modelmeta().custom_metadata_map, path)
         self.class_names = self.metadata.class_names
         self._transform = input_transform(self.metadata)
+        self.options = options
         self._normalize = PixelNorm(self.metadata.mean, self.metadata.std)
 
     def __call__(self, image: np.ndarray | str | Path) -> Detections:
@@ -40,6 +44,8 @@ class OnnxPredictor:
 
         Returns boxes in pixels of that image, clipped to it, best score first. Raises as `Predictor` does.
         """
+        if not isinstance(image, np.ndarray):
+            image = read_image(image, self.options)
         return detect_in_image(image, self._transform, self.metadata.pad_value, self._detect)
 
     def _detect(self, images: Tensor) -> Detections:
