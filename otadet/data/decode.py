@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -59,11 +60,8 @@ def _stored_upright(data: bytes, header: Header) -> bytes:
 def _decode_opencv(data: bytes, header: Header) -> np.ndarray | None:
     buffer = np.frombuffer(data, np.uint8)
     pixels = None
-    with caught_stderr() as lines:
-        try:
-            pixels = cv2.imdecode(buffer, _FLAGS | (cv2.IMREAD_COLOR if _TO_RGB is None else _TO_RGB))
-        except (cv2.error, MemoryError):
-            pass
+    with caught_stderr() as lines, suppress(cv2.error, MemoryError):
+        pixels = cv2.imdecode(buffer, _FLAGS | (cv2.IMREAD_COLOR if _TO_RGB is None else _TO_RGB))
     pass_on([line for line in lines if not _OF_CODECS.match(line)])
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         return None

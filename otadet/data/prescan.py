@@ -80,8 +80,8 @@ def scan_warnings(scan: ImageScan, paths: Sequence[Path], options: ReadOptions) 
     if scan.turned and not options.upright:
         lines.append(
             f"{len(scan.turned)} of {len(paths)} image files have an EXIF orientation, such as "
-            f"{shown(paths[min(scan.turned)])}; it is ignored, as COCO's annotations ignore it. If the boxes were drawn "
-            "on the upright pictures, set exif_orientation true"
+            f"{shown(paths[min(scan.turned)])}; it is ignored, as COCO's annotations ignore it. If the boxes were "
+            "drawn on the upright pictures, set exif_orientation true"
         )
     return lines + _range_warnings(scan.sixteen_bit, paths, options)
 
@@ -89,8 +89,8 @@ def scan_warnings(scan: ImageScan, paths: Sequence[Path], options: ReadOptions) 
 def size_problem(path: Path, found: tuple[int, int], expected: tuple[int, int], options: ReadOptions = DEFAULT) -> str:
     """The message about a file whose (height, width) is not what its annotations say."""
     text = (
-        f"{shown(path)}: has {found[1]} x {found[0]} pixels, but its annotations are for {expected[1]} x {expected[0]}; "
-        "its boxes would be misplaced "
+        f"{shown(path)}: has {found[1]} x {found[0]} pixels, but its annotations are for {expected[1]} x {expected[0]}"
+        "; its boxes would be misplaced "
     )
     try:
         turned = found == expected[::-1] and look_at_header(path, options).orientation >= 5
