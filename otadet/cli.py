@@ -60,8 +60,15 @@ def short_name(rule: Assigner) -> str:
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """The named device, or the best one of this machine. Raises `UserError` where the named one does not exist."""
+    """The named device, or the best one of this machine, for this process, whose threads are limited to the cores.
+
+    Raises `UserError` where the named one does not exist.
+    """
     import torch
+
+    from otadet.engine.cores import limit_threads
+
+    limit_threads()
 
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name is None:

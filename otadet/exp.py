@@ -60,6 +60,7 @@ class BaseExp:
 
     # Network.
     depth: int = 50  # ResNet-10, 18, 34, 50 or 101
+    width: int = 64  # channels of the ResNet's stem and first stage; others than 64 only without weights
     weights: str | None = "imagenet"  # or a file; None trains from scratch
     channels: int = 256
     tower_depth: int = 4
@@ -83,8 +84,8 @@ class BaseExp:
     max_epochs: float | None = None  # replaces max_iterations
     grad_clip: float | None = None  # largest norm of the gradient
     ema: float | None = None  # decay of the averaged weights
-    amp: bool = False
-    amp_dtype: str | None = None  # "fp16" or "bf16"; None: what the device is best at
+    amp: bool = False  # mixed precision where the hardware gains by it; elsewhere fp32
+    amp_dtype: str | None = None  # with amp, "fp16" or "bf16" in any case; None: what the device is best at
     seed: int = 0
 
     # Progress.
@@ -106,7 +107,7 @@ class BaseExp:
     # What the experiment is made of.
 
     def build_model(self, num_classes: int) -> Detector:
-        backbone = build_resnet(self.depth, self.weights)
+        backbone = build_resnet(self.depth, self.weights, self.width)
         neck = FPN(backbone.channels, self.channels)
         return Detector(backbone, neck, self.build_head(num_classes), AnchorGrid())
 

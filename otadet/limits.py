@@ -62,6 +62,7 @@ FIELD_LIMITS = {
     "flip": _SHARE,
     "mean": Limits(0, 255),
     "std": Limits(0, 10_000, open_low=True),
+    "width": Limits(1, 4_096),
     "channels": Limits(2, 16_384),
     "tower_depth": Limits(0, 64),
     "prior_probability": Limits(0, 1, open_low=True, open_high=True),

@@ -16,7 +16,7 @@ from otadet.data.loader import Batch, eval_loader, train_loader
 from otadet.engine.checkpoint import load_weights
 from otadet.engine.distributed import broadcast_object, gather_objects, is_main, rank, world_size
 from otadet.engine.output import configure_log, set_aside_previous
-from otadet.engine.precision import pick_amp_dtype
+from otadet.engine.precision import Precision, agree_on_precision, choose_precision
 from otadet.engine.schedule import iterations_for
 from otadet.engine.trainer import Trainer, TrainSettings
 from otadet.errors import UserError
@@ -42,6 +42,7 @@ def train_experiment(
     *,
     resume: str | Path | None = None,
     checkpoint: str | Path | None = None,
+    insist_on_amp: bool = False,
 ) -> bool:
     """Train the model of `exp`, evaluating it as it goes, and draw curves and predictions at the end.
 
@@ -49,12 +50,14 @@ def train_experiment(
     run is moved aside unless that run is resumed.
 
     resume: checkpoint of a run to go on with. checkpoint: one whose weights, where they fit, are the start of a new
-    run. Returns whether the end was reached; False after Ctrl-C or SIGTERM. Raises `UserError`.
+    run. insist_on_amp: warn where mixed precision is left out, as it would only hurt. Returns whether the end was
+    reached; False after Ctrl-C or SIGTERM. Raises `UserError`.
     """
     output = Path(output)
     configure_log(quiet=not is_main())
     if exp.batch_size % world_size():
         raise UserError(f"batch_size {exp.batch_size}: must be a multiple of the {world_size()} devices")
+    precision = agree_on_precision(choose_precision(device, amp=exp.amp, name=exp.amp_dtype))
     train_set, val_set = build_datasets(exp)
     torch.manual_seed(exp.seed)
     model = exp.build_model(len(train_set.class_names)).to(device)
@@ -62,7 +65,7 @@ def train_experiment(
         load_weights(model, checkpoint, strict=False)
     torch.manual_seed(exp.seed + rank())
     validation = Validation(exp, val_set, device)
-    trainer = build_trainer(exp, model, train_set, validation, device, output)
+    trainer = build_trainer(exp, model, train_set, validation, device, output, precision)
     if is_main():
         if resume is None:
             set_aside_previous(output)
@@ -70,6 +73,7 @@ def train_experiment(
     if resume is not None:
         trainer.resume(resume)
     _log_data(exp, train_set, val_set)
+    _log_device(device, precision, insist_on_amp)
     finished = trainer.train()
     if finished and is_main():
         if validation.result is not None:
@@ -98,8 +102,13 @@ def build_trainer(
     evaluate: Callable[[nn.Module], dict[str, float]],
     device: torch.device,
     output: str | Path,
+    precision: Precision | None = None,
 ) -> Trainer:
-    """The trainer of an experiment. `model` is on `device` already; `evaluate` is as in `Trainer`."""
+    """The trainer of an experiment. `model` is on `device` already; `evaluate` is as in `Trainer`.
+
+    precision: None is what is best on `device`.
+    """
+    precision = precision or choose_precision(device, amp=exp.amp, name=exp.amp_dtype)
     settings = TrainSettings(
         iterations=exp.iterations(len(train_set)),
         iterations_per_epoch=len(train_set) / exp.batch_size,
@@ -107,7 +116,8 @@ def build_trainer(
         log_every=exp.log_every,
         grad_clip=exp.grad_clip,
         ema_decay=exp.ema,
-        amp_dtype=pick_amp_dtype(device, exp.amp_dtype) if exp.amp else None,
+        amp_dtype=precision.amp_dtype,
+        channels_last=precision.channels_last,
     )
     normalize = exp.build_normalize()
     transform = exp.build_train_transform()
@@ -189,6 +199,20 @@ def _log_data(exp: BaseExp, train_set: CocoDataset, val_set: CocoDataset) -> Non
             f"the warm-up of {exp.warmup_iterations} iterations is as long as the training, so that lr {exp.lr:g} is "
             "never reached; lower warmup_iterations"
         )
+
+
+def _log_device(device: torch.device, precision: Precision, insist_on_amp: bool) -> None:
+    cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if cuda else device.type
+    threads = "" if cuda else f", threads {torch.get_num_threads()}"
+    logger.info(f"device: {world_size()} x {name}{threads}, {precision}")
+    if insist_on_amp and precision.amp_dtype is None:
+        logger.warning(
+            f"--amp: {precision.reason}; so the training is in fp32. Leave --amp away, "
+            "or have it in spite of that by amp_dtype bf16"
+        )
+    if precision.warning is not None:
+        logger.warning(precision.warning)
 
 
 def _draw_results(exp: BaseExp, trainer: Trainer, val_set: CocoDataset) -> None:

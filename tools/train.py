@@ -28,7 +28,7 @@ def parse_args() -> Namespace:
     parser = experiment_parser(__doc__)
     parser.add_argument("-d", "--devices", type=int, metavar="N", help="devices of this machine to train on (1)")
     parser.add_argument("-b", "--batch", type=int, metavar="N", help="images of an iteration, over all devices")
-    parser.add_argument("--amp", action="store_true", help="mixed precision, in the field amp_dtype")
+    parser.add_argument("--amp", action="store_true", help="mixed precision, where the hardware gains by it")
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="default: runs/NAME of the experiment, or where CKPT is"
     )
@@ -76,7 +76,15 @@ def train(device: torch.device, args: Namespace) -> None:
     """What each process does."""
     from otadet.training import train_experiment
 
-    if not train_experiment(configured(args), device, args.output, resume=args.resume, checkpoint=args.checkpoint):
+    finished = train_experiment(
+        configured(args),
+        device,
+        args.output,
+        resume=args.resume,
+        checkpoint=args.checkpoint,
+        insist_on_amp=args.amp,
+    )
+    if not finished:
         raise KeyboardInterrupt
 
 

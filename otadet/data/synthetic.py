@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from loguru import logger
 
 from otadet.data.scenes import Scene, draw_scene
 from otadet.data.shapes import OUTLINES
@@ -69,6 +70,7 @@ def write_synthetic(
         raise UserError(f"{settings}: needs 48 pixels, an image to train and one to validate on, and a seed >= 0")
     if _is_written(folder, settings):
         return
+    logger.info(f"drawing {images_train + images_val} images of shapes into {folder}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:

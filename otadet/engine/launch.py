@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from otadet.engine.cores import limit_threads
 from otadet.engine.stop import StopRequest
 from otadet.errors import UserError
 
@@ -59,7 +60,9 @@ def _join_torchrun(fn: Callable[..., None], devices: int | None, device: torch.d
     _, local_rank, size = (int(os.environ[name]) for name in _TORCHRUN)
     if devices not in (None, size):
         raise UserError(f"-d {devices}: torchrun started {size} process(es); leave -d away")
-    _check_devices(int(os.environ.get("LOCAL_WORLD_SIZE", local_rank + 1)), device)
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", local_rank + 1))
+    _check_devices(local_size, device)
+    limit_threads(local_size)
     if size == 1:
         fn(device, *args)
     else:
@@ -103,8 +106,7 @@ class _Seat:
 
 
 def _child(seat: _Seat, errors: Any, fn: Callable[..., None], *args: Any) -> None:
-    if seat.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // seat.size))
+    limit_threads(seat.size)
     # What this process starts (loader workers) need not be spawned as it was, which is slow.
     mp.set_start_method(seat.start_method, force=True)
     group = {"init_method": seat.store, "rank": seat.rank, "world_size": seat.size}

@@ -1,4 +1,5 @@
-"""How far a training is: one line that redraws itself in a terminal, a log line per interval anywhere else."""
+"""How far a training is: one line that redraws itself in a terminal, anywhere else log lines: one per interval and,
+where intervals take long, one every now and then in between."""
 
 from __future__ import annotations
 
@@ -11,6 +12,9 @@ from typing import TextIO
 from loguru import logger
 
 _REDRAW_SECONDS = 0.1
+_FIRST_LINE_SECONDS = 5.0
+_LINE_SECONDS = 30.0
+"""Longest time without a line, as far as iterations end in it."""
 _BAR_WIDTH = 20
 _ERASE_LINE = "\r\x1b[K"
 
@@ -40,21 +44,32 @@ class Progress:
         self._start, self._begun = start, clock()
         self._interval_start, self._interval_begun = start, self._begun
         self._drawn = self._begun
+        self._next_line = self._begun + _FIRST_LINE_SECONDS
+
+    def begin(self) -> None:
+        """The first iteration follows, which may take a while."""
+        if self._bar:
+            self._draw(self._start)
+        elif not self.quiet:
+            logger.info(f"{self._count(self._start)}  starting; the first iteration may take longer")
 
     def update(self, iteration: int) -> None:
         """`iteration` iterations are done."""
-        if self._bar and self._clock() - self._drawn >= _REDRAW_SECONDS:
+        now = self._clock()
+        if self._bar and now - self._drawn >= _REDRAW_SECONDS:
             self._draw(iteration)
+        elif not self._bar and now >= self._next_line:
+            self._log(iteration, f"{self._speed(iteration):.3g} it/s")
 
     def report(self, iteration: int, values: Mapping[str, float]) -> float:
         """Show the averages of the interval that ends here. Returns its speed in iterations per second."""
-        speed = (iteration - self._interval_start) / max(self._clock() - self._interval_begun, 1e-9)
+        speed = self._speed(iteration)
         shown = [f"{name} {value:.4g}" for name, value in values.items()]
         self._values = "  ".join([*shown, f"{speed:.3g} it/s"])
         if self._bar:
             self._draw(iteration)
-        elif not self.quiet:
-            logger.info(f"{self._count(iteration)}  {self._values}  ETA {self._eta(iteration)}")
+        else:
+            self._log(iteration, self._values)
         self._interval_start, self._interval_begun = iteration, self._clock()
         return speed
 
@@ -67,7 +82,18 @@ class Progress:
 
     def go_on(self) -> None:
         """What `pause` announced is over; the bar comes back with the next update."""
-        self._interval_begun += self._clock() - self._paused
+        away = self._clock() - self._paused
+        self._interval_begun += away
+        self._next_line += away
+
+    def _speed(self, iteration: int) -> float:
+        """Iterations per second since the last report."""
+        return (iteration - self._interval_start) / max(self._clock() - self._interval_begun, 1e-9)
+
+    def _log(self, iteration: int, values: str) -> None:
+        self._next_line = self._clock() + _LINE_SECONDS
+        if not self.quiet:
+            logger.info(f"{self._count(iteration)}  {values}  ETA {self._eta(iteration)}")
 
     def _draw(self, iteration: int) -> None:
         self._drawn = self._clock()

@@ -27,6 +27,10 @@ class Recorder:
         self._sums: dict[str, Tensor] = {}
         self._count = 0
 
+    def begin(self) -> None:
+        """The first iteration follows."""
+        self._progress.begin()
+
     def update(self, iteration: int, losses: Mapping[str, Tensor]) -> None:
         """`iteration` iterations are done, the last with these losses, which stay on the device."""
         self._sums = {name: self._sums[name] + loss if self._sums else loss for name, loss in losses.items()}

@@ -42,6 +42,8 @@ class TrainSettings:
     ema_decay: float | None = None
     amp_dtype: torch.dtype | None = None
     """What the model computes in; None: fp32. The loss is fp32 in any case."""
+    channels_last: bool = False
+    """Memory layout of images and weights: (N, H, W, C) instead of (N, C, H, W)."""
     best_by: str = "AP"
     """The score of an evaluation that decides which checkpoint is `best.pth`; larger is better."""
 
@@ -87,6 +89,7 @@ class Trainer:
             normalize,
             device,
             amp_dtype=settings.amp_dtype,
+            channels_last=settings.channels_last,
             grad_clip=settings.grad_clip,
             ema_decay=settings.ema_decay,
         )
@@ -145,6 +148,7 @@ class Trainer:
         settings = self.settings
         batches = iter(self.loader(self.iteration))
         self.updater.network.train()
+        recorder.begin()
         while self._work_left():
             if self._evaluation_due():
                 recorder.pause()
@@ -206,6 +210,7 @@ class Trainer:
             "best": self.best,
             "class_names": self.class_names,
             "exp": self.experiment,
+            "precision": precision_name(self.settings.amp_dtype),
         }
         save_checkpoint(path or self.last_checkpoint, state)
 
@@ -226,6 +231,10 @@ class Trainer:
         logger.info(f"resumed from {path}, after iteration {self.iteration}")
         if changes := changed_fields(state["exp"], self.experiment):
             logger.warning(f"resumed with other values than before: {changes}")
+        # Checkpoints of earlier versions do not say.
+        before, now = state.get("precision"), precision_name(self.settings.amp_dtype)
+        if before not in (None, now):
+            logger.warning(f"resumed in {now}, after {before}: the result is not that of an uninterrupted run")
         if self.iteration < self.settings.iterations != state["iterations"]:
             logger.warning(
                 f"the run was to have {state['iterations']} iterations and now has {self.settings.iterations}; "
@@ -237,12 +246,10 @@ class Trainer:
         total = sum(parameter.numel() for parameter in parameters)
         trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
         rates = " and ".join(f"{rate:g}" for rate in dict.fromkeys(self.updater.base_rates))
-        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         logger.info(f"model: {total:,} parameters; {trained:,} train, {total - trained:,} are frozen")
         logger.info(
             f"training: iterations {self.iteration} to {self.settings.iterations}, "
             f"{self.settings.iterations_per_epoch:.1f} per epoch; {type(self.updater.optimizer).__name__}, lr {rates}, "
             f"{self.updater.schedule}{', averaged weights' if self.updater.ema is not None else ''}"
         )
-        logger.info(f"device: {world_size()} x {device}, {precision_name(self.settings.amp_dtype)}")
         logger.info(f"output: {self.output}")

@@ -48,17 +48,18 @@ class Updater:
         device: torch.device,
         *,
         amp_dtype: torch.dtype | None = None,
+        channels_last: bool = False,
         grad_clip: float | None = None,
         ema_decay: float | None = None,
     ) -> None:
         self.device = device
         self.amp_dtype = amp_dtype
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.grad_clip = grad_clip
         self.optimizer = optimizer
         self.schedule = schedule
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
-        model = model.to(device) if amp_dtype is None else model.to(device, memory_format=torch.channels_last)
-        self.model = _synchronize_norms(model, device)
+        self.model = _synchronize_norms(model.to(device, memory_format=self.memory_format), device)
         self.network = _parallel(self.model, device)
         self.loss = loss.to(device)
         self.normalize = normalize.to(device)
@@ -99,9 +100,7 @@ class Updater:
         return UpdateResult(losses, stopping)
 
     def _forward(self, batch: Batch) -> dict[str, Tensor]:
-        images = self.normalize(batch.images)
-        if self.amp_dtype is not None:
-            images = images.contiguous(memory_format=torch.channels_last)
+        images = self.normalize(batch.images).contiguous(memory_format=self.memory_format)
         with autocast(self.device, self.amp_dtype):
             predictions, anchors = self.network(images)
         return self.loss(predictions, anchors, batch.truths)

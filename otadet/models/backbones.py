@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,18 +19,33 @@ _BLOCKS = {
     50: (resnet.Bottleneck, (3, 4, 6, 3)),
     101: (resnet.Bottleneck, (3, 4, 23, 3)),
 }
+_WIDTH = 64
+"""Channels of the stem of torchvision's ResNets."""
 
 
 class ResNet(resnet.ResNet):
-    """torchvision's ResNet without its classifier: (N, 3, H, W) -> C3, C4, C5 at strides 8, 16, 32."""
+    """torchvision's ResNet without its classifier: (N, 3, H, W) -> C3, C4, C5 at strides 8, 16, 32.
 
-    def __init__(self, depth: int, norm_layer: type[nn.Module] = nn.BatchNorm2d) -> None:
+    width: channels of the stem and of the first stage's 3x3 convolutions, doubled by every later stage.
+    """
+
+    def __init__(self, depth: int, norm_layer: type[nn.Module] = nn.BatchNorm2d, width: int = _WIDTH) -> None:
         if depth not in _BLOCKS:
             raise UserError(f"depth {depth}: there is no such ResNet; choose one of {', '.join(map(str, _BLOCKS))}")
         block, layers = _BLOCKS[depth]
+        self.width = width
         super().__init__(block, list(layers), norm_layer=norm_layer)
         del self.avgpool, self.fc
-        self.channels = tuple(width * block.expansion for width in (128, 256, 512))
+        if width != _WIDTH:
+            self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+            nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+            self.bn1 = norm_layer(width)
+        self.channels = tuple(factor * width * block.expansion for factor in (2, 4, 8))
+
+    def _make_layer(self, block: type[nn.Module], planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
+        if planes == _WIDTH:
+            self.inplanes = self.width
+        return super()._make_layer(block, planes * self.width // _WIDTH, *args, **kwargs)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         c2 = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
@@ -38,7 +54,7 @@ class ResNet(resnet.ResNet):
         return [c3, c4, self.layer4(c4)]
 
 
-def build_resnet(depth: int, weights: str | None) -> ResNet:
+def build_resnet(depth: int, weights: str | None, width: int = _WIDTH) -> ResNet:
     """A ResNet for the detector.
 
     `weights` is "imagenet" (torchvision's IMAGENET1K_V1, downloaded once), the path of a file with such a state
@@ -47,7 +63,9 @@ def build_resnet(depth: int, weights: str | None) -> ResNet:
     cannot be used.
     """
     if weights is None:
-        return ResNet(depth)
+        return ResNet(depth, width=width)
+    if width != _WIDTH:
+        raise UserError(f"width {width}: pretrained weights are those of width {_WIDTH}; set weights none")
     network = ResNet(depth, norm_layer=FrozenBatchNorm2d)
     state = _read_weights(depth, weights)
     wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}

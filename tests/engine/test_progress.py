@@ -37,6 +37,76 @@ def test_a_line_an_interval_when_the_output_is_no_terminal():
     assert stream.getvalue() == ""
 
 
+def test_the_first_line_is_early_and_the_others_are_regular_whatever_the_interval():
+    clock = Clock()
+    progress = Progress(1000, 0, stream=io.StringIO(), clock=clock)
+
+    def iterations() -> None:
+        progress.begin()
+        for iteration in range(1, 61):
+            clock.now += 2
+            progress.update(iteration)
+            if iteration == 40:
+                progress.report(iteration, {"loss": 1.0})
+
+    assert lines_of(iterations) == [
+        "   0/1000  starting; the first iteration may take longer\n",
+        "   3/1000  0.5 it/s  ETA 33:14\n",
+        "  18/1000  0.5 it/s  ETA 32:44\n",
+        "  33/1000  0.5 it/s  ETA 32:14\n",
+        "  40/1000  loss 1  0.5 it/s  ETA 32:00\n",
+        "  55/1000  0.5 it/s  ETA 31:30\n",
+    ]
+
+
+def test_a_slow_first_iteration_is_announced_and_reported():
+    clock = Clock()
+    progress = Progress(100, 0, stream=io.StringIO(), clock=clock)
+    assert len(lines_of(progress.begin)) == 1
+    clock.now = 40
+    assert lines_of(lambda: progress.update(1)) == ["  1/100  0.025 it/s  ETA 1:06:00\n"]
+
+
+def test_the_lines_of_the_clock_leave_the_averages_of_the_interval_alone():
+    clock = Clock()
+    progress = Progress(100, 0, stream=io.StringIO(), clock=clock)
+    clock.now = 10
+    assert len(lines_of(lambda: progress.update(5))) == 1
+    clock.now = 20
+    assert progress.report(20, {}) == 1
+
+
+def test_an_evaluation_does_not_make_a_line_due():
+    clock = Clock()
+    progress = Progress(100, 0, stream=io.StringIO(), clock=clock)
+    clock.now = 6
+    assert len(lines_of(lambda: progress.update(1))) == 1
+    progress.pause()
+    clock.now = 600
+    progress.go_on()
+    clock.now = 601
+    assert not lines_of(lambda: progress.update(2))
+
+
+def test_no_lines_in_a_terminal_or_in_other_processes():
+    for options in ({"stream": Terminal()}, {"stream": io.StringIO(), "quiet": True}):
+        clock = Clock()
+        progress = Progress(100, 0, clock=clock, **options)
+
+        def iterations(progress=progress, clock=clock) -> None:
+            progress.begin()
+            clock.now = 100
+            progress.update(1)
+
+        assert not lines_of(iterations)
+
+
+def test_the_bar_is_there_from_the_start():
+    stream = Terminal()
+    Progress(100, 0, stream=stream, clock=Clock()).begin()
+    assert "  0/100  ETA ?" in stream.getvalue()
+
+
 def test_one_line_that_redraws_itself_in_a_terminal():
     clock, stream = Clock(), Terminal()
     progress = Progress(100, 0, stream=stream, clock=clock)

@@ -306,4 +306,3 @@ def test_the_start_is_logged(tmp_path, log):
     text = "".join(log)
     assert "model: 130 parameters; 18 train, 112 are frozen" in text
     assert "iterations 0 to 1, 2.5 per epoch; SGD, lr 0.1, x0.1 at iterations 6, after a warm-up of 3" in text
-    assert "device: 1 x cpu, fp32" in text

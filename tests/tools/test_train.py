@@ -1,5 +1,6 @@
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from bright_squares import call_tool
 from loguru import logger
 
 from otadet.data.synthetic import write_synthetic
+from otadet.engine import precision
 from otadet.engine.checkpoint import load_checkpoint, save_checkpoint
 from otadet.errors import UserError
 
@@ -118,9 +120,43 @@ def test_a_run_leaves_checkpoints_metrics_and_pictures(train, tmp_path, capsys):
     assert state["class_names"] == ["disc", "square", "triangle"]
     assert (state["exp"]["batch_size"], state["exp"]["amp"], state["exp"]["max_iterations"]) == (4, True, 4)
     log = (out / "train.log").read_text()
-    for expected in ("8 images", "parameters", "iterations 0 to 4", "lr 0.01", "bf16", "4/4", "evaluation", "best AP"):
+    for expected in (
+        "8 images",
+        "parameters",
+        "iterations 0 to 4",
+        "lr 0.01",
+        "device: 1 x cpu",
+        "4/4",
+        "evaluation",
+        "best AP",
+    ):
         assert expected in log
     assert "disc" in capsys.readouterr().err
+
+
+def test_mixed_precision_that_would_only_hurt_is_left_out(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: False)
+    out = tmp_path / "out"
+    train("--output", out, "max_iterations", 1, "amp", "true")
+    log = (out / "train.log").read_text()
+    assert "fp32 (this processor has no bf16 arithmetic" in log
+    assert "WARNING" not in log.replace("warm-up", "").split("device:")[1]
+
+    train("--output", out, "--resume", "max_iterations", 2, "--amp")
+    assert re.search(r"WARNING.*--amp: this processor has no bf16.*in fp32\. Leave --amp away", second_part(out))
+    assert "resumed in" not in second_part(out)
+
+    # By name it is obeyed, also in a run that began without it.
+    train("--output", out, "--resume", "max_iterations", 3, "--amp", "amp_dtype", "bf16")
+    last = (out / "train.log").read_text().split("device:")[-1]
+    assert "mixed fp32 and bf16 (amp_dtype bf16)" in last
+    assert "many times slower; leave amp_dtype unset" in last
+    assert "resumed in mixed fp32 and bf16, after fp32" in (out / "train.log").read_text()
+    assert load_checkpoint(out / "last.pth")["precision"] == "mixed fp32 and bf16"
+
+
+def second_part(out: Path) -> str:
+    return (out / "train.log").read_text().split("resumed from")[1]
 
 
 def test_interrupted_is_uninterrupted(train, tmp_path, capsys):
