@@ -52,6 +52,23 @@ def test_from_scratch_trains_everything() -> None:
     assert all(parameter.requires_grad for parameter in build_resnet(18, None).parameters())
 
 
+@pytest.mark.parametrize(("depth", "factor"), [(10, 1), (50, 4)])
+def test_the_width_scales_every_stage(depth: int, factor: int) -> None:
+    network = build_resnet(depth, None, width=24)
+    assert network.channels == (48 * factor, 96 * factor, 192 * factor)
+    features = network(torch.zeros(2, 3, 64, 64))
+    assert [tuple(feature.shape) for feature in features] == [
+        (2, channels, 64 // stride, 64 // stride)
+        for channels, stride in zip(network.channels, (8, 16, 32), strict=True)
+    ]
+    assert network.conv1.weight.shape == (24, 3, 7, 7)
+
+
+def test_pretrained_weights_have_one_width(tmp_path) -> None:
+    with pytest.raises(UserError, match="width 32: pretrained weights are those of width 64; set weights none"):
+        build_resnet(18, "imagenet", width=32)
+
+
 def test_pretrained_from_a_file_is_frozen_as_in_the_paper(tmp_path) -> None:
     original = resnet18()
     torch.save(original.state_dict(), tmp_path / "r18.pth")
