@@ -42,7 +42,7 @@ def main() -> None:
 
 def read_metadata(session: onnxruntime.InferenceSession) -> dict:
     """Numbers, lists and truth values are stored as JSON, texts as they are."""
-    texts = {"experiment", "otadet", "input"}
+    texts = {"experiment", "otadet", "input", "rank_by"}
     entries = session.get_modelmeta().custom_metadata_map.items()
     return {name: value if name in texts else json.loads(value) for name, value in entries}
 
@@ -67,7 +67,10 @@ def detect(
     if metadata["nms"]:
         boxes, scores, labels = outputs["boxes"], outputs["scores"], outputs["labels"]
     else:
-        boxes, scores, labels = postprocess(outputs["boxes"][0], outputs["scores"][0], canvas.shape[:2], metadata)
+        ranks = outputs["class_scores"] if metadata.get("rank_by") == "class" else outputs["scores"]
+        boxes, scores, labels = postprocess(
+            outputs["boxes"][0], outputs["scores"][0], ranks[0], canvas.shape[:2], metadata
+        )
     height, width = image.shape[:2]
     boxes = (boxes / np.float32((*scale, *scale))).clip(0, np.float32((width, height, width, height)))
     inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # nothing is left of what was found in the padding
@@ -103,16 +106,16 @@ def prepare(image: np.ndarray, metadata: dict) -> tuple[np.ndarray, tuple[float,
 
 
 def postprocess(
-    boxes: np.ndarray, scores: np.ndarray, size: tuple[int, int], metadata: dict
+    boxes: np.ndarray, scores: np.ndarray, ranks: np.ndarray, size: tuple[int, int], metadata: dict
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All anchors, boxes (A, 4) and scores (A, C) -> detections: best pairs of each level, threshold, NMS."""
+    """All anchors, boxes (A, 4), scores and ranks (A, C) -> detections: best of each level, threshold, NMS."""
     anchors, labels = np.indices(scores.shape).reshape(2, -1)
-    flat = scores.ravel()
+    flat, flat_ranks = scores.ravel(), ranks.ravel()
     kept, first = [], 0
     for stride in metadata["strides"]:
         count = -(-size[0] // stride) * -(-size[1] // stride) * scores.shape[1]
-        level = np.argsort(-flat[first : first + count], kind="stable")[: metadata["topk_per_level"]] + first
-        kept.append(level[flat[level] > metadata["score_threshold"]])
+        level = np.argsort(-flat_ranks[first : first + count], kind="stable")[: metadata["topk_per_level"]] + first
+        kept.append(level[(flat_ranks[level] > metadata["score_threshold"]) & (flat[level] > 0)])
         first += count
     kept = np.concatenate(kept)
     kept = kept[np.argsort(-flat[kept], kind="stable")]

@@ -53,3 +53,39 @@ def test_nothing_above_the_threshold() -> None:
     (found,) = Postprocess()(predictions, anchors)
     assert len(found) == 0
     assert found.boxes.shape == (0, 4)
+
+
+def test_the_class_score_may_threshold_and_rank_while_the_score_orders() -> None:
+    """Three pairs: sure of the class but in the wrong place, the reverse, and one in between."""
+    anchors = make_anchors(64, 64)
+    logits = torch.full((1, len(anchors.points), 1), -20.0)
+    quality, boxes = torch.zeros(1, len(anchors.points)), torch.zeros(1, len(anchors.points), 4)
+    for n, (class_score, place) in enumerate([(0.81, 0.01), (0.04, 0.81), (0.16, 0.64)]):
+        logits[0, n], quality[0, n] = torch.logit(torch.tensor(class_score)), torch.logit(torch.tensor(place))
+        boxes[0, n] = torch.tensor([20.0 * n, 0, 20 * n + 10, 10])
+    predictions = Predictions(logits, boxes, quality)
+
+    def found(**settings) -> list[float]:
+        (detections,) = Postprocess(**settings)(predictions, anchors)
+        return [round(score, 4) for score in detections.scores.tolist()]
+
+    assert found(score_threshold=0.1) == [0.32, 0.18]
+    assert found(score_threshold=0.05) == [0.32, 0.18, 0.09]
+    assert found(score_threshold=0.05, rank_by="class") == [0.32, 0.09]
+    assert found(score_threshold=0.01, rank_by="class", topk_per_level=1) == [0.09]
+    assert found(score_threshold=0.01, topk_per_level=1) == [0.32]
+
+
+def test_without_quality_both_ranks_are_one(generator: torch.Generator) -> None:
+    predictions, anchors, _ = random_problem(generator, 8, 3)
+    predictions = Predictions(predictions.logits, predictions.boxes)
+    (by_score,), (by_class,) = (Postprocess(rank_by=rank)(predictions, anchors) for rank in ("score", "class"))
+    assert len(by_score) > 3
+    assert torch.equal(by_score.boxes, by_class.boxes)
+
+
+def test_wrong_ranks() -> None:
+    with pytest.raises(ValueError, match="rank_by 'centerness': choose 'score' or 'class'"):
+        Postprocess(rank_by="centerness")
+    with pytest.raises(ValueError, match="needs class_scores"):
+        Postprocess(rank_by="class").select(torch.rand(4, 2), torch.rand(4, 4), [4])

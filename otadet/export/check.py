@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from otadet.export.metadata import OnnxMetadata
 from otadet.export.nms import RAW_OUTPUTS
 from otadet.export.session import open_session, run_session
-from otadet.postprocess import scores_of
+from otadet.postprocess import class_scores_of, scores_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -35,7 +35,7 @@ class Comparison:
     boxes: float
     """Largest absolute difference of all anchors' boxes, in pixels."""
     scores: float
-    """Largest absolute difference of all anchors' scores, 0-1."""
+    """Largest absolute difference of all anchors' scores, 0-1, and of their class scores where the model has them."""
     detections: int | None = None
     """How many `Postprocess` finds; None for a model that does not end with NMS."""
     unmatched: int = 0
@@ -60,7 +60,7 @@ def compare(model: ModelProto, detector: nn.Module, metadata: OnnxMetadata, batc
 
     batches: normalised images (N, 3, H, W). Raises `UserError` where ONNX Runtime refuses the model or a batch.
     """
-    session = open_session((_with_raw_outputs(model) if metadata.nms else model).SerializeToString())
+    session = open_session((_with_raw_outputs(model, metadata) if metadata.nms else model).SerializeToString())
     return [_compare_batch(session, detector, metadata, images) for images in batches]
 
 
@@ -83,19 +83,23 @@ def _compare_batch(
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         predictions, _ = detector(images)
     outputs = run_session(session, images.cpu().numpy())
-    boxes, scores = (outputs[name] for name in (RAW_OUTPUTS if metadata.nms else ("boxes", "scores")))
+    raw = [outputs[RAW_OUTPUTS[name] if metadata.nms else name] for name in metadata.raw_outputs]
+    expected_scores = (scores_of(predictions), class_scores_of(predictions))
+    differences = [_largest_difference(a, b) for a, b in zip(raw[1:], expected_scores, strict=False)]
     comparison = Comparison(
         tuple(images.shape),
-        _largest_difference(boxes, predictions.boxes),
-        _largest_difference(scores, scores_of(predictions)),
+        _largest_difference(raw[0], predictions.boxes),
+        # NaN is the largest difference of all, which `max` does not know.
+        torch.tensor(differences).amax().item(),
     )
     if not metadata.nms:
         return comparison
     # From the model's own boxes and scores: near-equal scores may swap places between two computations of them.
     counts = metadata.level_counts(*images.shape[2:])
     expected = set()
-    for row, (image_scores, image_boxes) in enumerate(zip(scores, boxes, strict=True)):
-        detections = metadata.postprocess.select(image_scores, image_boxes, counts)
+    boxes, scores, class_scores = raw[0], raw[1], raw[-1]
+    for row, (image_boxes, image_scores, class_score) in enumerate(zip(boxes, scores, class_scores, strict=True)):
+        detections = metadata.postprocess.select(image_scores, image_boxes, counts, class_score)
         expected |= _as_set(
             detections.boxes, detections.scores, detections.labels, torch.full_like(detections.labels, row)
         )
@@ -111,10 +115,12 @@ def _as_set(boxes: Tensor, scores: Tensor, labels: Tensor, image: Tensor) -> set
     return set(map(tuple, torch.column_stack((boxes, scores, labels, image)).tolist()))
 
 
-def _with_raw_outputs(model: ModelProto) -> ModelProto:
+def _with_raw_outputs(model: ModelProto, metadata: OnnxMetadata) -> ModelProto:
     from onnx import ModelProto, TensorProto, helper
 
     copy = ModelProto()
     copy.CopyFrom(model)
-    copy.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in RAW_OUTPUTS)
+    copy.graph.output.extend(
+        helper.make_tensor_value_info(RAW_OUTPUTS[name], TensorProto.FLOAT, None) for name in metadata.raw_outputs
+    )
     return copy

@@ -76,11 +76,13 @@ def export_onnx(
     metadata = _describe(detector, transform, normalize, postprocess, class_names, options, experiment)
     # Opened first: a place that cannot be written to should not cost the minutes of an export.
     with atomic_write(path) as file:
-        model = trace(detector, metadata.size, options.opset, options.dynamic_batch, options.dynamic_size)
+        by_class = postprocess.rank_by == "class"
+        model = trace(detector, metadata.size, options.opset, options.dynamic_batch, options.dynamic_size, by_class)
         report(f"exported the network, opset {options.opset}")
         if options.nms:
             model = append_nms(model, metadata.strides, len(metadata.class_names), postprocess)
-            report(f"appended NMS: scores above {postprocess.score_threshold}, IoU {postprocess.nms_iou}")
+            kind = "class scores" if by_class else "scores"
+            report(f"appended NMS: {kind} above {postprocess.score_threshold}, IoU {postprocess.nms_iou}")
         _finish(model, metadata)
         batches = _test_batches(metadata, normalize, next(detector.parameters()).device)
         for comparison in compare(model, detector, metadata, batches):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from otadet import __version__
 from otadet.errors import UserError
-from otadet.postprocess import scores_of
+from otadet.postprocess import class_scores_of, scores_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -28,11 +28,17 @@ constant."""
 
 
 def trace(
-    detector: nn.Module, size: tuple[int, int], opset: int, dynamic_batch: bool, dynamic_size: bool
+    detector: nn.Module,
+    size: tuple[int, int],
+    opset: int,
+    dynamic_batch: bool,
+    dynamic_size: bool,
+    class_scores: bool = False,
 ) -> ModelProto:
     """The graph images (N, 3, H, W) -> boxes (N, A, 4), scores (N, A, C), with its weights inside.
 
-    size: (height, width), where it is not dynamic. Raises `UserError` for an opset that cannot be written and a
+    size: (height, width), where it is not dynamic. class_scores: a third output of that name, (N, A, C), has the class
+    probabilities. Raises `UserError` for an opset that cannot be written and a
     detector that cannot be exported.
     """
     from onnx import defs
@@ -45,12 +51,12 @@ def trace(
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
-                _BoxesAndScores(detector).eval(),
+                _BoxesAndScores(detector, class_scores).eval(),
                 (images,),
                 dynamo=True,
                 verbose=False,
                 input_names=["images"],
-                output_names=["boxes", "scores"],
+                output_names=["boxes", "scores", "class_scores"][: 3 if class_scores else 2],
                 opset_version=opset,
                 dynamic_shapes=_dynamic_shapes(dynamic_batch, dynamic_size),
             )
@@ -64,13 +70,15 @@ def trace(
 
 
 class _BoxesAndScores(nn.Module):
-    def __init__(self, detector: nn.Module) -> None:
+    def __init__(self, detector: nn.Module, class_scores: bool) -> None:
         super().__init__()
         self.detector = detector
+        self.class_scores = class_scores
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         predictions, _ = self.detector(images)
-        return predictions.boxes, scores_of(predictions)
+        outputs = predictions.boxes, scores_of(predictions)
+        return (*outputs, class_scores_of(predictions)) if self.class_scores else outputs
 
 
 def _dynamic_shapes(batch: bool, size: bool) -> dict[str, dict]:
@@ -84,7 +92,7 @@ def _tidied(model: ModelProto, dynamic_batch: bool, dynamic_size: bool) -> Model
     """With plain names for the dimensions, and without the source lines and paths that the exporter notes down."""
     from onnx import TensorProto, helper
 
-    boxes, scores = model.graph.output
+    boxes, scores = model.graph.output[:2]
     batch = "batch" if dynamic_batch else 1
     anchors = "anchors" if dynamic_size else boxes.type.tensor_type.shape.dim[1].dim_value
     classes = scores.type.tensor_type.shape.dim[2].dim_value
@@ -101,8 +109,10 @@ def _tidied(model: ModelProto, dynamic_batch: bool, dynamic_size: bool) -> Model
         "detector",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, (batch, 3, height, width))],
         [
-            helper.make_tensor_value_info("boxes", TensorProto.FLOAT, (batch, anchors, 4)),
-            helper.make_tensor_value_info("scores", TensorProto.FLOAT, (batch, anchors, classes)),
+            helper.make_tensor_value_info(
+                output.name, TensorProto.FLOAT, (batch, anchors, 4 if output.name == "boxes" else classes)
+            )
+            for output in model.graph.output
         ],
         weights,
     )

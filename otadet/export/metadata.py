@@ -22,8 +22,9 @@ class OnnxMetadata:
     dynamic_batch: bool
     dynamic_size: bool
     nms: bool
-    """False: outputs boxes (N, A, 4) and scores (N, A, C). True: M detections of all images, image by image, best
-    first: boxes (M, 4), scores (M,), labels (M,) and image (M,), the row of the batch."""
+    """False: outputs boxes (N, A, 4), scores (N, A, C) and, where `rank_by` is "class", class_scores (N, A, C). True: M
+    detections of all images, image by image, best first: boxes (M, 4), scores (M,), labels (M,) and image (M,), the row
+    of the batch."""
     opset: int
     mean: tuple[float, float, float]
     """RGB, on the 0-255 scale."""
@@ -48,6 +49,8 @@ class OnnxMetadata:
     otadet: str
     """The version that wrote the file."""
     input: str = INPUT
+    rank_by: str = "score"
+    """What `score_threshold` and `topk_per_level` look at: "score" or "class". Files of an older otadet lack it."""
 
     def to_strings(self) -> dict[str, str]:
         return {name: value if isinstance(value, str) else json.dumps(value) for name, value in asdict(self).items()}
@@ -55,7 +58,8 @@ class OnnxMetadata:
     @classmethod
     def from_strings(cls, strings: Mapping[str, str], path: str | Path) -> OnnxMetadata:
         """Inverse of `to_strings`. Raises `UserError` naming `path` for a file that otadet did not write."""
-        missing = [field.name for field in fields(cls) if field.name not in strings]
+        present = [field for field in fields(cls) if field.name in strings or field.name != "rank_by"]
+        missing = [field.name for field in present if field.name not in strings]
         if missing:
             raise UserError(
                 f"{path}: its metadata lacks {', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}; "
@@ -65,13 +69,18 @@ class OnnxMetadata:
         return cls(
             **{
                 field.name: strings[field.name] if field.type == "str" else _from_json(strings[field.name])
-                for field in fields(cls)
+                for field in present
             }
         )
 
     @property
     def postprocess(self) -> Postprocess:
-        return Postprocess(self.score_threshold, self.topk_per_level, self.nms_iou, self.max_detections)
+        return Postprocess(self.score_threshold, self.topk_per_level, self.nms_iou, self.max_detections, self.rank_by)
+
+    @property
+    def raw_outputs(self) -> tuple[str, ...]:
+        """The outputs for all anchors, of a file without `nms`."""
+        return ("boxes", "scores", "class_scores") if self.rank_by == "class" else ("boxes", "scores")
 
     def level_counts(self, height: int, width: int) -> list[int]:
         """Anchors of each level for an input of that size in pixels."""

@@ -16,12 +16,12 @@ from otadet.postprocess import Postprocess
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
-RAW_OUTPUTS = ("all_boxes", "all_scores")
-"""What the network's own outputs are called inside a graph that ends with NMS."""
+RAW_OUTPUTS = {"boxes": "all_boxes", "scores": "all_scores", "class_scores": "all_class_scores"}
+"""What the network's own outputs are called inside a graph that ends with NMS; not every graph has the last."""
 
 # A pair is an anchor and a class. The pairs of an image are numbered as its scores lie in memory.
 _GRAPH = """
-postprocess (float[batch, 3, height, width] images, float[batch, A, 4] all_boxes, float[batch, A, C] all_scores)
+postprocess (float[batch, 3, height, width] images, {inputs})
     => (float[detections, 4] boxes, float[detections] scores, int64[detections] labels, int64[detections] image)
 {{
     # Pairs of each level, and the number of the first.
@@ -35,21 +35,25 @@ postprocess (float[batch, 3, height, width] images, float[batch, A, 4] all_boxes
     counts = Mul (anchors, classes)
     starts = CumSum <exclusive = 1> (counts, axis_0)
 
-    # The best pairs of each level keep their score, all others get 0.
+    # The best pairs of each level keep their score if they pass the threshold, all others get 0.
     flat_scores = Reshape (all_scores, batch_by_pairs)
-    {level_scores} = Split <axis = 1> (flat_scores, counts)
+    flat_ranks = Reshape ({ranks}, batch_by_pairs)
+    {level_ranks} = Split <axis = 1> (flat_ranks, counts)
 {levels}
     best = Concat <axis = 1> ({level_best})
     pairs = Concat <axis = 1> ({level_pairs})
+    passes = Greater (best, score_threshold)
+    pair_scores = GatherElements <axis = 1> (flat_scores, pairs)
+    passing_scores = Where (passes, pair_scores, zero)
     flat_shape = Shape (flat_scores)
     nothing = ConstantOfShape (flat_shape)
-    kept_flat = ScatterElements <axis = 1> (nothing, pairs, best)
+    kept_flat = ScatterElements <axis = 1> (nothing, pairs, passing_scores)
     scores_shape = Shape (all_scores)
     kept = Reshape (kept_flat, scores_shape)
     kept_by_class = Transpose <perm = [0, 2, 1]> (kept)
 
     # (S, 3) image, class, anchor.
-    chosen = NonMaxSuppression (all_boxes, kept_by_class, max_detections, nms_iou, score_threshold)
+    chosen = NonMaxSuppression (all_boxes, kept_by_class, max_detections, nms_iou, zero)
     chosen_image = Gather <axis = 1> (chosen, index_0)
     chosen_label = Gather <axis = 1> (chosen, index_1)
     image_anchor = Gather <axis = 1> (chosen, indices_02)
@@ -92,7 +96,7 @@ postprocess (float[batch, 3, height, width] images, float[batch, A, 4] all_boxes
 _LEVEL = """
     count_{level} = Gather (counts, level_{level})
     k_{level} = Min (count_{level}, topk)
-    best_{level}, pair_in_level_{level} = TopK <axis = 1> (scores_{level}, k_{level})
+    best_{level}, pair_in_level_{level} = TopK <axis = 1> (ranks_{level}, k_{level})
     start_{level} = Gather (starts, level_{level})
     pairs_{level} = Add (pair_in_level_{level}, start_{level})"""
 
@@ -100,15 +104,15 @@ _LEVEL = """
 def append_nms(model: ModelProto, strides: Sequence[int], num_classes: int, postprocess: Postprocess) -> ModelProto:
     """A copy of `model` that ends with the postprocessing.
 
-    model: input images (N, 3, H, W), outputs boxes (N, A, 4) and scores (N, A, C). The copy's outputs are those of M
-    detections of all images, image by image, best score first: boxes (M, 4), scores (M,), labels (M,) int64 and
-    image (M,) int64, the row of the batch.
+    model: input images (N, 3, H, W), outputs boxes (N, A, 4), scores (N, A, C) and, to rank by the class, class_scores
+    (N, A, C). The copy's outputs are those of M detections of all images, image by image, best score first: boxes
+    (M, 4), scores (M,), labels (M,) int64 and image (M,) int64, the row of the batch.
     """
     from onnx import ModelProto
 
     result = ModelProto()
     result.CopyFrom(model)
-    _rename(result.graph, dict(zip(("boxes", "scores"), RAW_OUTPUTS, strict=True)))
+    _rename(result.graph, RAW_OUTPUTS)
     tail = postprocess_graph(strides, num_classes, postprocess)
     _rename(tail, {name: f"nms/{name}" for name in _inner_names(tail)})
     result.graph.node.extend(tail.node)
@@ -119,13 +123,17 @@ def append_nms(model: ModelProto, strides: Sequence[int], num_classes: int, post
 
 
 def postprocess_graph(strides: Sequence[int], num_classes: int, postprocess: Postprocess) -> GraphProto:
-    """The postprocessing alone: images (only their size matters), all_boxes, all_scores -> the detections."""
+    """The postprocessing alone: images (only their size matters) and the `RAW_OUTPUTS` -> the detections."""
     from onnx import numpy_helper, parser
 
     levels = range(len(strides))
+    inputs = ["float[batch, A, 4] all_boxes", "float[batch, A, C] all_scores"]
+    by_class = postprocess.rank_by == "class"
     text = _GRAPH.format(
+        inputs=", ".join([*inputs, "float[batch, A, C] all_class_scores"] if by_class else inputs),
+        ranks="all_class_scores" if by_class else "all_scores",
         levels="".join(_LEVEL.format(level=level) for level in levels),
-        level_scores=", ".join(f"scores_{level}" for level in levels),
+        level_ranks=", ".join(f"ranks_{level}" for level in levels),
         level_best=", ".join(f"best_{level}" for level in levels),
         level_pairs=", ".join(f"pairs_{level}" for level in levels),
     )
@@ -148,7 +156,7 @@ def postprocess_graph(strides: Sequence[int], num_classes: int, postprocess: Pos
         "indices_021": [0, 2, 1],
     }
     integers |= {f"level_{level}": [level] for level in levels}
-    numbers = {"nms_iou": [postprocess.nms_iou], "score_threshold": [postprocess.score_threshold]}
+    numbers = {"nms_iou": [postprocess.nms_iou], "score_threshold": [postprocess.score_threshold], "zero": [0.0]}
     graph.initializer.extend(numpy_helper.from_array(np.array(v, np.int64), name) for name, v in integers.items())
     graph.initializer.extend(numpy_helper.from_array(np.array(v, np.float32), name) for name, v in numbers.items())
     return graph

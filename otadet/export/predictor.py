@@ -53,7 +53,8 @@ class OnnxPredictor:
         if self.metadata.nms:
             return Detections(outputs["boxes"], outputs["scores"], outputs["labels"])
         counts = self.metadata.level_counts(*images.shape[2:])
-        return self.metadata.postprocess.select(outputs["scores"][0], outputs["boxes"][0], counts)
+        boxes, *scores = (outputs[name][0] for name in self.metadata.raw_outputs)
+        return self.metadata.postprocess.select(scores[0], boxes, counts, scores[-1])
 
 
 def input_transform(metadata: OnnxMetadata) -> Transform:

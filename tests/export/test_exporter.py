@@ -1,5 +1,6 @@
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from otadet.errors import UserError
 from otadet.export import ExportOptions, export_onnx
 from otadet.export.check import Comparison, compare, textured_images
 from otadet.export.metadata import OnnxMetadata
+from otadet.export.nms import append_nms
 from otadet.export.predictor import OnnxPredictor
 from otadet.models import FPN, AnchorGrid, Detector, FCOSHead
 from otadet.postprocess import Postprocess
@@ -147,6 +149,41 @@ def test_fixed_file_detects_what_the_predictor_detects_in_pictures_that_fill_it(
 def test_fixed_file_shrinks_what_does_not_fit(fixed_raw: Path, detector: Detector):
     predictor = Predictor(detector, Letterbox((96, 128), NORMALIZE.pad_value), NORMALIZE, POSTPROCESS, NAMES)
     assert_equal(OnnxPredictor(fixed_raw)(picture(200, 60)), predictor(picture(200, 60)))
+
+
+BY_CLASS = Postprocess(score_threshold=0.5, topk_per_level=50, nms_iou=0.5, max_detections=20, rank_by="class")
+
+
+def test_a_file_that_ranks_by_class_detects_what_the_predictor_detects(tmp_path: Path, numpy_demo):
+    """At points in the corners of their cells, too: both travel in the file."""
+    detector = lively_detector()
+    detector.anchor_grid = AnchorGrid(offset=0.0)
+    resize, path, image = ResizeShortestEdge((96,), 128), tmp_path / "class.onnx", picture(150, 200)
+    settings = {"transform": resize, "normalize": NORMALIZE, "class_names": NAMES}
+    export_onnx(detector, path, postprocess=BY_CLASS, **settings)
+    expected = Predictor(detector, postprocess=BY_CLASS, **settings)(image)
+    by_score = Predictor(detector, postprocess=replace(BY_CLASS, rank_by="score"), **settings)(image)
+    assert expected.scores.tolist() != by_score.scores.tolist()
+    assert_equal(OnnxPredictor(path)(image), expected)
+    session = numpy_demo.onnxruntime.InferenceSession(path)
+    found = numpy_demo.detect(session, numpy_demo.read_metadata(session), image)
+    assert_equal(Detections(*map(torch.from_numpy, found)), expected)
+
+    model, metadata = read(path)
+    assert metadata.postprocess == BY_CLASS
+    metadata = replace(metadata, nms=True)
+    with_nms = append_nms(model, metadata.strides, len(NAMES), BY_CLASS)
+    (comparison,) = compare(with_nms, detector, metadata, [NORMALIZE(textured_images(1, 96, 128, seed=5))])
+    assert comparison.agrees
+    assert comparison.detections > 3
+    assert comparison.unmatched == 0
+
+
+def test_a_file_of_an_older_otadet_ranks_by_score(fixed_raw: Path):
+    model, metadata = read(fixed_raw)
+    strings = {entry.key: entry.value for entry in model.metadata_props}
+    del strings["rank_by"]
+    assert OnnxMetadata.from_strings(strings, fixed_raw) == metadata
 
 
 @pytest.fixture(scope="module")

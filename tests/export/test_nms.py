@@ -20,20 +20,22 @@ def session_for(postprocess: Postprocess, opset: int = 18):
     return open_session(model.SerializeToString())
 
 
-def crowded(count: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
-    """Random boxes (N, A, 4) of which many overlap, scores (N, A, C) and the anchors of each level."""
+def crowded(count: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[int]]:
+    """Random boxes (N, A, 4) of which many overlap, scores and class scores (N, A, C), anchors of each level."""
     generator = torch.Generator().manual_seed(height)
     counts = [-(-height // stride) * -(-width // stride) for stride in STRIDES]
     centers, sizes = torch.rand(2, count, sum(counts), 2, generator=generator) * torch.tensor([width, height])
     boxes = torch.cat((centers - sizes / 4, centers + sizes / 4), dim=-1)
-    return boxes, torch.rand(count, sum(counts), CLASSES, generator=generator) ** 3, counts
+    scores, class_scores = torch.rand(2, count, sum(counts), CLASSES, generator=generator) ** 3
+    scores[:, ::7] = 0
+    return boxes, scores, class_scores, counts
 
 
-def run(session, boxes: torch.Tensor, scores: torch.Tensor, height: int, width: int) -> list[np.ndarray]:
-    images = np.zeros((len(boxes), 3, height, width), np.float32)
+def run(session, height: int, width: int, **raw: torch.Tensor) -> list[np.ndarray]:
+    images = np.zeros((len(raw["all_boxes"]), 3, height, width), np.float32)
+    wanted = {entry.name for entry in session.get_inputs()} - {"images"}
     return session.run(
-        ["boxes", "scores", "labels", "image"],
-        {"images": images, "all_boxes": boxes.numpy(), "all_scores": scores.numpy()},
+        ["boxes", "scores", "labels", "image"], {"images": images} | {name: raw[name].numpy() for name in wanted}
     )
 
 
@@ -45,17 +47,22 @@ def run(session, boxes: torch.Tensor, scores: torch.Tensor, height: int, width: 
         Postprocess(score_threshold=0.3, topk_per_level=20, nms_iou=0.3, max_detections=7),
         Postprocess(score_threshold=0.0, topk_per_level=10**6, max_detections=10**6),
         Postprocess(score_threshold=0.99999),
+        Postprocess(rank_by="class"),
+        Postprocess(score_threshold=0.3, topk_per_level=20, nms_iou=0.3, max_detections=7, rank_by="class"),
+        Postprocess(score_threshold=0.0, topk_per_level=10**6, max_detections=10**6, rank_by="class"),
     ],
-    ids=["default", "strict", "everything", "nothing"],
+    ids=["default", "strict", "everything", "nothing", "by class", "strict by class", "everything by class"],
 )
 def test_equals_postprocess_for_any_batch_and_size(postprocess: Postprocess, opset: int):
     session = session_for(postprocess, opset)
     for count, height, width in ((1, 64, 96), (3, 96, 32)):
-        boxes, scores, counts = crowded(count, height, width)
-        found_boxes, found_scores, found_labels, image = run(session, boxes, scores, height, width)
+        boxes, scores, class_scores, counts = crowded(count, height, width)
+        found_boxes, found_scores, found_labels, image = run(
+            session, height, width, all_boxes=boxes, all_scores=scores, all_class_scores=class_scores
+        )
         assert (np.diff(image) >= 0).all()
         for row in range(count):
-            expected = postprocess.select(scores[row], boxes[row], counts)
+            expected = postprocess.select(scores[row], boxes[row], counts, class_scores[row])
             mine = image == row
             np.testing.assert_array_equal(found_scores[mine], expected.scores)
             np.testing.assert_array_equal(found_boxes[mine], expected.boxes)
@@ -63,7 +70,7 @@ def test_equals_postprocess_for_any_batch_and_size(postprocess: Postprocess, ops
 
 
 def test_nothing_above_the_threshold_gives_empty_outputs():
-    boxes, scores, _ = crowded(2, 64, 64)
-    found_boxes, *others = run(session_for(Postprocess()), boxes, scores * 0, 64, 64)
+    boxes, scores, _, _ = crowded(2, 64, 64)
+    found_boxes, *others = run(session_for(Postprocess()), 64, 64, all_boxes=boxes, all_scores=scores * 0)
     assert found_boxes.shape == (0, 4)
     assert all(output.shape == (0,) for output in others)
