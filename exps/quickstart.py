@@ -17,8 +17,9 @@ class Exp(BaseExp):
 
     train_sizes, test_size, max_size = (160,), 160, 160
     depth, weights, channels, tower_depth = 10, None, 64, 2
+    coarse_from, anchor_offset = "c5", 0.5
 
-    batch_size, optimizer, lr, weight_decay, norm_weight_decay = 8, "adamw", 2e-3, 0.05, False
+    batch_size, optimizer, lr, weight_decay, weight_decay_on = 8, "adamw", 2e-3, 0.05, "weights"
     max_epochs, schedule, warmup_iterations, grad_clip, ema = 6, "cosine", 50, 10.0, 0.995
     eval_every = 2
     amp = True

@@ -19,15 +19,16 @@ from otadet.data.coco import CocoDataset
 from otadet.data.images import ReadOptions
 from otadet.data.pixels import PixelNorm
 from otadet.data.transforms import Compose, Letterbox, RandomFlip, ResizeShortestEdge, Transform
-from otadet.engine.optimizer import build_optimizer
+from otadet.engine.optimizer import WEIGHT_DECAY_ON, build_optimizer
 from otadet.engine.schedule import CosineSchedule, StepSchedule, iterations_for
 from otadet.errors import UserError, nearest_name
 from otadet.fields import as_plain, check_value, fields_of, parse_field, undeclared_attributes, without_numpy
 from otadet.limits import FIELD_LIMITS, brief, check_limits
-from otadet.losses import DetectionLoss, centerness_target, iou_target
+from otadet.losses import BOX_WEIGHTINGS, DetectionLoss, centerness_target, iou_target
 from otadet.models import FPN, AnchorGrid, Detector, FCOSHead, build_resnet
+from otadet.models.fpn import COARSE_FROM
 from otadet.names import clean_class_names
-from otadet.postprocess import Postprocess
+from otadet.postprocess import RANK_BY, Postprocess
 from otadet.user_modules import impatient, load_module, place_of
 
 
@@ -66,9 +67,17 @@ class BaseExp:
     tower_depth: int = 4
     prior_probability: float = 0.01
     quality: str | None = "iou"  # what the auxiliary branch predicts; or "centerness", or None: no branch
+    coarse_from: str = "p5"  # what P6 is made from; or "c5", as in RetinaNet
+    anchor_offset: float = 0.0  # of the points from the corners of their cells, in strides; 0.5: in the middle
 
     # Label assignment: the name of a rule, in place of what build_assigner composes.
     assigner: str | None = None
+
+    # Loss.
+    box_weight: float = 2.0
+    box_weighting: str = "auto"  # "quality": boxes count by the target of their quality, if any; "none": all alike;
+    # "auto": "quality" for centerness, as in FCOS and ATSS, else "none"
+    quality_weight: float | None = None  # None: 1 for centerness, as in FCOS and ATSS, else 0.5
 
     # Optimisation.
     batch_size: int = 16  # over all devices
@@ -76,7 +85,7 @@ class BaseExp:
     lr: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    norm_weight_decay: bool = True  # False: none on norms and biases
+    weight_decay_on: str = "no_norms"  # or "all", or "weights": neither norms nor biases nor learned scales
     schedule: str = "steps"  # or "cosine"
     steps: tuple[float, ...] = (60_000, 80_000)  # in iterations, or in epochs where max_epochs is set
     warmup_iterations: int = 1000
@@ -97,6 +106,7 @@ class BaseExp:
     topk_per_level: int = 1000
     nms_iou: float = 0.6
     max_detections: int = 100
+    rank_by: str = "score"  # what score_threshold and topk_per_level look at; or "class", without the quality
 
     @property
     def name(self) -> str:
@@ -108,8 +118,8 @@ class BaseExp:
 
     def build_model(self, num_classes: int) -> Detector:
         backbone = build_resnet(self.depth, self.weights, self.width)
-        neck = FPN(backbone.channels, self.channels)
-        return Detector(backbone, neck, self.build_head(num_classes), AnchorGrid())
+        neck = FPN(backbone.channels, self.channels, self.coarse_from)
+        return Detector(backbone, neck, self.build_head(num_classes), AnchorGrid(offset=self.anchor_offset))
 
     def build_head(self, num_classes: int) -> nn.Module:
         return FCOSHead(
@@ -128,8 +138,19 @@ class BaseExp:
         return named_assigner(self.assigner) if self.assigner else self.build_assigner()
 
     def build_loss(self) -> nn.Module:
-        target = centerness_target if self.quality == "centerness" else iou_target
-        return DetectionLoss(self.choose_assigner(), quality_target=target)
+        is_centerness = self.quality == "centerness"
+        is_weighted = is_centerness if self.box_weighting == "auto" else self.box_weighting == "quality"
+        quality_weight = self.quality_weight
+        if quality_weight is None:
+            quality_weight = 1.0 if is_centerness else 0.5
+        return DetectionLoss(
+            self.choose_assigner(),
+            box_weight=self.box_weight,
+            quality_weight=quality_weight,
+            quality_target=centerness_target if is_centerness else iou_target,
+            # The released PAA without its branch has no weights either.
+            box_weighting="quality" if is_weighted and self.quality is not None else "none",
+        )
 
     def build_train_transform(self) -> Transform:
         return Compose((self._build_resize(self.train_sizes), RandomFlip(self.flip)))
@@ -151,7 +172,7 @@ class BaseExp:
         return PixelNorm(self.mean, self.std)
 
     def build_postprocess(self) -> Postprocess:
-        return Postprocess(self.score_threshold, self.topk_per_level, self.nms_iou, self.max_detections)
+        return Postprocess(self.score_threshold, self.topk_per_level, self.nms_iou, self.max_detections, self.rank_by)
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         return build_optimizer(
@@ -160,7 +181,7 @@ class BaseExp:
             lr=self.lr,
             weight_decay=self.weight_decay,
             momentum=self.momentum,
-            norm_weight_decay=self.norm_weight_decay,
+            weight_decay_on=self.weight_decay_on,
         )
 
     def iterations(self, dataset_size: int) -> int:
@@ -242,6 +263,10 @@ class BaseExp:
             "optimizer": ("sgd", "adamw"),
             "schedule": ("steps", "cosine"),
             "quality": ("iou", "centerness", None),
+            "coarse_from": COARSE_FROM,
+            "box_weighting": ("auto", *BOX_WEIGHTINGS),
+            "weight_decay_on": WEIGHT_DECAY_ON,
+            "rank_by": RANK_BY,
             "amp_dtype": (None, "fp16", "bf16"),
         }
         for name, known in choices.items():

@@ -18,6 +18,7 @@ from otadet.data.loader import collate, to_original
 from otadet.data.pixels import PixelNorm
 from otadet.data.transforms import Sample, Transform
 from otadet.engine.checkpoint import load_checkpoint, load_weights
+from otadet.engine.older import with_older_fields
 from otadet.errors import UserError
 from otadet.postprocess import Postprocess
 from otadet.structures import Detections
@@ -126,13 +127,24 @@ def load_detector(
             f"{checkpoint}: trained for {len(names)} classes ({', '.join(names)}), but num_classes is "
             f"{exp.num_classes}; leave num_classes unset"
         )
+    trained = with_older_fields(state.get("exp") or {})
+    _check_same_network(checkpoint, exp, trained)
     # The checkpoint has all weights: do not read or download those that its training started from.
     exp = copy(exp)
     exp.weights = None
     model = exp.build_model(len(names))
     load_weights(model, checkpoint, class_names)
-    trained = state.get("exp") or {}
     for name, value in (("mean", exp.mean), ("std", exp.std)):
         if name in trained and list(trained[name]) != list(value):
             logger.warning(f"{checkpoint}: trained with {name} {trained[name]}, but the experiment has {value}")
     return model.eval(), state
+
+
+def _check_same_network(checkpoint: str | Path, exp: BaseExp, trained: dict[str, Any]) -> None:
+    """Raise `UserError` for settings without which the weights mean something else, though they may well fit."""
+    own = exp.describe()
+    changed = [name for name in ("coarse_from", "anchor_offset") if name in trained and trained[name] != own[name]]
+    if changed:
+        had = " ".join(f"{name} {trained[name]}" for name in changed)
+        has = " ".join(f"{name} {own[name]}" for name in changed)
+        raise UserError(f"{checkpoint}: trained with {had}, but the experiment has {has}; add {had} to the command")

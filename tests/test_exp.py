@@ -25,6 +25,7 @@ def test_the_defaults_are_the_papers() -> None:
     assert (exp.depth, exp.weights, exp.lr, exp.momentum, exp.weight_decay) == (50, "imagenet", 0.01, 0.9, 1e-4)
     assert (exp.max_iterations, exp.steps, exp.warmup_iterations) == (90_000, (60_000, 80_000), 1000)
     assert (exp.batch_size, exp.train_sizes, exp.max_size) == (16, (800,), 1333)
+    assert (exp.coarse_from, exp.anchor_offset, exp.weight_decay_on, exp.rank_by) == ("p5", 0.0, "no_norms", "score")
 
 
 def test_overrides_have_the_type_of_their_field(tmp_path: Path) -> None:
@@ -57,6 +58,15 @@ def test_one_word_switches_the_assigner(tmp_path: Path) -> None:
         (["lr"], "pairs"),
         (["assigner", "simotta"], "did you mean 'simota'"),
         (["optimizer", "adam"], "sgd or adamw"),
+        (["coarse_from", "p4"], "choose p5 or c5"),
+        (["weight_decay_on", "norms"], "choose all or no_norms or weights"),
+        (["rank_by", "iou"], "choose score or class"),
+        (["box_weighting", "iou"], "choose auto or none or quality"),
+        (["box_weight", "0"], "box_weight 0.0: must be above 0"),
+        (["quality_weight", "-1"], "quality_weight -1.0: must be at least 0"),
+        (["anchor_offset", "1"], "at least 0 and below 1"),
+        (["anchor_offset", "nan"], "anchor_offset nan"),
+        (["norm_weight_decay", "false"], "did you mean 'weight_decay"),
     ],
 )
 def test_wrong_overrides(pairs: list[str], message: str) -> None:
@@ -144,7 +154,7 @@ def test_names_of_classes_are_fit_to_print() -> None:
     exp = BaseExp()
     exp.override(["class_names", "red\x1b[31m,b\nc"])
     assert exp.class_names == ("red [31m", "b c")
-    with pytest.raises(UserError, match="class_names.* both 'a'"):
+    with pytest.raises(UserError, match=r"class_names.* both 'a'"):
         exp.override(["class_names", "a,a"])
 
 

@@ -13,6 +13,7 @@ from otadet.errors import UserError
 from otadet.exp import load_exp
 from otadet.losses import centerness_target, iou_target
 from otadet.models import FCOSHead, RetinaNetHead
+from otadet.postprocess import Postprocess
 from otadet.structures import GroundTruth
 
 FOLDER = Path(__file__).parents[1] / "exps"
@@ -77,6 +78,49 @@ def test_the_rows_of_a_table_are_overrides(name: str, overrides: str, expected) 
 
 def test_the_default_row_of_every_file_is_pinned() -> None:
     assert {path.name for path in ABLATIONS} == {name for name, overrides, _ in ROWS if not overrides}
+
+
+PAPER = [FOLDER / "ota_fcos_r50.py", FOLDER / "simota_fcos_r50.py", *ABLATIONS]
+
+
+@pytest.mark.parametrize("path", PAPER, ids=lambda path: path.name)
+def test_the_papers_rows_have_the_released_detector(path: Path) -> None:
+    exp = load_exp(path)
+    exp.override(SMALL)
+    model = exp.build_model(2)
+    assert model.neck.p6.in_channels == 32
+    _, anchors = model(torch.zeros(1, 3, 64, 96))
+    assert anchors.points[:3].tolist() == [[0, 0], [8, 0], [16, 0]]
+    *_, spared = exp.build_optimizer(model).param_groups
+    norms = {id(parameter) for name, parameter in model.named_parameters() if ".class_tower.1." in name}
+    assert spared["weight_decay"] == 0
+    assert norms <= {id(parameter) for parameter in spared["params"]}
+    assert id(model.head.logits.bias) not in {id(parameter) for parameter in spared["params"]}
+    by_class = path.name in ("tab1_fcos.py", "tab2_atss.py", "tab2_paa.py")
+    assert exp.build_postprocess() == Postprocess(0.05, 1000, 0.6, 100, "class" if by_class else "score")
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "box_weight", "box_weighting", "quality_weight"),
+    [
+        ("tab1_fcos.py", "quality centerness", 2.0, "quality", 1.0),
+        ("tab1_fcos.py", "quality iou", 2.0, "none", 0.5),
+        ("tab1_fcos.py", "quality none", 2.0, "none", 0.5),
+        ("tab1_ota.py", "", 2.0, "none", 0.5),
+        ("tab1_ota_retinanet.py", "", 2.0, "none", 0.5),
+        ("tab2_atss.py", "", 2.0, "quality", 1.0),
+        ("tab2_atss.py", "box_weighting none quality_weight 0.5", 2.0, "none", 0.5),
+        ("tab2_paa.py", "", 1.3, "quality", 0.5),
+        ("tab2_paa.py", "quality none", 1.3, "none", 0.5),
+        ("tab3.py", "", 2.0, "none", 0.5),
+        ("tab4.py", "", 2.0, "none", 0.5),
+    ],
+)
+def test_each_rule_has_its_own_weights_in_the_loss(
+    name: str, overrides: str, box_weight: float, box_weighting: str, quality_weight: float
+) -> None:
+    loss = ablation(name, *overrides.split()).build_loss()
+    assert (loss.box_weight, loss.box_weighting, loss.quality_weight) == (box_weight, box_weighting, quality_weight)
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.name)

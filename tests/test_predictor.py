@@ -127,6 +127,29 @@ def test_other_classes_are_an_error(tmp_path):
         load_detector(exp, tmp_path / "a.pth", ("dog", "cat"))
 
 
+def test_a_checkpoint_of_another_grid_or_pyramid_is_an_error_that_says_what_to_add(tmp_path):
+    exp = Tiny()
+    exp.weights = None
+    saved(exp, tmp_path / "a.pth", exp=exp.describe() | {"anchor_offset": 0.5})
+    with pytest.raises(UserError, match=r"a\.pth: trained with anchor_offset 0\.5, but .*; add anchor_offset 0\.5 to"):
+        load_detector(exp, tmp_path / "a.pth")
+    exp.override(["anchor_offset", "0.5"])
+    load_detector(exp, tmp_path / "a.pth")
+
+
+def test_a_checkpoint_from_before_the_fields_is_told_by_the_field_that_it_has(tmp_path):
+    exp = Tiny()
+    exp.weights = None
+    exp.override(["coarse_from", "c5"])
+    new = ("coarse_from", "anchor_offset", "weight_decay_on")
+    older = {name: value for name, value in exp.describe().items() if name not in new} | {"norm_weight_decay": True}
+    saved(exp, tmp_path / "a.pth", exp=older)
+    with pytest.raises(UserError, match=r"add anchor_offset 0\.5"):
+        load_detector(exp, tmp_path / "a.pth")
+    exp.override(["anchor_offset", "0.5"])
+    load_detector(exp, tmp_path / "a.pth")
+
+
 def test_another_normalisation_is_mentioned(tmp_path):
     exp = Tiny()
     exp.weights = None

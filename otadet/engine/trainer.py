@@ -14,6 +14,7 @@ from torch import nn
 from otadet.engine.checkpoint import check_class_names, load_checkpoint, save_checkpoint
 from otadet.engine.distributed import broadcast_object, gather_objects, is_main, rank, world_size
 from otadet.engine.guard import NonFiniteError, weights_are_finite
+from otadet.engine.older import with_older_fields
 from otadet.engine.precision import precision_name
 from otadet.engine.recorder import Recorder
 from otadet.engine.restore import changed_fields, restore_rng, rng_state
@@ -229,7 +230,7 @@ class Trainer:
         self.best = state["best"] if self.best_checkpoint.is_file() else None
         self._resumed = True
         logger.info(f"resumed from {path}, after iteration {self.iteration}")
-        if changes := changed_fields(state["exp"], self.experiment):
+        if changes := changed_fields(with_older_fields(state["exp"]), self.experiment):
             logger.warning(f"resumed with other values than before: {changes}")
         # Checkpoints of earlier versions do not say.
         before, now = state.get("precision"), precision_name(self.settings.amp_dtype)

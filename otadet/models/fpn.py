@@ -8,15 +8,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+COARSE_FROM = ("p5", "c5")
+"""What P6 may be made from."""
+
 
 class FPN(nn.Module):
-    """C3, C4, C5 -> P3 ... P7 (Lin et al., 2017), with P6 and P7 made from C5 as in RetinaNet and FCOS."""
+    """C3, C4, C5 -> P3 ... P7 (Lin et al., 2017).
 
-    def __init__(self, in_channels: Sequence[int], channels: int = 256) -> None:
+    P6 is a strided convolution of `coarse_from`, P7 one of the ReLU of P6. "p5" is what the released OTA, FCOS, ATSS
+    and PAA take; "c5" is RetinaNet's. Raises `ValueError` for any other.
+    """
+
+    def __init__(self, in_channels: Sequence[int], channels: int = 256, coarse_from: str = "p5") -> None:
         super().__init__()
+        if coarse_from not in COARSE_FROM:
+            raise ValueError(f"coarse_from {coarse_from!r}: choose {' or '.join(map(repr, COARSE_FROM))}")
+        self.coarse_from = coarse_from
         self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in in_channels)
         self.output = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
-        self.p6 = nn.Conv2d(in_channels[-1], channels, 3, stride=2, padding=1)
+        self.p6 = nn.Conv2d(channels if coarse_from == "p5" else in_channels[-1], channels, 3, stride=2, padding=1)
         self.p7 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
         self.channels = channels
         for module in self.modules():
@@ -30,10 +40,10 @@ class FPN(nn.Module):
             upsampled = F.interpolate(laterals[coarser], size=laterals[finer].shape[-2:], mode="nearest")
             laterals[finer] = laterals[finer] + upsampled
         pyramid = [convolution(lateral) for convolution, lateral in zip(self.output, laterals, strict=True)]
-        return [*pyramid, *self._coarsest(features[-1])]
+        return [*pyramid, *self._coarsest(pyramid[-1] if self.coarse_from == "p5" else features[-1])]
 
-    def _coarsest(self, c5: Tensor) -> tuple[Tensor, Tensor]:
+    def _coarsest(self, source: Tensor) -> tuple[Tensor, Tensor]:
         # On CPUs, in torch 2.15, a strided bfloat16 convolution over a 1 x 1 map has a weight gradient of garbage.
         with torch.autocast("cpu", enabled=False):
-            p6 = self.p6(c5.float() if c5.device.type == "cpu" else c5)
+            p6 = self.p6(source.float() if source.device.type == "cpu" else source)
             return p6, self.p7(F.relu(p6))

@@ -10,11 +10,51 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
 
 
-def test_norms_and_biases_can_be_spared_weight_decay():
-    decayed, plain = parameter_groups(model(), 0.1, norm_weight_decay=False)
-    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0)
-    assert [parameter.ndim for parameter in decayed["params"]] == [4, 4]
-    assert [parameter.ndim for parameter in plain["params"]] == [1, 1, 1, 1]
+class Scaled(nn.Module):
+    """A convolution, a norm, and a scale that is neither."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(4, 4, 1), nn.GroupNorm(2, 4)
+        self.scale = nn.Parameter(torch.ones(5))
+
+
+@pytest.mark.parametrize(
+    ("choice", "spared"),
+    [
+        ("all", set()),
+        ("no_norms", {"norm.weight", "norm.bias"}),
+        ("weights", {"norm.weight", "norm.bias", "conv.bias", "scale"}),
+    ],
+)
+def test_which_parameters_decay(choice, spared):
+    network = Scaled()
+    groups = parameter_groups(network, 0.1, choice)
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0][: len(groups)]
+    decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
+    found = {name: decay[id(parameter)] for name, parameter in network.named_parameters()}
+    assert found == {name: 0.0 if name in spared else 0.1 for name in found}
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.BatchNorm2d(4),
+        nn.SyncBatchNorm(4),
+        nn.GroupNorm(2, 4),
+        nn.LayerNorm((4, 2, 2)),
+        nn.InstanceNorm2d(4, affine=True),
+    ],
+    ids=lambda norm: type(norm).__name__,
+)
+def test_every_kind_of_norm_is_a_norm_whatever_its_axes(norm):
+    decayed, plain = parameter_groups(nn.Sequential(nn.Conv2d(4, 4, 1), norm), 0.1, "no_norms")
+    assert [len(decayed["params"]), len(plain["params"])] == [2, 2]
+
+
+def test_another_choice_of_decayed_parameters_is_an_error():
+    with pytest.raises(ValueError, match="weight_decay_on 'norms': choose 'all' or 'no_norms' or 'weights'"):
+        parameter_groups(model(), 0.1, "norms")
 
 
 def test_one_group_when_everything_decays():

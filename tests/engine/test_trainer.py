@@ -72,7 +72,7 @@ def test_training_lowers_the_loss_and_leaves_its_files(tmp_path):
 
 def test_the_schedule_sets_the_rate_of_every_group(tmp_path):
     model = ToyModel()
-    optimizer = build_optimizer(model, "sgd", lr=0.5, weight_decay=0.1, norm_weight_decay=False)
+    optimizer = build_optimizer(model, "sgd", lr=0.5, weight_decay=0.1, weight_decay_on="weights")
     trainer = toy_trainer(tmp_path, model=model, optimizer=optimizer, iterations=7)
     trainer.train()
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.05, 0.05])

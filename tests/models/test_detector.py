@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 from torchvision.models import resnet18
-from torchvision.ops import FrozenBatchNorm2d
+from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from otadet.errors import UserError
 from otadet.models import FPN, AnchorGrid, Detector, FCOSHead, build_resnet
@@ -24,6 +25,42 @@ def test_shapes_and_the_grid() -> None:
     assert anchors.points[96].tolist() == [8, 8]
     assert anchors.boxes[0].tolist() == [-28, -28, 36, 36]
     assert anchors.strides[[0, 96, 120, 126, 128]].tolist() == [8, 16, 32, 64, 128]
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.25, 0.5])
+def test_the_points_are_offset_within_their_cells(offset: float) -> None:
+    anchors = AnchorGrid((8, 16), offset=offset)([torch.empty(1, 1, 2, 3), torch.empty(1, 1, 1, 2)])
+    cells = torch.tensor([[0, 0], [8, 0], [16, 0], [0, 8], [8, 8], [16, 8], [0, 0], [16, 0]])
+    torch.testing.assert_close(anchors.points, cells + offset * anchors.strides[:, None])
+    torch.testing.assert_close((anchors.boxes[:, :2] + anchors.boxes[:, 2:]) / 2, anchors.points)
+
+
+@pytest.mark.parametrize("offset", [-0.1, 1.0, float("nan")])
+def test_a_point_outside_of_its_cell_is_an_error(offset: float) -> None:
+    with pytest.raises(ValueError, match="offset"):
+        AnchorGrid(offset=offset)
+
+
+@pytest.mark.parametrize("coarse_from", ["p5", "c5"])
+def test_p6_and_p7_are_made_from_p5_or_c5_as_in_torchvision(coarse_from: str) -> None:
+    torch.manual_seed(0)
+    ours = FPN((8, 16, 32), 16, coarse_from)
+    theirs = FeaturePyramidNetwork([8, 16, 32], 16, LastLevelP6P7(16 if coarse_from == "p5" else 32, 16))
+    for block, lateral in zip(theirs.inner_blocks, ours.lateral, strict=True):
+        block[0].load_state_dict(lateral.state_dict())
+    for block, output in zip(theirs.layer_blocks, ours.output, strict=True):
+        block[0].load_state_dict(output.state_dict())
+    theirs.extra_blocks.p6.load_state_dict(ours.p6.state_dict())
+    theirs.extra_blocks.p7.load_state_dict(ours.p7.state_dict())
+    features = [torch.randn(2, 8 << level, 16 >> level, 24 >> level) for level in range(3)]
+    expected = theirs({str(level): feature for level, feature in enumerate(features)})
+    for found, level in zip(ours(features), expected.values(), strict=True):
+        torch.testing.assert_close(found, level)
+
+
+def test_another_source_of_p6_is_an_error() -> None:
+    with pytest.raises(ValueError, match="coarse_from 'p4': choose 'p5' or 'c5'"):
+        FPN((8, 16, 32), 16, "p4")
 
 
 def test_the_same_in_training_and_evaluation_apart_from_the_norms() -> None:
