@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from otadet.errors import UserError
+from otadet.engine.stop import INTERRUPTED, Interruption, Stopped, end_at_once_on_signals, talks_to_user
+from otadet.errors import MainProcessError, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -88,11 +90,36 @@ def print_anything() -> None:
 def run(main: Callable[[], None]) -> None:
     """Call a tool's `main`; a user's mistake ends in one line and status 2, an interruption in status 130."""
     print_anything()
+    interruption = Interruption()
+    status, message = 0, ""
     try:
+        interruption.install()
         main()
+    except MainProcessError:
+        status = 2
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        status, message = 2, f"error: {error}"
+    except Stopped:
+        status = INTERRUPTED
+    except BaseException as error:
+        # An interruption may have turned into any other error on its way.
+        if not interruption.requested and not isinstance(error, KeyboardInterrupt):
+            raise
+        status, message = INTERRUPTED, "interrupted" if talks_to_user() else ""
+    finally:
+        end_at_once_on_signals()
+    if message:
+        print(message, file=sys.stderr)
+    _end(status)
+
+
+def _end(status: int) -> None:
+    """Leave this process with `status`, unless it is 0."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    distributed = sys.modules.get("torch.distributed")
+    if status and distributed is not None and distributed.is_available() and distributed.is_initialized():
+        # An orderly end would wait for the other processes, which wait for this one.
+        os._exit(status)
+    if status:
+        sys.exit(status)

@@ -1,4 +1,4 @@
-"""The one exception that means "the user can fix this"."""
+"""Exceptions that mean "the user can fix this"."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -9,6 +9,14 @@ class UserError(Exception):
 
     The tools print the message alone, without a traceback, and exit with status 2.
     """
+
+
+class OutputError(UserError):
+    """A file or a folder cannot be written."""
+
+
+class MainProcessError(UserError):
+    """A `UserError` of the main process, which says it, in the other processes of a training."""
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,29 +11,39 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from otadet.errors import UserError
+from otadet.errors import OutputError
+
+_DISK_ERRORS = {
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "ESTALE") if hasattr(errno, name)
+}
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, that becomes `path` when the block ends without an error.
 
-    Parent folders are made. Raises `UserError` before the block where `path` cannot be written.
+    Parent folders are made. Raises `OutputError` before the block where `path` cannot be written, and after it where
+    the disk is full or broken: `path` is then what it was before.
     """
     path = Path(path)
     if path.is_dir():
-        raise UserError(f"{path}: is a folder; name a file")
+        raise OutputError(f"{path}: is a folder; name a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another output folder") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{path}: cannot be written ({reason}); choose another output folder") from error
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        _set_default_mode(temporary)
-        os.replace(temporary, path)
+        _move(temporary, path)
+    except Exception as error:
+        if (cause := _disk_error(error)) is not None:
+            kept = "; what it held before is unchanged" if path.exists() else ""
+            raise OutputError(f"{path}: cannot be written ({cause.strerror}){kept}") from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -52,6 +63,23 @@ def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _disk_error(error: BaseException | None) -> OSError | None:
+    """What the disk said first: a writer that cleans up after it (torch.save) mostly fails again, in other words."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _move(temporary: Path, path: Path) -> None:
+    try:
+        _set_default_mode(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be replaced ({error.strerror})") from error
 
 
 def _set_default_mode(path: Path) -> None:

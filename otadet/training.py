@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +16,15 @@ from torch import nn
 
 from otadet.data.coco import CocoDataset
 from otadet.data.loader import Batch, eval_loader, train_loader
-from otadet.engine.checkpoint import load_weights
-from otadet.engine.distributed import broadcast_object, gather_objects, is_main, rank, world_size
+from otadet.engine.checkpoint import load_checkpoint, load_weights, newest_checkpoint, put_weights
+from otadet.engine.distributed import from_main, gather_objects, is_main, on_any_rank, rank, world_size
 from otadet.engine.output import configure_log, set_aside_previous
 from otadet.engine.precision import Precision, agree_on_precision, choose_precision
+from otadet.engine.run_folder import run_folder
 from otadet.engine.schedule import iterations_for
+from otadet.engine.stop import EvaluationStopped, StopRequest
 from otadet.engine.trainer import Trainer, TrainSettings
-from otadet.errors import UserError
+from otadet.errors import OutputError, UserError
 from otadet.evaluation.coco import CocoResult, evaluate_coco, predict_dataset
 from otadet.evaluation.report import format_result
 from otadet.exp import BaseExp
@@ -30,6 +35,8 @@ from otadet.visualize.detections import prediction_sheet
 
 SCORES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 """Of COCO's twelve numbers those that are logged during training."""
+AUTO = "auto"
+"""In place of a checkpoint to resume: go on with what the output folder has, else start."""
 SHEET_IMAGES = 12
 SHEET_SCORE = 0.5
 """Detections with a lower score are left out of the sheet."""
@@ -49,32 +56,89 @@ def train_experiment(
     Every process of a distributed training calls this with its own device. What the output folder held of an earlier
     run is moved aside unless that run is resumed.
 
-    resume: checkpoint of a run to go on with. checkpoint: one whose weights, where they fit, are the start of a new
-    run. insist_on_amp: warn where mixed precision is left out, as it would only hurt. Returns whether the end was
-    reached; False after Ctrl-C or SIGTERM. Raises `UserError`.
+    resume: checkpoint of a run to go on with; `AUTO`: the newest one in the output folder, where there is one.
+    checkpoint: one whose weights, where they fit, are the start of a new run. insist_on_amp: warn where mixed
+    precision is left out, as it would only hurt. Returns whether the end was reached; False after Ctrl-C or SIGTERM.
+    Raises `UserError`.
     """
     output = Path(output)
     configure_log(quiet=not is_main())
     if exp.batch_size % world_size():
         raise UserError(f"batch_size {exp.batch_size}: must be a multiple of the {world_size()} devices")
+    with ExitStack() as folder:
+        from_main(lambda: folder.enter_context(run_folder(output)))
+        return _train_in(output, exp, device, resume, checkpoint, insist_on_amp)
+
+
+def _train_in(
+    output: Path,
+    exp: BaseExp,
+    device: torch.device,
+    resume: str | Path | None,
+    checkpoint: str | Path | None,
+    insist_on_amp: bool,
+) -> bool:
+    """`train_experiment` in an output folder that is this training's alone."""
     precision = agree_on_precision(choose_precision(device, amp=exp.amp, name=exp.amp_dtype))
+    # Read first, since a wrong file is better found before all images are looked at.
+    if resume == AUTO:
+        resume = from_main(lambda: newest_checkpoint(output))
+    if resume is not None and Path(resume).parent == output:
+        from_main(lambda: _check_there(Path(resume)))
+    resumed, start = _read_on_main(resume), _read_on_main(checkpoint)
     train_set, val_set = build_datasets(exp)
     torch.manual_seed(exp.seed)
     model = exp.build_model(len(train_set.class_names)).to(device)
-    if checkpoint is not None:
-        load_weights(model, checkpoint, strict=False)
+    if start is not None:
+        # Only in the main process: the others get its weights.
+        put_weights(model, checkpoint, start, strict=False)
     torch.manual_seed(exp.seed + rank())
     validation = Validation(exp, val_set, device)
     trainer = build_trainer(exp, model, train_set, validation, device, output, precision)
-    if is_main():
-        if resume is None:
-            set_aside_previous(output)
-        configure_log(output / "train.log")
+    validation.stop = trainer.stop
+    from_main(lambda: _open_output(output, is_new=resume is None))
     if resume is not None:
-        trainer.resume(resume)
+        trainer.resume(resume, resumed)
+    del resumed, start
     _log_data(exp, train_set, val_set)
     _log_device(device, precision, insist_on_amp)
+    try:
+        return _train_and_draw(exp, trainer, validation, val_set)
+    except OutputError as error:
+        raise OutputError(f"{error}. {trainer.what_is_safe()}") from error
+
+
+def _read_on_main(path: str | Path | None) -> dict[str, Any] | None:
+    """What a checkpoint holds, in the main process, on whose disk alone it need be; elsewhere, or without one, None."""
+    state: list[dict[str, Any]] = []
+
+    def read() -> None:
+        state.append(load_checkpoint(path))
+
+    if path is not None:
+        from_main(read)
+    return state[0] if state else None
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise UserError(f"{path}: no such file, so there is nothing to resume; leave --resume away to start")
+
+
+def _open_output(output: Path, *, is_new: bool) -> None:
+    if is_new:
+        set_aside_previous(output)
+    configure_log(output / "train.log")
+
+
+def _train_and_draw(exp: BaseExp, trainer: Trainer, validation: Validation, val_set: CocoDataset) -> bool:
     finished = trainer.train()
+    if finished and trainer.stop.requested:
+        logger.warning(
+            "stopped after the last iteration: all is saved, the pictures alone are missing; "
+            "the same command with --resume draws them"
+        )
+        return False
     if finished and is_main():
         if validation.result is not None:
             logger.info(f"validation set, final weights:\n{format_result(validation.result, per_class=True)}")
@@ -84,13 +148,14 @@ def train_experiment(
 
 def build_datasets(exp: BaseExp) -> tuple[CocoDataset, CocoDataset]:
     """The training and the validation set, with the same labels; read by the main process alone."""
-    datasets = None
-    if is_main():
+
+    def build() -> tuple[CocoDataset, CocoDataset]:
         train_set = exp.build_train_dataset()
         # The order of the classes is the training set's, whatever it is in the other file.
         exp.class_names = train_set.class_names
-        datasets = train_set, exp.build_val_dataset()
-    train_set, val_set = broadcast_object(datasets)
+        return train_set, exp.build_val_dataset()
+
+    train_set, val_set = from_main(build)
     exp.class_names = train_set.class_names
     return train_set, val_set
 
@@ -159,6 +224,8 @@ class Validation:
     def __init__(self, exp: BaseExp, val_set: CocoDataset, device: torch.device) -> None:
         self.result: CocoResult | None = None
         """What the last call found, in the main process."""
+        self.stop = StopRequest(quiet=True)
+        """Who may ask for an end in the midst of it."""
         self._val_set, self._device = val_set, device
         self._normalize, self._postprocess = exp.build_normalize(), exp.build_postprocess()
         self._loader = eval_loader(
@@ -173,9 +240,15 @@ class Validation:
         )
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
-        """The APs and the recall of 100 detections, without those that no object counts for; elsewhere nothing."""
+        """The APs and the recall of 100 detections, without those that no object counts for; elsewhere nothing.
+
+        Raises `EvaluationStopped` on all processes where any was asked to stop.
+        """
         # In fp32 whatever the training is in, as tools/eval.py has it: both give the same numbers.
-        share = predict_dataset(model, self._loader, self._postprocess, self._normalize, self._device)
+        batches = takewhile(lambda batch: not self.stop.requested, self._loader)
+        share = predict_dataset(model, batches, self._postprocess, self._normalize, self._device)
+        if on_any_rank(self.stop.requested):
+            raise EvaluationStopped
         shares = gather_objects(share)
         if not is_main():
             return {}

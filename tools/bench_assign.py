@@ -11,6 +11,11 @@ it; without a GPU they are counted on tensors that only pretend to be on one.
 
 from __future__ import annotations
 
+from otadet.engine.stop import end_at_once_on_signals
+
+if __name__ == "__main__":
+    end_at_once_on_signals()  # before the imports that take seconds
+
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -9,6 +9,11 @@ overlap go into the same split, so that nothing is validated on cells that were 
 
 from __future__ import annotations
 
+from otadet.engine.stop import end_at_once_on_signals
+
+if __name__ == "__main__":
+    end_at_once_on_signals()  # before the imports that take seconds
+
 import csv
 import json
 import shutil

@@ -6,6 +6,11 @@ python tools/eval.py -f exps/ota_fcos_r50.py -c best.pth -b 8 --json predictions
 
 from __future__ import annotations
 
+from otadet.engine.stop import end_at_once_on_signals
+
+if __name__ == "__main__":
+    end_at_once_on_signals()  # before the imports that take seconds
+
 import json
 import sys
 from argparse import Namespace

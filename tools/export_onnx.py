@@ -13,6 +13,11 @@ indifferent. --dynamic-size takes every picture exactly as the experiment does.
 
 from __future__ import annotations
 
+from otadet.engine.stop import end_at_once_on_signals
+
+if __name__ == "__main__":
+    end_at_once_on_signals()  # before the imports that take seconds
+
 from argparse import Namespace
 from pathlib import Path
 

@@ -3,6 +3,7 @@
 python tools/train.py -f exps/quickstart.py
 python tools/train.py -f exps/ota_fcos_r50.py -d 8 --amp --output runs/ota
 python tools/train.py -f exps/quickstart.py --resume max_epochs 20
+python tools/train.py -f exps/quickstart.py --resume auto
 python tools/train.py -f exps/my_data.py -c runs/ota/best.pth lr 0.002
 
 The output folder gets last.pth, best.pth, metrics.csv, train.log, and at the end curves.png and predictions.png. It is
@@ -11,17 +12,25 @@ runs/NAME of the experiment, or that of the checkpoint to resume, unless --outpu
 
 from __future__ import annotations
 
+from otadet.engine.stop import Stopped, end_at_once_on_signals
+
+if __name__ in ("__main__", "__mp_main__"):
+    end_at_once_on_signals()  # before the imports that take seconds, in the processes of -d N too
+
+import os
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otadet.cli import experiment_parser, load_experiment, pick_device, run
-from otadet.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
     from otadet.exp import BaseExp
+
+AUTO = "auto"
 
 
 def parse_args() -> Namespace:
@@ -33,33 +42,52 @@ def parse_args() -> Namespace:
         "--output", type=Path, metavar="DIR", help="default: runs/NAME of the experiment, or where CKPT is"
     )
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--resume", nargs="?", const="", metavar="CKPT", help="go on where a run stopped: its last.pth")
+    start.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="CKPT",
+        help="go on where a run stopped: its last.pth; auto: where there is one, else start",
+    )
     start.add_argument("-c", "--checkpoint", metavar="CKPT", help="start from the weights of another training")
-    args = parser.parse_intermixed_args()
-    if args.resume and not args.resume.endswith(".pth") and not Path(args.resume).exists():
-        # In "--resume name value" the name is that of a field.
-        args.overrides.insert(0, args.resume)
-        args.resume = ""
+    words, field = _separated(sys.argv[1:])
+    args = parser.parse_intermixed_args(words)
+    if field is not None and len(args.overrides) % 2 and Path(field).exists():
+        # Without it the pairs are complete: a checkpoint that is not called so.
+        args.overrides.remove(field)
+        args.resume = field
     return args
+
+
+def _separated(words: list[str]) -> tuple[list[str], str | None]:
+    """`words` in which --resume has a checkpoint as `--resume=CKPT`, and nothing else behind it.
+
+    In `--resume name value` the name is a field's, and belongs to the pairs at its own place among them. Returns that
+    name too, if there is one.
+    """
+    for place, word in enumerate(words[:-1]):
+        after = words[place + 1]
+        # As with any option, its first letters are enough.
+        if len(word) < 3 or not "--resume".startswith(word) or after.startswith("-"):
+            continue
+        if after == AUTO or after.endswith(".pth") or os.sep in after or "/" in after:
+            return [*words[:place], f"--resume={after}", *words[place + 2 :]], None
+        return [*words[:place], "--resume=", *words[place + 1 :]], after
+    return words, None
 
 
 def main() -> None:
     args = parse_args()
     exp = configured(args)
+    is_file = args.resume not in (None, "", AUTO)
     if args.output is None:
-        args.output = Path(args.resume).parent if args.resume else Path("runs") / exp.name
+        args.output = Path(args.resume).parent if is_file else Path("runs") / exp.name
     if args.resume == "":
-        args.resume = args.output / "last.pth"
-        if not args.resume.is_file():
-            raise UserError(f"{args.resume}: no such file, so there is nothing to resume; leave --resume away to start")
+        args.resume = str(args.output / "last.pth")
     device = pick_device(args.device)
 
-    from otadet.engine.checkpoint import load_checkpoint
     from otadet.engine.launch import launch
 
-    # A wrong file is better found before all images are looked at.
-    if args.resume or args.checkpoint:
-        load_checkpoint(args.resume or args.checkpoint)
     launch(train, args.devices, device, (args,))
 
 
@@ -85,7 +113,7 @@ def train(device: torch.device, args: Namespace) -> None:
         insist_on_amp=args.amp,
     )
     if not finished:
-        raise KeyboardInterrupt
+        raise Stopped
 
 
 if __name__ == "__main__":

@@ -11,6 +11,11 @@ experiment to change come first, or last after --.
 
 from __future__ import annotations
 
+from otadet.engine.stop import end_at_once_on_signals
+
+if __name__ == "__main__":
+    end_at_once_on_signals()  # before the imports that take seconds
+
 from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING

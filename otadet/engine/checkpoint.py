@@ -56,16 +56,35 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return state
 
 
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint that a run in `folder` goes on from, if it has one."""
+    path = folder / "last.pth"
+    return path if path.exists() else None
+
+
 def load_weights(
     model: nn.Module, path: str | Path, class_names: Sequence[str] | None = None, *, strict: bool = True
 ) -> dict[str, Any]:
-    """Load the weights of a checkpoint into `model`: the averaged ones where it has them. Returns the checkpoint.
-
-    class_names: what the model's classes mean; None to take the checkpoint's word. strict: raises `UserError` when
-    names, their order or any tensor's shape differ; otherwise (fine-tuning) tensors that do not fit keep the values
-    they have, and are logged.
-    """
+    """`put_weights` of the checkpoint at `path`. Returns what it holds."""
     state = load_checkpoint(path)
+    put_weights(model, path, state, class_names, strict=strict)
+    return state
+
+
+def put_weights(
+    model: nn.Module,
+    path: str | Path,
+    state: dict[str, Any],
+    class_names: Sequence[str] | None = None,
+    *,
+    strict: bool = True,
+) -> None:
+    """Put the weights of a checkpoint into `model`: the averaged ones where it has them.
+
+    path, state: the checkpoint and what `load_checkpoint` returned for it. class_names: what the model's classes mean;
+    None to take the checkpoint's word. strict: raises `UserError` when names, their order or any tensor's shape differ;
+    otherwise (fine-tuning) tensors that do not fit keep the values they have, and are logged.
+    """
     if strict and class_names is not None:
         check_class_names(path, state, class_names)
     weights = state["ema"] or state["model"]
@@ -83,7 +102,6 @@ def load_weights(
             f"{_misfit(model, weights)}"
         )
     model.load_state_dict(fitting, strict=False)
-    return state
 
 
 def check_class_names(path: str | Path, state: dict[str, Any], class_names: Sequence[str]) -> None:

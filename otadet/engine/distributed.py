@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from otadet.errors import MainProcessError, UserError
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -45,6 +51,32 @@ def broadcast_object(value: Any) -> Any:
     box = [value]
     dist.broadcast_object_list(box)
     return box[0]
+
+
+def from_main(make: Callable[[], T]) -> T:
+    """What `make` returns in the main process, where alone it is called, on every process.
+
+    A `UserError` of it is raised everywhere: in the main process as it is, in the others as a `MainProcessError`.
+    """
+    if not _grouped():
+        return make()
+    value, error = None, None
+    if is_main():
+        try:
+            value = make()
+        except UserError as raised:
+            error = raised
+    value, message = broadcast_object((value, None if error is None else str(error)))
+    if error is not None:
+        raise error
+    if message is not None:
+        raise MainProcessError(message)
+    return value
+
+
+def on_any_rank(flag: bool) -> bool:
+    """Whether `flag` holds on any process."""
+    return flag if not _grouped() else bool(sum_over_ranks(torch.tensor(int(flag))))
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:

@@ -1,16 +1,20 @@
-"""Starts one process a device on this machine, or joins the processes that torchrun started."""
+"""Starts one process per device on this machine, or joins the processes that torchrun started."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
 import tempfile
+import threading
+import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import wait
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +23,21 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from otadet.engine.cores import limit_threads
-from otadet.engine.stop import StopRequest
-from otadet.errors import UserError
+from otadet.engine.stop import (
+    INTERRUPTED,
+    REPEAT_SECONDS,
+    Interruption,
+    Stopped,
+    end_at_once_on_signals,
+    held_back_signals,
+    stop_signals,
+    take_signals,
+)
+from otadet.errors import MainProcessError, UserError
 
-INTERRUPTED = 130
-"""Exit status of a process that Ctrl-C or SIGTERM ended."""
 _GRACE_SECONDS = 10.0
+_PARENT_SECONDS = 1.0
+"""Between two looks whether torchrun is still there."""
 _TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 
 
@@ -33,10 +46,13 @@ def launch(fn: Callable[..., None], devices: int | None, device: torch.device, a
 
     devices: number of devices of the type of `device`; None: 1, or what torchrun says. One device is a plain call in
     this process. Processes talk through nccl on CUDA and gloo elsewhere. `fn` and `args` must be picklable when there
-    are several. Raises `UserError` for devices that do not exist and for a `UserError` of any process, whichever was
-    first; `RuntimeError` with the traceback for any other failure; `KeyboardInterrupt` when they were interrupted.
+    are several; they end with the process that started them. Raises `UserError` for devices that do not exist, for a
+    process that was killed and for a `UserError` of any process, whichever was first; `RuntimeError` with the traceback
+    for any other failure; `KeyboardInterrupt` when they were interrupted, `Stopped` when they have saved and said so.
     """
     if all(name in os.environ for name in _TORCHRUN):
+        if os.name == "posix":
+            _end_with_torchrun()
         _join_torchrun(fn, devices, device, args)
         return
     devices = 1 if devices is None else devices
@@ -70,29 +86,6 @@ def _join_torchrun(fn: Callable[..., None], devices: int | None, device: torch.d
             fn(local_device, *args)
 
 
-def _spawn(fn: Callable[..., None], devices: int, device: torch.device, args: tuple[Any, ...]) -> None:
-    context = mp.get_context("spawn")
-    errors = context.SimpleQueue()
-    with tempfile.TemporaryDirectory() as folder:
-        store = (Path(folder) / "store").as_uri()
-        seats = [_Seat(number, devices, device, store, mp.get_start_method()) for number in range(devices)]
-        processes = [context.Process(target=_child, args=(seat, errors, fn, *args)) for seat in seats]
-        with _forward_signals(processes) as stop:
-            for process in processes:
-                process.start()
-            _join(processes)
-    codes = [process.exitcode for process in processes]
-    if INTERRUPTED in codes:
-        raise KeyboardInterrupt
-    if not errors.empty():
-        number, is_user_error, text = errors.get()
-        raise UserError(text) if is_user_error else RuntimeError(f"process {number} of {devices} failed:\n{text}")
-    if stop.requested and any(codes):
-        raise KeyboardInterrupt
-    if any(codes):
-        raise RuntimeError(f"the {devices} processes ended with status {codes}; -9 mostly means out of memory")
-
-
 @dataclass(frozen=True)
 class _Seat:
     """Which process of a group a child is."""
@@ -105,28 +98,136 @@ class _Seat:
     start_method: str
 
 
-def _child(seat: _Seat, errors: Any, fn: Callable[..., None], *args: Any) -> None:
-    limit_threads(seat.size)
-    # What this process starts (loader workers) need not be spawned as it was, which is slow.
-    mp.set_start_method(seat.start_method, force=True)
-    group = {"init_method": seat.store, "rank": seat.rank, "world_size": seat.size}
+@dataclass(frozen=True)
+class _Report:
+    """How a child ended that did not end well."""
+
+    rank: int
+    error: str
+    """A `UserError`'s message, or any other exception's traceback."""
+    is_user_error: bool = False
+    stopped: bool = False
+    """It granted a wish to stop, and said so."""
+    time: float = 0.0
+    """Of a clock that all processes of the machine share."""
+
+
+def _spawn(fn: Callable[..., None], devices: int, device: torch.device, args: tuple[Any, ...]) -> None:
+    context = mp.get_context("spawn")
+    pipes = [context.Pipe(duplex=False) for _ in range(devices)]
+    with tempfile.TemporaryDirectory() as folder:
+        store = (Path(folder) / "store").as_uri()
+        seats = [_Seat(number, devices, device, store, mp.get_start_method()) for number in range(devices)]
+        processes = [
+            context.Process(target=_child, args=(seat, sender, fn, *args))
+            for seat, (_, sender) in zip(seats, pipes, strict=True)
+        ]
+        with _forward_signals(processes) as stop:
+            if os.name == "posix":
+                # Starting it lets signals through again.
+                resource_tracker.ensure_running()
+            # Until a child can answer signals they wait for it: before that they would kill it without a word.
+            with held_back_signals():
+                for process in processes:
+                    process.start()
+            _join(processes, stop)
+    reports = [receiver.recv() for receiver, _ in pipes if receiver.poll()]
+    _raise_worst(processes, sorted(reports, key=lambda report: report.time), stop)
+
+
+def _raise_worst(processes: Sequence[Any], reports: Sequence[_Report], stop: _Launched) -> None:
+    """Raise what explains best how the processes ended; nothing where all did what they were to do."""
+    codes = [process.exitcode for process in processes]
+    if not any(codes):
+        return
+    by_others = [rank for rank, code in enumerate(codes) if code < 0 and rank not in stop.killed]
+    if by_others and not stop.requested:
+        raise UserError(_killed_message(processes, by_others))
+    for report in reports:
+        if report.is_user_error:
+            raise UserError(report.error)
+    if any(report.stopped for report in reports):
+        raise Stopped
+    if stop.requested or INTERRUPTED in codes:
+        raise KeyboardInterrupt
+    for report in reports:
+        raise RuntimeError(f"process {report.rank} of {len(codes)} failed:\n{report.error}")
+    raise RuntimeError(f"the {len(codes)} processes ended with status {codes}")
+
+
+def _killed_message(processes: Sequence[Any], ranks: Sequence[int]) -> str:
+    rank = ranks[0]
+    code = -processes[rank].exitcode
     try:
+        name = signal.Signals(code).name
+    except ValueError:
+        name = f"signal {code}"
+    why = ""
+    if name == "SIGKILL":
+        why = "; where nobody did so by hand, memory ran out: lower batch_size or workers"
+    others = f" (as were {', '.join(map(str, ranks[1:]))})" if ranks[1:] else ""
+    return (
+        f"process {rank} of {len(processes)} (pid {processes[rank].pid}) was killed by {name}{others}{why}. "
+        "The others were ended; --resume goes on from the last checkpoint"
+    )
+
+
+def _child(seat: _Seat, sender: Connection, fn: Callable[..., None], *args: Any) -> None:
+    interruption = Interruption()
+    try:
+        interruption.install()
+        take_signals()
+        _end_with_launcher()
+        limit_threads(seat.size)
+        # What this process starts (loader workers) need not be spawned as it was, which is slow.
+        mp.set_start_method(seat.start_method, force=True)
+        group = {"init_method": seat.store, "rank": seat.rank, "world_size": seat.size}
         with _process_group(seat.device, seat.rank, **group) as device:
             fn(device, *args)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        end_at_once_on_signals()
+        sender.send(_Report(seat.rank, "interrupted", stopped=isinstance(error, Stopped)))
         sys.exit(INTERRUPTED)
+    except MainProcessError:
+        _leave(2)
     except UserError as error:
-        _fail(2, errors, (seat.rank, True, str(error)))
+        _leave(2, sender, _Report(seat.rank, str(error), is_user_error=True, time=time.monotonic()))
     except Exception:
-        _fail(1, errors, (seat.rank, False, traceback.format_exc()))
+        if interruption.requested:
+            _leave(INTERRUPTED)
+        _leave(1, sender, _Report(seat.rank, traceback.format_exc(), time=time.monotonic()))
+    end_at_once_on_signals()
 
 
-def _fail(status: int, errors: Any, error: tuple[int, bool, str]) -> None:
-    errors.put(error)
+def _leave(status: int, sender: Connection | None = None, report: _Report | None = None) -> None:
+    if sender is not None:
+        sender.send(report)
     sys.stdout.flush()
     sys.stderr.flush()
     # At once: an orderly end would wait for the other processes, which wait for this one.
     os._exit(status)
+
+
+def _end_with_launcher() -> None:
+    """Let this process end when the one that started it does, in whatever way: nobody would stop it otherwise."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(INTERRUPTED)
+
+    threading.Thread(target=watch, name="watch the launcher", daemon=True).start()
+
+
+def _end_with_torchrun() -> None:
+    """As `_end_with_launcher`, for a process that torchrun started (not on Windows, where parents leave no trace)."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_PARENT_SECONDS)
+        os._exit(INTERRUPTED)
+
+    threading.Thread(target=watch, name="watch torchrun", daemon=True).start()
 
 
 @contextmanager
@@ -143,15 +244,33 @@ def _process_group(device: torch.device, local_rank: int, **options: Any) -> Ite
     dist.destroy_process_group()
 
 
-def _join(processes: list[Any]) -> None:
+@dataclass
+class _Launched:
+    """What befell the processes of a launch from its side."""
+
+    requested: bool = False
+    """Whether a signal asked for a stop."""
+    first: float = 0.0
+    """When it did."""
+    killed: tuple[int, ...] = ()
+    """Ranks that the launcher killed, rather than anybody else."""
+
+    def kill(self, processes: Sequence[Any]) -> None:
+        """Kill those that still run."""
+        self.killed = (*self.killed, *(rank for rank, process in enumerate(processes) if process.exitcode is None))
+        for process in processes:
+            if process.is_alive():
+                process.kill()
+
+
+def _join(processes: Sequence[Any], stop: _Launched) -> None:
     """Wait for all; once one has failed the others, which may wait for it forever, are killed after a grace."""
     running = list(processes)
     while running:
         failed = any(process.exitcode for process in processes)
         ended = wait([process.sentinel for process in running], timeout=_GRACE_SECONDS if failed else None)
         if not ended:
-            for process in running:
-                process.kill()
+            stop.kill(processes)
         for process in running:
             if process.sentinel in ended:
                 process.join()
@@ -159,19 +278,24 @@ def _join(processes: list[Any]) -> None:
 
 
 @contextmanager
-def _forward_signals(processes: list[Any]) -> Iterator[StopRequest]:
-    """Leave Ctrl-C and SIGTERM to the processes, which save before they end."""
-    stop = StopRequest()
+def _forward_signals(processes: Sequence[Any]) -> Iterator[_Launched]:
+    """Leave Ctrl-C and SIGTERM to the processes, which save before they end; a second Ctrl-C kills them."""
+    launched = _Launched()
 
-    def forward(*_: object) -> None:
-        stop.request()
-        for process in processes:
-            if process.is_alive():
-                process.terminate()
+    def forward(number: int, frame: object) -> None:
+        again = launched.requested and time.monotonic() - launched.first >= REPEAT_SECONDS
+        if number == signal.SIGINT and again:
+            launched.kill(processes)
+        if not launched.requested:
+            launched.requested, launched.first = True, time.monotonic()
+            for process in processes:
+                # On Windows this would be a kill, and Ctrl-C reaches them by itself.
+                if os.name == "posix" and process.pid is not None and process.is_alive():
+                    process.terminate()
 
-    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, forward) for number in stop_signals()}
     try:
-        yield stop
+        yield launched
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

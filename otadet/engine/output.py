@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from otadet.errors import OutputError
+
 if TYPE_CHECKING:
     from loguru import Record
 
@@ -16,7 +18,10 @@ RUN_FILES = ("last.pth", "best.pth", "metrics.csv", "train.log", "curves.png", "
 
 
 def set_aside_previous(output: str | Path) -> None:
-    """Move what an earlier run left in `output` into its sub-folder previous-N, so that a new run replaces nothing."""
+    """Move what an earlier run left in `output` into its sub-folder previous-N, so that a new run replaces nothing.
+
+    Raises `OutputError` where it cannot be moved.
+    """
     output = Path(output)
     left = [output / name for name in RUN_FILES if (output / name).exists()]
     if not left:
@@ -24,20 +29,61 @@ def set_aside_previous(output: str | Path) -> None:
     number = 1
     while (aside := output / f"previous-{number}").exists():
         number += 1
-    aside.mkdir()
-    for path in left:
-        path.rename(aside / path.name)
+    try:
+        aside.mkdir()
+        for path in left:
+            path.rename(aside / path.name)
+    except OSError as error:
+        raise OutputError(
+            f"{output}: what an earlier run left cannot be moved to {aside} ({error.strerror}); choose another --output"
+        ) from error
     logger.info(f"moved an earlier run in {output} to {aside} (--resume would have continued it)")
 
 
 def configure_log(file: str | Path | None = None, *, quiet: bool = False) -> None:
-    """Log times and messages to stderr, and to the end of `file`; nothing at all when `quiet`."""
+    """Log times and messages to stderr, and to the end of `file`; nothing at all when `quiet`.
+
+    Raises `OutputError` for a file that cannot be opened.
+    """
     logger.remove()
     if quiet:
         return
     logger.add(sys.stderr, format=_format, level="INFO")
     if file is not None:
-        logger.add(str(file), format=_format, level="INFO", encoding="utf-8")
+        logger.add(_LogFile(Path(file)), format=_format, level="INFO")
+
+
+class _LogFile:
+    """The end of a text file. Once it cannot be written that is said, and no line goes there any more.
+
+    A path of loguru's own would be a template, in which braces mean something, and a traceback for every line that
+    cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._failed = False
+        try:
+            # A line is written at once, so that nothing is held back when the process ends.
+            self._file = open(path, "a", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{path}: cannot be written ({error}); choose another --output") from error
+
+    def write(self, line: str) -> None:
+        """Append one message of the log."""
+        try:
+            self._file.write(line)
+        except OSError as error:
+            if not self._failed:
+                self._failed = True
+                print(f"{self._path}: cannot be written any more ({error.strerror})", file=sys.stderr)
+
+    def stop(self) -> None:
+        """Close the file."""
+        try:
+            self._file.close()
+        except OSError as error:
+            self._failed or print(f"{self._path}: its end could not be written ({error.strerror})", file=sys.stderr)
 
 
 def _format(record: Record) -> str:

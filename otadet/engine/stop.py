@@ -1,11 +1,86 @@
-"""Ctrl-C and SIGTERM as a wish to stop that is granted at the next safe point."""
+"""Ctrl-C and SIGTERM: a quiet end with status 130, or a wish to stop that is granted at the next safe point.
+
+Imports next to nothing, so that a tool can call `end_at_once_on_signals` before anything that takes seconds.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
+from typing import Any
+
+INTERRUPTED = 130
+"""Exit status of a process that Ctrl-C or SIGTERM ended."""
+REPEAT_SECONDS = 1.0
+"""`timeout`, launchers and terminals send one wish more than once; only a person repeats it later than this."""
+_INTERRUPTED_LINE = "interrupted"
+
+
+class Stopped(KeyboardInterrupt):
+    """A wish to stop was granted, and what there is to say about it has been said."""
+
+
+class EvaluationStopped(Exception):
+    """An evaluation was left because of a wish to stop; there is no result of it."""
+
+
+def stop_signals() -> list[int]:
+    """The signals that ask for an end. SIGHUP, a closed terminal's, only where nohup does not have it ignored."""
+    hangup = getattr(signal, "SIGHUP", None)
+    heard = hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([hangup] if heard else [])]
+
+
+def end_at_once_on_signals() -> None:
+    """From now on Ctrl-C and SIGTERM end this process at once, with one line and status 130.
+
+    For times in which Python code cannot end in order: C extensions turn a KeyboardInterrupt that hits their import
+    into other errors or lose it, and an interpreter that shuts down prints it with a traceback.
+    """
+    _install(_in_this_process(lambda number, frame: end_at_once()))
+
+
+def end_at_once() -> None:
+    """End this process without any clean-up."""
+    if talks_to_user():
+        os.write(2, f"{_INTERRUPTED_LINE}\n".encode())
+    os._exit(INTERRUPTED)
+
+
+class Interruption:
+    """Turns the first signal into a KeyboardInterrupt; a later one, or one during an import, ends the process at once.
+
+    requested: whether there was a signal, which tells an interruption from the errors that it may turn into.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._first = 0.0
+
+    def install(self) -> None:
+        """Answer the signals from now on."""
+        _install(_in_this_process(self._handle))
+        sys.unraisablehook = self._unraisable
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and time.monotonic() - self._first < REPEAT_SECONDS:
+            return
+        if self.requested or _importing(frame):
+            end_at_once()
+        self.requested, self._first = True, time.monotonic()
+        raise KeyboardInterrupt
+
+    def _unraisable(self, unraisable: Any) -> None:
+        # Raised inside a __del__ or a callback, where Python would print it and go on.
+        if self.requested and unraisable.exc_type is KeyboardInterrupt:
+            end_at_once()
+        sys.__unraisablehook__(unraisable)
 
 
 class StopRequest:
@@ -17,22 +92,18 @@ class StopRequest:
     def __init__(self, *, quiet: bool = False) -> None:
         self.requested = False
         self.quiet = quiet
-        self._interrupts = 0
-        self._previous: dict[int, object] = {}
+        self._first_interrupt: float | None = None
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        # Python lets only the main thread set handlers.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
+        self._previous = _install(_in_this_process(self._handle))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous.clear()
+        _restore(self._previous)
+        self._previous = {}
 
     def request(self) -> None:
         """Ask for a stop."""
@@ -41,8 +112,74 @@ class StopRequest:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if not self.requested and not self.quiet:
             # A handler may run in the middle of a print, which is why it must not print itself.
-            os.write(2, b"\nstopping at the next safe point; Ctrl-C again stops at once\n")
+            line = b"stopping at the next safe point; Ctrl-C again stops at once\n"
+            os.write(2, b"\n" + line if os.isatty(2) else line)
         self.requested = True
-        self._interrupts += number == signal.SIGINT
-        if self._interrupts > 1:
+        if number != signal.SIGINT:
+            return
+        if self._first_interrupt is None:
+            self._first_interrupt = time.monotonic()
+        elif time.monotonic() - self._first_interrupt >= REPEAT_SECONDS:
             raise KeyboardInterrupt
+
+
+@contextmanager
+def held_back_signals() -> Iterator[None]:
+    """Signals that arrive inside wait for the end of the block; a process started in it begins with them held back."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def take_signals() -> None:
+    """Undo, in a process that was started in it, what `held_back_signals` holds back."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_signals())
+
+
+Handler = Callable[[int, "FrameType | None"], None]
+
+
+def _install(handler: Handler) -> dict[int, Any]:
+    """Returns the handlers that were there before. Python lets only the main thread set any."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.signal(number, handler) for number in stop_signals()}
+
+
+def _restore(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        # None: not set by Python, which cannot set it again.
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _in_this_process(handler: Handler) -> Handler:
+    """A handler for this process alone: those that it forks leave the signals to it."""
+    owner = os.getpid()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == owner:
+            handler(number, frame)
+
+    return handle
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def talks_to_user() -> bool:
+    """Whether this is the process that talks to the user: not one that another started, nor torchrun's second."""
+    process = sys.modules.get("multiprocessing.process")
+    # In one that is spawned the main module has that name before anything else is known.
+    started = "__mp_main__" in sys.modules or (process is not None and process.parent_process() is not None)
+    return not started and os.environ.get("RANK", "0") == "0"

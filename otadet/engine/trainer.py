@@ -12,13 +12,13 @@ from loguru import logger
 from torch import nn
 
 from otadet.engine.checkpoint import check_class_names, load_checkpoint, save_checkpoint
-from otadet.engine.distributed import broadcast_object, gather_objects, is_main, rank, world_size
+from otadet.engine.distributed import broadcast_object, from_main, gather_objects, is_main, rank, world_size
 from otadet.engine.guard import NonFiniteError, weights_are_finite
 from otadet.engine.older import with_older_fields
 from otadet.engine.precision import precision_name
 from otadet.engine.recorder import Recorder
 from otadet.engine.restore import changed_fields, restore_rng, rng_state
-from otadet.engine.stop import StopRequest
+from otadet.engine.stop import EvaluationStopped, StopRequest
 from otadet.engine.update import Updater
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class Trainer:
         self.best: float | None = None
         """Best score of the evaluations done."""
         self._evaluated_at: int | None = None
+        self._saved_at: int | None = None
         self._resumed = False
 
     @property
@@ -153,7 +154,11 @@ class Trainer:
         while self._work_left():
             if self._evaluation_due():
                 recorder.pause()
-                self._evaluate(recorder)
+                try:
+                    self._evaluate(recorder)
+                except EvaluationStopped:
+                    # The state before it is saved, and a resumed run begins with it.
+                    return
                 self.save()
                 recorder.go_on()
                 continue
@@ -214,21 +219,35 @@ class Trainer:
             "precision": precision_name(self.settings.amp_dtype),
         }
         save_checkpoint(path or self.last_checkpoint, state)
+        if path is None:
+            self._saved_at = self.iteration
 
-    def resume(self, path: str | Path) -> None:
+    def what_is_safe(self) -> str:
+        """What an error that ends the run leaves of it, for a message."""
+        if self._saved_at is None:
+            return "The run has saved no checkpoint yet"
+        saved = f"{self.last_checkpoint} is whole and has iteration {self._saved_at}"
+        if not self._work_left():
+            return f"The training itself is complete: {saved}"
+        return f"{saved}: --resume goes on from there"
+
+    def resume(self, path: str | Path, state: dict[str, Any] | None = None) -> None:
         """Continue from a checkpoint as if there had been no interruption.
 
-        Raises `UserError` for a file that is no checkpoint, or one of other classes, another model or optimizer.
+        Only the main process reads the file, and passes it on. state: what it has read of it already. Raises
+        `UserError` for a file that is no checkpoint, or one of other classes, another model or optimizer.
         """
-        state = load_checkpoint(path)
+        state = from_main(lambda: load_checkpoint(path) if state is None else state)
         check_class_names(path, state, self.class_names)
         self.updater.restore(path, state)
         if len(state["rng"]) == world_size():
             restore_rng(state["rng"][rank()], self.device)
         self.iteration, self._evaluated_at = state["iteration"], state["evaluated_at"]
         # In another output folder there is no best.pth yet that has this score.
-        self.best = state["best"] if self.best_checkpoint.is_file() else None
+        self.best = from_main(lambda: state["best"] if self.best_checkpoint.is_file() else None)
         self._resumed = True
+        if from_main(lambda: Path(path).resolve() == self.last_checkpoint.resolve()):
+            self._saved_at = self.iteration
         logger.info(f"resumed from {path}, after iteration {self.iteration}")
         if changes := changed_fields(with_older_fields(state["exp"]), self.experiment):
             logger.warning(f"resumed with other values than before: {changes}")

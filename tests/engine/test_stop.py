@@ -1,25 +1,57 @@
 import os
 import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 
-from otadet.engine.stop import StopRequest
+from otadet.cli import run
+from otadet.engine import stop as stop_module
+from otadet.engine.stop import INTERRUPTED, Interruption, StopRequest, stop_signals
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.fixture(autouse=True)
+def _handlers():
+    before = {number: signal.getsignal(number) for number in (*stop_signals(), signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    sys.unraisablehook = sys.__unraisablehook__
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A list whose only element is the time."""
+    now = [100.0]
+    monkeypatch.setattr(stop_module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def send(number: int = signal.SIGINT) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_only_asks(number, capfd):
     with StopRequest() as stop:
         assert not stop.requested
-        os.kill(os.getpid(), number)
+        send(number)
         assert stop.requested
-    assert "Ctrl-C again" in capfd.readouterr().err
+    assert capfd.readouterr().err == "stopping at the next safe point; Ctrl-C again stops at once\n"
 
 
-def test_a_second_ctrl_c_interrupts():
+def test_a_second_ctrl_c_interrupts_unless_it_is_an_echo_of_the_first(clock):
     with StopRequest():
-        os.kill(os.getpid(), signal.SIGINT)
+        send()
+        send()
+        clock[0] += 2
+        send(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            send()
 
 
 def test_handlers_are_put_back():
@@ -27,3 +59,81 @@ def test_handlers_are_put_back():
     with StopRequest():
         assert signal.getsignal(signal.SIGINT) != before
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_what_nohup_ignores_stays_ignored():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with StopRequest() as stop:
+        send(signal.SIGHUP)
+        assert not stop.requested
+
+
+def test_an_interruption_is_one_keyboard_interrupt_however_often_it_is_said(clock):
+    interruption = Interruption()
+    interruption.install()
+    with pytest.raises(KeyboardInterrupt):
+        send(signal.SIGTERM)
+    send(signal.SIGTERM)
+    send(signal.SIGINT)
+    assert interruption.requested
+
+
+def test_a_tool_ends_with_130_also_when_its_interruption_turns_into_another_error(capsys):
+    def main():
+        try:
+            send(signal.SIGTERM)
+        except KeyboardInterrupt as error:
+            raise ImportError("numpy is not there") from error
+
+    with pytest.raises(SystemExit) as ended:
+        run(main)
+    assert ended.value.code == INTERRUPTED
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_errors_of_a_tool_that_nobody_interrupted_stay_errors():
+    def main():
+        raise ImportError("numpy is not there")
+
+    with pytest.raises(ImportError):
+        run(main)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        # Before the tool runs; in the midst of an import; where Python prints exceptions and goes on; at its end.
+        "os.kill(os.getpid(), number)",
+        "run(lambda: __import__('interrupted_module'))",
+        "run(lambda: [type('Falls', (), {'__del__': lambda self: os.kill(os.getpid(), number)})() and None])",
+        "run(lambda: None); atexit.register(os.kill, os.getpid(), number)",
+        "run(lambda: time.sleep(9) if os.fork() else (os.kill(os.getpid(), number), os.kill(os.getppid(), number)))",
+    ],
+)
+def test_a_signal_at_any_moment_ends_a_tool_with_one_line(program, tmp_path):
+    (tmp_path / "interrupted_module.py").write_text(
+        "import os, signal\ntry: os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException: raise ImportError\n"
+    )
+    code = f"""
+        from otadet.engine.stop import end_at_once_on_signals
+        end_at_once_on_signals()
+        import atexit, os, signal, time
+        from otadet.cli import run
+        number = signal.SIGTERM
+        {program}
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stderr) == (INTERRUPTED, "interrupted\n")
+
+
+def test_what_a_tool_imports_first_takes_no_time():
+    code = "import sys, otadet.cli, otadet.engine.stop; print({'torch', 'numpy', 'loguru'} & set(sys.modules))"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True
+    )
+    assert ended.stdout.strip() == b"set()"

@@ -1,4 +1,6 @@
 import csv
+import errno
+import io
 import os
 import re
 import subprocess
@@ -7,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from bright_squares import call_tool
+from bright_squares import call_tool, load_tool
 from loguru import logger
 
 from otadet.data.synthetic import write_synthetic
-from otadet.engine import precision
+from otadet.engine import output, precision
 from otadet.engine.checkpoint import load_checkpoint, save_checkpoint
 from otadet.errors import UserError
 
@@ -187,6 +189,116 @@ def test_resume_takes_a_checkpoint_a_field_or_nothing(train, tmp_path, capsys):
     assert rows(out)[-1]["iteration"] == "4"
 
 
+def test_resume_auto_starts_and_goes_on(train, tmp_path):
+    out = tmp_path / "out"
+    train("--output", out, "--resume", "auto", "max_iterations", 2)
+    train("--output", out, "max_iterations", 4, "--resume", "auto", "seed", 0)
+    assert load_checkpoint(out / "last.pth")["iteration"] == 4
+    assert [row["iteration"] for row in rows(out)] == ["2", "4"]
+    assert not list(out.glob("previous-*"))
+
+
+@pytest.mark.parametrize(
+    ("line", "resume", "pairs"),
+    [
+        ("lr 0.01 --resume max_epochs 20", "", "lr 0.01 max_epochs 20"),
+        ("--resume max_epochs 20 lr 0.01", "", "max_epochs 20 lr 0.01"),
+        ("lr 0.01 -b 4 --resume seed 2 --amp max_epochs 3", "", "lr 0.01 seed 2 max_epochs 3"),
+        ("lr 0.01 max_epochs 20 --resume", "", "lr 0.01 max_epochs 20"),
+        ("--resume -d 2 lr 1", "", "lr 1"),
+        ("lr 1 --resume auto seed 2", "auto", "lr 1 seed 2"),
+        ("seed 2 lr 1 --resume auto", "auto", "seed 2 lr 1"),
+        ("lr 1 --resume gone.pth seed 2", "gone.pth", "lr 1 seed 2"),
+        ("lr 1 --resume runs/there seed 2", "runs/there", "lr 1 seed 2"),
+        ("lr 1 --resume there seed 2", "there", "lr 1 seed 2"),
+        ("--resume there seed", "", "there seed"),
+        ("lr 1 --res seed 2", "", "lr 1 seed 2"),
+        ("--resume=gone.pth lr 1", "gone.pth", "lr 1"),
+        ("lr 1 -c gone.pth seed 2", None, "lr 1 seed 2"),
+        ("-c gone.pth lr 1", None, "lr 1"),
+    ],
+)
+def test_what_resume_takes_of_the_command_line(monkeypatch, tmp_path, line, resume, pairs):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").touch()
+    monkeypatch.setattr(sys, "argv", ["train", "-f", "exp.py", *line.split()])
+    args = load_tool("train").parse_args()
+    assert (args.resume, args.overrides) == (resume, pairs.split())
+    assert args.checkpoint == ("gone.pth" if "-c" in line.split() else None)
+
+
+@pytest.mark.parametrize("name", ["a file", "a file/run", "n" * 300, "nul\0"])
+def test_an_output_folder_that_cannot_be_written_is_named_before_the_images_are_looked_at(train, tmp_path, name):
+    (tmp_path / "a file").touch()
+    with pytest.raises(UserError, match="cannot be used as output folder"):
+        train("--output", tmp_path / name, "data_dir", tmp_path / "nowhere")
+
+
+def test_braces_in_the_name_of_the_output_folder_are_braces(train, tmp_path):
+    train("--output", tmp_path / "{time} {name}", "max_iterations", 1)
+    assert "best AP" in (tmp_path / "{time} {name}" / "train.log").read_text()
+
+
+@pytest.mark.parametrize("name", ["last.pth", "best.pth", "metrics.csv", "curves.png", "predictions.png"])
+def test_a_disk_that_fills_up_is_one_line_with_what_is_safe(train, tmp_path, monkeypatch, name):
+    out = tmp_path / "out"
+    train("--output", out, "max_iterations", 2)
+    before = load_checkpoint(out / "last.pth")
+    replace = os.replace
+
+    def full(source, target):
+        if Path(target).name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    # Without it the next score is the best.
+    (out / "best.pth").unlink()
+    with pytest.raises(UserError, match=r"No space left on device.*last\.pth is whole and has iteration \d") as caught:
+        train("--output", out, "--resume", "max_iterations", 4)
+    assert len(str(caught.value).splitlines()) == 1
+    state = load_checkpoint(out / "last.pth")
+    assert state["iteration"] >= before["iteration"]
+    assert f"has iteration {state['iteration']}" in str(caught.value)
+
+
+def test_a_log_that_cannot_be_written_does_not_end_the_training(train, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(output, "open", lambda *args, **options: FullDisk(), raising=False)
+    train("--output", tmp_path / "out", "max_iterations", 1)
+    assert capsys.readouterr().err.count("train.log: cannot be written any more (No space left on device)") == 1
+
+
+HOLDER = """
+import sys
+import time
+
+from otadet.engine.run_folder import run_folder
+
+with run_folder(sys.argv[1]):
+    print(flush=True)
+    time.sleep(60)
+"""
+
+
+class FullDisk(io.StringIO):
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_folder_in_which_another_training_is_at_work_is_refused(train, tmp_path):
+    out = tmp_path / "out"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", HOLDER, out], env=environment, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        for words in ([], ["--resume"], ["--resume", "auto"]):
+            with pytest.raises(UserError, match=rf"out: another training is at work in it \(process {process.pid} on"):
+                train("--output", out, *words)
+        process.kill()
+    assert (out / ".lock").exists()
+    train("--output", out, "max_iterations", 1)
+    assert not (out / ".lock").exists()
+
+
 def test_a_new_run_does_not_replace_an_earlier_one(train, tmp_path):
     out = tmp_path / "out"
     train("--output", out, "max_iterations", 1)
@@ -213,6 +325,7 @@ def test_fine_tuning_on_other_classes_takes_over_what_fits(train, tmp_path, caps
         (["lr"], "pairs"),
         (["-b", 0], "batch_size 0: must be above 0"),
         (["-d", 0], "-d 0"),
+        (["lr", 0.01, "--resume", "max_iteration", 3], r"max_iteration: .*did you mean 'max_iterations'"),
         (["--resume"], r"out.last\.pth: no such file, so there is nothing to resume"),
         (["--resume", "lost.pth"], r"lost\.pth: no such checkpoint"),
         (["-c", "lost.pth"], r"lost\.pth: no such checkpoint"),

@@ -1,0 +1,123 @@
+"""The output folder of a run: it can be written, and it belongs to one training at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from loguru import logger
+
+from otadet.errors import OutputError, UserError
+
+LOCK_FILE = ".lock"
+_LOCK_BYTE = 1 << 30
+"""Far behind the text, which stays readable where a locked byte is not (Windows)."""
+_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+
+
+@contextmanager
+def run_folder(output: str | Path) -> Iterator[None]:
+    """The folder `output`, made where it is missing, for this process alone.
+
+    The lock is the process's, so that it ends with it however that ends; the file that is left then blocks nobody.
+    Where the file system has no locks a warning is all that happens. Raises `UserError` before anything is written:
+    for a folder that cannot be made or written, and for one in which another training is at work.
+    """
+    output = Path(output)
+    handle, made = None, not os.path.lexists(output)
+    try:
+        _check_writable(output)
+        handle = _lock(output / LOCK_FILE)
+        yield
+    finally:
+        if handle is not None:
+            _unlock(handle, output / LOCK_FILE)
+        if made:
+            with suppress(OSError, ValueError):
+                # Only where a mistake ended the run before it left anything.
+                output.rmdir()
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{folder}: cannot be used as output folder ({reason}); choose another --output") from error
+
+
+def _lock(path: Path) -> int | None:
+    """The open, locked file, which holds who locked it; None where there are no locks."""
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be opened ({error.strerror}); choose another --output") from error
+        try:
+            _lock_byte(handle)
+        except OSError as error:
+            text = os.read(handle, 200).decode("utf-8", "replace").strip()
+            os.close(handle)
+            if error.errno in _TAKEN:
+                raise UserError(
+                    f"{path.parent}: another training is at work in it ({text or 'it does not say which'}); "
+                    "wait for its end or stop it, or choose another --output"
+                ) from error
+            logger.warning(
+                f"{path.parent}: its file system has no locks ({error.strerror}), so that a second training "
+                "in it would not be noticed"
+            )
+            return None
+        if _is_same(handle, path):
+            break
+        # The holder of a moment ago has removed the file that is locked now.
+        os.close(handle)
+    os.truncate(handle, 0)
+    os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    return handle
+
+
+def _is_same(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+if os.name == "nt":
+    import msvcrt
+
+    def _lock_byte(handle: int) -> None:
+        os.lseek(handle, _LOCK_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        finally:
+            os.lseek(handle, 0, os.SEEK_SET)
+
+    def _unlock(handle: int, path: Path) -> None:
+        os.close(handle)
+        _remove(path)
+
+else:
+    import fcntl
+
+    def _lock_byte(handle: int) -> None:
+        # Not flock, whose lock would stay with the loader processes when this process is killed.
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LOCK_BYTE)
+
+    def _unlock(handle: int, path: Path) -> None:
+        _remove(path)
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        # Another may have it open already (Windows); a file that is left does no harm.
+        path.unlink(missing_ok=True)
