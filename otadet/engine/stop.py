@@ -180,6 +180,7 @@ def _importing(frame: FrameType | None) -> bool:
 def talks_to_user() -> bool:
     """Whether this is the process that talks to the user: not one that another started, nor torchrun's second."""
     process = sys.modules.get("multiprocessing.process")
-    # In one that is spawned the main module has that name before anything else is known.
-    started = "__mp_main__" in sys.modules or (process is not None and process.parent_process() is not None)
+    # In one that is spawned the main module has another name before anything else is known.
+    main = getattr(sys.modules.get("__mp_main__"), "__name__", None)
+    started = main == "__mp_main__" or (process is not None and process.parent_process() is not None)
     return not started and os.environ.get("RANK", "0") == "0"

@@ -6,6 +6,7 @@ import torch
 from several_processes import ask_for_a_stop, fail_in_second, several_trainings, train
 from toy_training import CPU
 
+from otadet.engine import launch as launch_module
 from otadet.engine.checkpoint import load_checkpoint
 from otadet.engine.distributed import rank, world_size
 from otadet.engine.launch import launch
@@ -88,8 +89,11 @@ def record(device: torch.device, seen: list) -> None:
 def test_torchrun_is_joined(monkeypatch):
     for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}.items():
         monkeypatch.setenv(name, value)
+    watched = []
+    monkeypatch.setattr(launch_module, "_end_with_torchrun", lambda: watched.append(True))
     seen = []
     launch(record, None, CPU, (seen,))
+    assert watched
     launch(record, 1, CPU, (seen,))
     assert len(seen) == 2
     with pytest.raises(UserError, match="torchrun started 1 process"):
