@@ -18,13 +18,18 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _UNPRINTABLE = re.compile("[\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 
 
+def printable(text: str) -> str:
+    """`text` in one line: each run of control characters is a space, what cannot be printed is U+FFFD."""
+    return _UNPRINTABLE.sub("\ufffd", _CONTROL.sub(" ", text))
+
+
 def clean_name(name: str) -> str:
     """A name as it is shown and compared.
 
     Each run of control characters becomes a space, spaces at the ends go, what cannot be printed becomes U+FFFD, and an
     accent is one character with its letter (NFC).
     """
-    return normalize("NFC", _UNPRINTABLE.sub("\ufffd", _CONTROL.sub(" ", name)).strip())
+    return normalize("NFC", printable(name).strip())
 
 
 def clean_class_names(names: object, source: str | Path) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ if __name__ == "__main__":
 
 import csv
 import json
+import math
 import shutil
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
@@ -29,7 +30,8 @@ import numpy as np
 from otadet.cli import run
 from otadet.data.images import read_image
 from otadet.errors import UserError
-from otadet.files import atomic_write
+from otadet.files import atomic_path, atomic_write
+from otadet.names import MAX_CLASS_NAME, clean_name
 
 COORDINATES = ("xmin", "ymin", "xmax", "ymax")
 LEAST_OVERLAP = 0.15
@@ -42,6 +44,8 @@ LEAST_CORRELATION = 0.85
 class Cell:
     """One row of the table; corners in pixels."""
 
+    line: int
+    """Of the file, from 1."""
     image: str
     label: str
     corners: tuple[float, float, float, float]
@@ -60,14 +64,16 @@ def main() -> None:
     args = parse_args()
     if not 0 < args.val_fraction < 1:
         raise UserError(f"--val-fraction {args.val_fraction}: must lie between 0 and 1")
+    if args.seed < 0:
+        raise UserError(f"--seed {args.seed}: must not be negative")
     cells = read_cells(args.source / "annotations.csv")
     names = sorted({cell.image for cell in cells}, key=lambda name: (len(name), name))
-    images = [read_image(args.source / "images" / name) for name in names]
-    fields = group_views(images)
+    sizes, views = read_views(args.source / "images", names)
+    check_boxes(cells, sizes, args.source / "annotations.csv")
+    fields = group_views(views)
     in_val = split_fields(fields, args.val_fraction, args.seed)
 
     copy_files([*(f"images/{name}" for name in names), "LICENSE"], args.source, args.output)
-    sizes = {name: image.shape[:2] for name, image in zip(names, images, strict=True)}
     labels = sorted({cell.label for cell in cells})
     for split, wanted in (("train", False), ("val", True)):
         members = {name: number for number, name in enumerate(names, start=1) if in_val[number - 1] == wanted}
@@ -83,6 +89,8 @@ def main() -> None:
 
 def read_cells(path: Path) -> list[Cell]:
     """The rows of the table, in its order. Raises `UserError` naming the file and the line."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file" if not path.exists() else f"{path}: is no regular file")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file, skipinitialspace=True)
@@ -90,7 +98,7 @@ def read_cells(path: Path) -> list[Cell]:
             if missing:
                 found = ", ".join(rows.fieldnames or ()) or "nothing"
                 raise UserError(f"{path}: has no column {', '.join(missing)}; its first line holds {found}")
-            cells = [_cell(row, f"{path}, line {rows.line_num}") for row in rows]
+            cells = [_cell(row, path, rows.line_num) for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     if not cells:
@@ -98,38 +106,76 @@ def read_cells(path: Path) -> list[Cell]:
     return cells
 
 
-def _cell(row: dict[str, str | None], where: str) -> Cell:
+def _cell(row: dict[str | None, str | None], path: Path, line: int) -> Cell:
+    where = f"{path}, line {line}"
+    if None in row:
+        raise UserError(f"{where}: has more fields than the first line")
     for name in ("image", "label"):
-        if not row[name]:
+        if not (row[name] or "").strip():
             raise UserError(f"{where}: {name} is empty")
+    image, label = row["image"], row["label"]
+    if image in (".", "..") or not image.isprintable() or set(image) & set("/\\:"):
+        raise UserError(f"{where}: image {image!a:.80} is not the name of a file in images/; folders are not allowed")
+    if len(label) > MAX_CLASS_NAME or label != clean_name(label):
+        raise UserError(f"{where}: label {label!a:.80} is not fit for the name of a class")
+    values = ", ".join(f"{name} {row[name]!a:.40}" for name in COORDINATES)
     try:
-        corners = tuple(float(row[name]) for name in COORDINATES)
+        xmin, ymin, xmax, ymax = corners = tuple(float(row[name]) for name in COORDINATES)
     except (TypeError, ValueError):
-        values = ", ".join(f"{name} {row[name]!r}" for name in COORDINATES)
         raise UserError(f"{where}: the corners are not all numbers: {values}") from None
-    return Cell(row["image"], row["label"], corners)
+    if not all(map(math.isfinite, corners)):
+        raise UserError(f"{where}: the corners are not all finite: {values}")
+    if xmin > xmax or ymin > ymax:
+        raise UserError(f"{where}: a lower corner is above the upper one: {values}")
+    return Cell(line, image, label, corners)
+
+
+def read_views(folder: Path, names: Sequence[str]) -> tuple[dict[str, tuple[int, int]], list[np.ndarray]]:
+    """Of each image its (height, width), and the picture in grey at half its size."""
+    sizes, views = {}, []
+    for name in names:
+        image = read_image(folder / name)
+        sizes[name] = image.shape[:2]
+        half = max(1, round(image.shape[1] / 2)), max(1, round(image.shape[0] / 2))
+        views.append(cv2.cvtColor(cv2.resize(image, half, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY))
+    return sizes, views
+
+
+def check_boxes(cells: Sequence[Cell], sizes: dict[str, tuple[int, int]], path: Path) -> None:
+    """Raise `UserError` for a box of the table that lies outside its image."""
+    for cell in cells:
+        height, width = sizes[cell.image]
+        xmin, ymin, xmax, ymax = cell.corners
+        if (
+            xmin >= width
+            or ymin >= height
+            or xmax <= 0
+            or ymax <= 0
+            or max(xmax - width, ymax - height) > width + height
+        ):
+            raise UserError(
+                f"{path}, line {cell.line}: the box {xmin:g}, {ymin:g} to {xmax:g}, {ymax:g} is not inside "
+                f"{cell.image}, which has {width} x {height} pixels"
+            )
 
 
 def copy_files(names: Sequence[str], source: Path, target: Path) -> None:
     """Copies files from folder to folder, unless the two are the same; what does not exist is left out."""
     try:
         for name in names:
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            if (source / name).exists() and (source / name).resolve() != (target / name).resolve():
-                shutil.copyfile(source / name, target / name)
+            if (source / name).is_file() and (source / name).resolve() != (target / name).resolve():
+                # Into place as a whole, so that a link of that name is replaced and not followed.
+                with atomic_path(target / name) as temporary:
+                    shutil.copyfile(source / name, temporary)
     except OSError as error:
         raise UserError(f"{target}: cannot be written: {error}; choose another --output") from error
 
 
-def group_views(images: Sequence[np.ndarray]) -> list[int]:
-    """For each of I images (H, W, 3) the number of its field: the same for images that overlap after a shift."""
-    fields = list(range(len(images)))
-    small = [
-        cv2.cvtColor(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-        for image in images
-    ]
+def group_views(small: Sequence[np.ndarray]) -> list[int]:
+    """For each of I pictures (H, W) the number of its field: the same for those that overlap after a shift."""
+    fields = list(range(len(small)))
     spectra = [_whitened_spectrum(image) for image in small]
-    for i in range(len(images)):
+    for i in range(len(small)):
         for j in range(i):
             if small[i].shape != small[j].shape or fields[i] == fields[j]:
                 continue

@@ -2,6 +2,10 @@
 
 python tools/demo.py image -f exps/quickstart.py -c runs/quickstart/best.pth --path photo.jpg
 python tools/demo.py image -f exps/quickstart.py -c best.pth --path photos --output drawn --save-json found.json
+python tools/demo.py image -f exps/quickstart.py -c best.pth --path a.jpg b.jpg nms_iou 0.5
+
+Photos are turned upright as their EXIF orientation says; boxes are in pixels of the upright picture. Of several images
+those that cannot be read are named and left out, and the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -12,14 +16,18 @@ if __name__ == "__main__":
     end_at_once_on_signals()  # before the imports that take seconds
 
 import json
+import os
+import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otadet.cli import add_experiment_arguments, load_experiment, pick_device, run
+from otadet.cli import add_experiment_arguments, pick_device, run
+from otadet.data.image_file import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +37,8 @@ if TYPE_CHECKING:
 
 DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Endings that a drawn image keeps; any other gets .png appended."""
+SOME_SKIPPED = 1
+"""Exit status where images were drawn and others left out."""
 DEFAULT_CONF = 0.5
 """What is drawn is for the eye, which the many weak detections that AP counts would only distract."""
 
@@ -36,11 +46,11 @@ DEFAULT_CONF = 0.5
 def parse_args() -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    image = commands.add_parser("image", help="a photo, or all photos of a folder")
+    image = commands.add_parser("image", help="photos, or all photos of a folder")
     add_experiment_arguments(image)
     image.add_argument("-c", "--checkpoint", required=True, metavar="CKPT", help="weights and class names")
     image.add_argument(
-        "--path", type=Path, required=True, metavar="FILE_OR_DIR", help="an image, or a folder (not its subfolders)"
+        "--path", nargs="+", required=True, metavar="PATH", help="images, and folders (not their subfolders)"
     )
     image.add_argument("--conf", type=fraction, metavar="SCORE", help=f"least score; default: {DEFAULT_CONF}")
     image.add_argument("--nms", type=fraction, metavar="IOU", help="IoU of NMS; default: the field nms_iou")
@@ -64,78 +74,164 @@ def fraction(text: str) -> float:
 
 def main() -> None:
     args = parse_args()
-    from otadet.data.images import read_image
-    from otadet.errors import UserError
+    from otadet.exp import load_exp
+    from otadet.fields import fields_of
     from otadet.predictor import Predictor
 
-    inputs = find_images(args.path)
+    exp = load_exp(args.exp)
+    words, trailing = split_fields(args.path, fields_of(exp))
+    paths = [Path(word) for word in words]
+    inputs = find_images(paths)
     check_outputs(args, inputs)
-    exp = load_experiment(args)
-    if args.conf is not None or "score_threshold" not in args.overrides[::2]:
+    overrides = [*args.overrides, *trailing]
+    exp.override(overrides)
+    if args.conf is not None or "score_threshold" not in overrides[::2]:
         exp.score_threshold = DEFAULT_CONF if args.conf is None else args.conf
     if args.nms is not None:
         exp.nms_iou = args.nms
     predictor = Predictor.from_experiment(exp, args.checkpoint, pick_device(args.device))
+    warn_of_ranges(inputs, predictor)
 
-    records = []
-    for path in inputs:
-        try:
-            image = read_image(path)
-        except UserError as error:
-            if args.path.is_file():
-                raise
-            print(f"skipped: {error}", file=sys.stderr)
-            continue
-        records.append(detect(predictor, path, image, args.output))
-    if not records:
-        raise UserError(f"{args.path}: none of its {len(inputs)} images can be read")
+    records: list[dict[str, Any]] = []
+    try:
+        draw_all(predictor, inputs, args.output, records, only_one=len(paths) == 1 and not paths[0].is_dir())
+    finally:
+        # Whatever ended the loop, what was found is kept.
+        if records and args.save_json:
+            save_json(args.save_json, records)
     skipped = len(inputs) - len(records)
-    print(f"{len(records)} images drawn into {args.output}{f', {skipped} unreadable skipped' if skipped else ''}")
+    print(
+        f"{len(records)} images drawn into {shown(args.output)}{f', {skipped} unreadable skipped' if skipped else ''}"
+    )
     if args.save_json:
-        save_json(args.save_json, records)
-        print(f"detections: {args.save_json}")
+        print(f"detections: {shown(args.save_json)}")
+    if skipped:
+        sys.exit(SOME_SKIPPED)
 
 
-def find_images(path: Path) -> list[Path]:
-    """The file itself, or the images of a folder by name, subfolders left out."""
+def split_fields(words: list[str], fields: Container[str]) -> tuple[list[str], list[str]]:
+    """The words after --path -> paths, and what begins with the first that is no file but the name of a field."""
+    for place, word in enumerate(words):
+        if place and word in fields and not os.path.lexists(word):
+            return words[:place], words[place:]
+    return words, []
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """The files themselves, and of folders the images by name, subfolders left out; each file once."""
+    found: dict[Path, Path] = {}
+    for path in paths:
+        for file in images_of(path):
+            found.setdefault(file.absolute(), file)
+    return list(found.values())
+
+
+def images_of(path: Path) -> list[Path]:
+    from otadet.data.file_names import SimilarNames
     from otadet.data.images import IMAGE_SUFFIXES
     from otadet.errors import UserError
 
-    if path.is_file():
-        return [path]
     if not path.is_dir():
-        raise UserError(f"--path {path}: no such file or folder")
-    images = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+        # A pipe or a device is named when its turn comes: opening it is for the reader, which does not wait for it.
+        if os.path.lexists(path):
+            return [path]
+        hint = SimilarNames(path.parent, deep=False).hint(path.name)
+        raise UserError(f"--path {shown(path)}: no such file or folder{hint}")
+    try:
+        files = sorted(path.iterdir())
+    except OSError as error:
+        raise UserError(f"--path {shown(path)}: cannot be listed: {error.strerror}") from error
+    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not file.is_dir()]
     if not images:
         raise UserError(
-            f"--path {path}: the folder itself holds no image (a file ending in {' '.join(IMAGE_SUFFIXES)})"
+            f"--path {shown(path)}: the folder itself holds no image (a file ending in {' '.join(IMAGE_SUFFIXES)})"
         )
     return images
 
 
 def check_outputs(args: Namespace, inputs: list[Path]) -> None:
-    """Raise `UserError` where an output would take the place of an input."""
+    """Raise `UserError` where an output would take the place of an input, or cannot be written."""
     from otadet.errors import UserError
 
-    if args.output.resolve() == inputs[0].parent.resolve():
-        raise UserError(f"--output {args.output}: is the folder of the images themselves; choose another")
+    if args.output.resolve() in {file.parent.resolve() for file in inputs}:
+        raise UserError(f"--output {shown(args.output)}: is the folder of the images themselves; choose another")
     if args.output.exists() and not args.output.is_dir():
-        raise UserError(f"--output {args.output}: is a file; name a folder")
-    if args.save_json and (args.save_json.is_dir() or args.save_json.resolve() in {file.resolve() for file in inputs}):
-        raise UserError(f"--save-json {args.save_json}: is {'a folder' if args.save_json.is_dir() else 'an input'}")
+        raise UserError(f"--output {shown(args.output)}: is a file; name a folder")
+    if args.save_json is None:
+        return
+    name = f"--save-json {shown(args.save_json)}"
+    if args.save_json.is_dir() or args.save_json.resolve() in {file.resolve() for file in inputs}:
+        raise UserError(f"{name}: is {'a folder' if args.save_json.is_dir() else 'an input'}")
+    existing = next(folder for folder in args.save_json.absolute().parents if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UserError(f"{name}: cannot be written; choose another folder than {shown(existing)}")
 
 
-def detect(predictor: Predictor, path: Path, image: np.ndarray, output: Path) -> dict[str, Any]:
-    """Detect, draw, print a line; returns the image's entry of the JSON file."""
+def warn_of_ranges(inputs: list[Path], predictor: Predictor) -> None:
+    """Say where 16-bit files would become black, as the pre-scan of a training does."""
+    from otadet.data.images import look_at_header
+    from otadet.data.prescan import range_warnings
+    from otadet.errors import UserError
+
+    rows = []
+    for row, path in enumerate(inputs):
+        # What cannot be read is named when its turn comes.
+        with suppress(UserError):
+            if look_at_header(path, predictor.options).bits == 16:
+                rows.append(row)
+    for line in range_warnings(rows, inputs, predictor.options):
+        print(f"warning: {line}", file=sys.stderr)
+
+
+def draw_all(
+    predictor: Predictor, inputs: list[Path], output: Path, records: list[dict[str, Any]], only_one: bool
+) -> None:
+    """Detect and draw, and add an entry to `records` for each image.
+
+    Unless `only_one` was asked for, an image that cannot be read or drawn is named and left out. Raises `UserError`
+    where none is left.
+    """
+    from otadet.data.images import read_image
+    from otadet.errors import UserError
+
+    names = output_names(inputs)
+    for path, name in zip(inputs, names, strict=True):
+        try:
+            image = read_image(path, predictor.options)
+            records.append(detect(predictor, path, image, output / name))
+        except UserError as error:
+            if only_one:
+                raise
+            print(f"skipped: {error}", file=sys.stderr)
+    if not records:
+        raise UserError(f"--path: none of its {len(inputs)} images can be read")
+
+
+def output_names(paths: Sequence[Path]) -> list[str]:
+    """A name for each drawn image. The whole name, so that photo.jpg and photo.png do not meet; files that have the
+    same name, from several folders, get numbers."""
+    taken: set[str] = set()
+    drawn = []
+    for path in paths:
+        name = path.name if path.suffix.lower() in DRAWN_SUFFIXES else f"{path.name}.png"
+        numbered, number = name, 1
+        while numbered.casefold() in taken:
+            number += 1
+            numbered = f"{Path(name).stem}-{number}{Path(name).suffix}"
+        taken.add(numbered.casefold())
+        drawn.append(numbered)
+    return drawn
+
+
+def detect(predictor: Predictor, path: Path, image: np.ndarray, out: Path) -> dict[str, Any]:
+    """Detect, draw into the file `out`, print a line; returns the image's entry of the JSON file."""
     from otadet.visualize.canvas import write_image
     from otadet.visualize.detections import draw_detections
 
     found = predictor(image)
-    # The whole name, so that photo.jpg and photo.png do not meet.
-    name = path.name if path.suffix.lower() in DRAWN_SUFFIXES else f"{path.name}.png"
-    write_image(output / name, draw_detections(image, found, predictor.class_names))
+    write_image(out, draw_detections(image, found, predictor.class_names))
     counts = Counter(predictor.class_names[label] for label in found.labels.tolist())
-    print(f"{path}: {', '.join(f'{count} {name}' for name, count in counts.most_common()) or 'nothing'}")
+    print(f"{shown(path)}: {', '.join(f'{count} {name}' for name, count in counts.most_common()) or 'nothing'}")
     return {
         "file": str(path),
         "width": image.shape[1],
@@ -145,7 +241,7 @@ def detect(predictor: Predictor, path: Path, image: np.ndarray, output: Path) ->
 
 
 def as_plain(found: Detections, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Label, class name, score (0-1) and box (xyxy, pixels of the file) of each detection."""
+    """Label, class name, score (0-1) and box (xyxy, pixels of the upright picture) of each detection."""
     return [
         {
             "label": label,
@@ -160,9 +256,11 @@ def as_plain(found: Detections, class_names: Sequence[str]) -> list[dict[str, An
 def save_json(path: Path, records: list[dict[str, Any]]) -> None:
     from otadet.files import atomic_write
 
+    text = json.dumps(records, indent=1, ensure_ascii=False)
+    # Bytes of a file name that are no UTF-8 are surrogates in Python; JSON has them as escapes, as json.loads knows.
+    text = re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
     with atomic_write(path, "w") as file:
-        json.dump(records, file, indent=1, ensure_ascii=False)
-        file.write("\n")
+        file.write(f"{text}\n")
 
 
 if __name__ == "__main__":

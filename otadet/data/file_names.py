@@ -19,8 +19,9 @@ class SimilarNames:
     lower case. The folder is listed when the first hint is asked for; links to folders are not followed.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, deep: bool = True) -> None:
+        """deep: look into the folders below as well."""
+        self._folder, self._deep = folder, deep
         self._by_path: dict[str, list[str]] | None = None
         self._by_name: dict[str, list[str]] = {}
 
@@ -41,7 +42,9 @@ class SimilarNames:
 
     def _list(self) -> None:
         self._by_path, listed = {}, 0
-        for where, _, names in os.walk(self._folder):
+        for where, folders, names in os.walk(self._folder):
+            if not self._deep:
+                folders.clear()
             for name in names:
                 file = os.path.relpath(os.path.join(where, name), self._folder)
                 self._by_path.setdefault(_key(file), []).append(file)

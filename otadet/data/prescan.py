@@ -83,7 +83,7 @@ def scan_warnings(scan: ImageScan, paths: Sequence[Path], options: ReadOptions) 
             f"{shown(paths[min(scan.turned)])}; it is ignored, as COCO's annotations ignore it. If the boxes were "
             "drawn on the upright pictures, set exif_orientation true"
         )
-    return lines + _range_warnings(scan.sixteen_bit, paths, options)
+    return lines + range_warnings(scan.sixteen_bit, paths, options)
 
 
 def size_problem(path: Path, found: tuple[int, int], expected: tuple[int, int], options: ReadOptions = DEFAULT) -> str:
@@ -111,7 +111,7 @@ def _name_similar_files(problems: dict[int, str], paths: Sequence[Path], folder:
             problems[row] = problem + similar.hint(str(paths[row].relative_to(folder)))
 
 
-def _range_warnings(rows: Sequence[int], paths: Sequence[Path], options: ReadOptions) -> list[str]:
+def range_warnings(rows: Sequence[int], paths: Sequence[Path], options: ReadOptions) -> list[str]:
     """About 16-bit files whose values use less, or more, of the range than `options.bits` says."""
     rows = sorted(rows)
     picked = {rows[place] for place in np.linspace(0, len(rows) - 1, min(_DECODED_AT_MOST, len(rows))).astype(int)}

@@ -12,7 +12,19 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from otadet.names import printable
+
 SYSTEM_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "Arial.ttf", "arial.ttf")
+
+
+MAX_DRAWN = 500
+"""Characters of a text that is drawn: more than a picture has room for."""
+
+
+def drawable(text: str) -> str:
+    """`text` in one line and cut, without what breaks the fonts: lone surrogates and control characters."""
+    text = printable(text)
+    return text if len(text) <= MAX_DRAWN else text[: MAX_DRAWN - 1] + "…"
 
 
 class Font:
@@ -24,18 +36,23 @@ class Font:
         self.line_height = round(1.3 * size)
 
     def width(self, text: str) -> int:
-        """The width of `text` in pixels."""
-        return self._measure(text)
+        """The width of `text` in pixels, as `draw` draws it."""
+        return self._measure(drawable(text))
 
     def elide(self, text: str, width: int) -> str:
         """`text`, or as much of it as fits `width` pixels with an ellipsis; at least the ellipsis."""
+        text = drawable(text)
         if self.width(text) <= width:
             return text
-        for end in range(len(text) - 1, 0, -1):
-            shortened = text[:end].rstrip() + "…"
-            if self.width(shortened) <= width:
-                return shortened
-        return "…"
+        # The longest beginning that fits lies between `fits` and `too_long` characters.
+        fits, too_long = 0, len(text)
+        while too_long - fits > 1:
+            end = (fits + too_long) // 2
+            if self.width(text[:end].rstrip() + "…") <= width:
+                fits = end
+            else:
+                too_long = end
+        return text[:fits].rstrip() + "…"
 
     def wrapped(self, text: str, width: int) -> list[str]:
         """The lines of `text` at most `width` pixels wide, broken at spaces that are no hard ones.
@@ -56,6 +73,7 @@ class Font:
 
         What lies outside the canvas is cut off.
         """
+        text = drawable(text)
         width = self.width(text) + self.size
         top, left = max(y, 0), max(x, 0)
         bottom, right = min(y + self.line_height, canvas.shape[0]), min(x + width, canvas.shape[1])

@@ -1,4 +1,5 @@
 import csv
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -78,6 +79,29 @@ def test_the_seed_decides_the_split(monkeypatch, source, tmp_path):
         ("image,xmin,ymin,xmax,ymax,label\n0.png,1,2,3,4,rbc\n0.png,1,2\n", "line 3: label is empty"),
         ("image,xmin,ymin,xmax,ymax,label\ngone.png,1,2,3,4,rbc\n", "gone.png: no such image file"),
         ("image,xmin,ymin,xmax,ymax,label\n0.png,1,2,3,4,rbc\n", "cannot be split"),
+        *(
+            (f"image,xmin,ymin,xmax,ymax,label\n{row}\n", f"line 2: {problem}")
+            for row, problem in (
+                ("../../0.png,1,2,3,4,rbc", "image '../../0.png' is not the name of a file"),
+                ("/etc/0.png,1,2,3,4,rbc", "image '/etc/0.png' is not"),
+                ("..\\..\\0.png,1,2,3,4,rbc", "image '..\\\\..\\\\0.png' is not"),
+                ("C:0.png,1,2,3,4,rbc", "image 'C:0.png' is not"),
+                ("..,1,2,3,4,rbc", "image '..' is not"),
+                ("0\x1b[2J.png,1,2,3,4,rbc", "image '0\\x1b[2J.png' is not"),
+                ("0.png,nan,2,3,4,rbc", "the corners are not all finite: xmin 'nan'"),
+                ("0.png,1,2,inf,4,rbc", "the corners are not all finite"),
+                ("0.png,1,2,1e400,4,rbc", "the corners are not all finite"),
+                ("0.png,5,2,3,4,rbc", "a lower corner is above the upper one"),
+                ("0.png,1,2,3,4,a\x1b[31mb", "label 'a\\x1b[31mb' is not fit"),
+                (f"0.png,1,2,3,4,{'x' * 1000}", "label 'xxx"),
+                ("0.png,1,2,3,4,rbc,more", "has more fields"),
+            )
+        ),
+        (
+            "image,xmin,ymin,xmax,ymax,label\n0.png,64,2,80,4,rbc\n",
+            "line 2: the box 64, 2 to 80, 4 is not inside 0.png",
+        ),
+        ("image,xmin,ymin,xmax,ymax,label\n0.png,1,2,1e300,4,rbc\n", "is not inside 0.png"),
     ],
 )
 def test_what_is_wrong_with_the_table_is_said(monkeypatch, capsys, source, tmp_path, table, problem):
@@ -95,3 +119,26 @@ def test_wrong_arguments_are_named(monkeypatch, capsys, source, tmp_path):
     with pytest.raises(SystemExit, match="2"):
         convert(monkeypatch, tmp_path / "nowhere", tmp_path / "out")
     assert "nowhere" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        convert(monkeypatch, source, tmp_path / "out", "--seed", "-1")
+    assert "--seed -1" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name")
+def test_a_pipe_is_not_waited_for(monkeypatch, capsys, source, tmp_path):
+    for name in ("images/0.png", "annotations.csv"):
+        (source / name).unlink()
+        os.mkfifo(source / name)
+        with pytest.raises(SystemExit, match="2"):
+            convert(monkeypatch, source, tmp_path / "out")
+        assert f"{Path(name).name}: is " in capsys.readouterr().err
+
+
+def test_links_in_the_output_are_replaced_not_followed(monkeypatch, source, tmp_path):
+    mine = tmp_path / "mine.png"
+    mine.write_text("precious")
+    (tmp_path / "out/images").mkdir(parents=True)
+    (tmp_path / "out/images/0.png").symlink_to(mine)
+    convert(monkeypatch, source, tmp_path / "out")
+    assert mine.read_text() == "precious"
+    assert (tmp_path / "out/images/0.png").read_bytes() == (source / "images/0.png").read_bytes()

@@ -1,5 +1,8 @@
 import json
+import os
 import shutil
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,10 +26,10 @@ def output(tmp_path):
 
 @pytest.fixture
 def demo(project, output, monkeypatch):
-    def call(path, *arguments, output=output):
+    def call(*paths_and_arguments, output=output):
         call_tool(
             monkeypatch, "demo", "image", "-f", project.experiment, "-c", project.checkpoint, "--device", "cpu",
-            "--path", path, "--output", output, *arguments,
+            "--output", output, "--path", *paths_and_arguments,
         )  # fmt: skip
 
     return call
@@ -70,7 +73,9 @@ def test_unreadable_files_of_a_folder_are_counted(demo, project, output, capsys)
     whole = (project.images / "a.png").read_bytes()
     (project.images / "cut.png").write_bytes(whole[:60])
     (project.images / "none.jpg").write_text("no image")
-    demo(project.images)
+    with pytest.raises(SystemExit) as stop:
+        demo(project.images)
+    assert stop.value.code == 1
     out, err = capsys.readouterr()
     assert "4 images drawn" in out
     assert "2 unreadable skipped" in out
@@ -133,3 +138,85 @@ def test_the_drawing_shows_the_box(demo, project, output):
     left, top, right, bottom = (round(side * scale) for side in SQUARES["b.png"][1])
     assert changed[top : top + 8, left:right].any(0).mean() > 0.9
     assert changed[top + 60 : bottom - 20, left + 20 : right - 20].mean() < 0.05
+
+
+def test_several_paths_and_fields_after_them(demo, project, output, tmp_path):
+    files = [project.images / name for name in ("a.png", "b.png", "a.png")]
+    demo(*files, "score_threshold", 0.99, "--save-json", tmp_path / "found.json")
+    records = json.loads((tmp_path / "found.json").read_text())
+    assert [Path(record["file"]).name for record in records] == ["a.png", "b.png"]
+    assert not any(record["detections"] for record in records)
+    with pytest.raises(UserError, match=r"score_treshold: no such file"):
+        demo(*files, "score_treshold", 0.99)
+
+
+def test_files_of_one_name_from_several_folders(demo, project, output):
+    other = project.folder / "other"
+    other.mkdir()
+    shutil.copy(project.images / "b.png", other / "a.png")
+    demo(project.images / "a.png", other)
+    assert sorted(file.name for file in output.iterdir()) == ["a-2.png", "a.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux alone")
+def test_a_file_name_that_is_not_utf8(demo, project, tmp_path, capsys):
+    name = os.fsdecode(b"0caf\xe9\x1b[31m.png")
+    shutil.copy(project.images / "a.png", project.images / name)
+    demo(project.images, "--save-json", tmp_path / "found.json")
+    records = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert Path(records[0]["file"]).name == name
+    assert len(records) == 5
+    assert "0caf\\xe9\\x1b[31m.png: 1 " in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name")
+def test_pipes_devices_and_folders_among_the_images(demo, project, capsys):
+    os.mkfifo(project.images / "0pipe.png")
+    (project.images / "0zero.png").symlink_to("/dev/zero")
+    (project.images / "0folder.png").mkdir()
+    with pytest.raises(SystemExit):
+        demo(project.images)
+    out, err = capsys.readouterr()
+    assert "4 images drawn" in out
+    assert "0pipe.png: is a pipe" in err
+    assert "0zero.png: is a pipe, a device" in err
+    with pytest.raises(UserError, match=r"0pipe.png: is a pipe"):
+        demo(project.images / "0pipe.png")
+
+
+def test_what_was_found_is_kept_when_the_rest_fails(demo, project, tmp_path, monkeypatch):
+    def write(path, image):
+        if path.name == "c.png":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("otadet.visualize.canvas.write_image", write)
+    with pytest.raises(KeyboardInterrupt):
+        demo(project.images, "--save-json", tmp_path / "found.json")
+    assert len(json.loads((tmp_path / "found.json").read_text())) == 2
+
+
+def test_portraits_are_drawn_upright(demo, project, output, tmp_path):
+    turned = project.folder / "turned"
+    turned.mkdir()
+    left, top, right, bottom = 10, 6, 30, 60
+    upright = draw_square(0, (left, top, right, bottom), size=(72, 56))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    for suffix in ("png", "tif", "webp", "jpg"):
+        Image.fromarray(np.ascontiguousarray(np.rot90(upright))).save(turned / f"a.{suffix}", exif=exif, quality=100)
+    demo(turned, "--save-json", tmp_path / "found.json")
+    for record in json.loads((tmp_path / "found.json").read_text()):
+        assert (record["height"], record["width"]) == (72, 56)
+        assert record["detections"][0]["box"] == pytest.approx([left, top, right, bottom], abs=1.5)
+    assert {read_image(file).shape[:2] for file in output.iterdir()} == {(1000, 778)}
+
+
+def test_dark_16_bit_files_are_said(demo, project, output, capsys):
+    dark = draw_square(0, (10, 6, 50, 40))[..., 0].astype(np.uint16)
+    Image.fromarray(dark).save(project.folder / "dark.png")
+    demo(project.folder / "dark.png")
+    assert "set image_bits 8" in capsys.readouterr().err
+    assert read_image(output / "dark.png").max() == 0
+    demo(project.folder / "dark.png", "image_bits", 8)
+    assert "image_bits" not in capsys.readouterr().err
+    assert read_image(output / "dark.png").max() > 200
