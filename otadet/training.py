@@ -195,6 +195,7 @@ def build_trainer(
             iterations=settings.iterations,
             start_iteration=start,
             seed=exp.seed,
+            group_by_aspect=exp.group_by_aspect,
             rank=rank(),
             world_size=world_size(),
             workers=exp.workers,

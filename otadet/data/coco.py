@@ -127,6 +127,11 @@ class CocoDataset:
         """(I,) names of the image files, relative to `image_dir`."""
         return [name.decode(*FILE_NAME_CODEC) for name in self._tables.file_names.tolist()]
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """(I, 2) int64 height, width of the image files in pixels."""
+        return self._sizes
+
     def path(self, index: int) -> Path:
         """The file of an image."""
         return self.image_dir / self._tables.file_names[index].decode(*FILE_NAME_CODEC)

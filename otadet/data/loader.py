@@ -15,17 +15,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from otadet.boxes import clip
+from otadet.data.order import ByOrientation, Order, Shuffled
 from otadet.data.transforms import Sample, Transform
 from otadet.errors import UserError
 from otadet.structures import Detections, GroundTruth
 from otadet.user_modules import Portable
 
-_ORDER, _AUGMENTATION = 0, 1
-"""Separate the random streams that are drawn from one seed."""
+_AUGMENTATION = 1
+"""Separates this random stream from those that `order` draws from the seed."""
 
 
 class SampleSource(Protocol):
-    """What the loaders need of a data set."""
+    """What the loaders need of a data set.
+
+    It may also have `sizes`, (I, 2) height, width of the files in pixels: to know what belongs together unread.
+    """
 
     def __len__(self) -> int: ...
 
@@ -97,6 +101,7 @@ def train_loader(
     iterations: int,
     start_iteration: int = 0,
     seed: int = 0,
+    group_by_aspect: bool = False,
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
@@ -110,6 +115,8 @@ def train_loader(
     iteration it is started at change a sample or its augmentation. Every epoch is a new permutation of the data set;
     batches reach across epochs, so each of them is full.
 
+    group_by_aspect: the images of one rank in one batch are all wide or all tall, see `ByOrientation`; the stream is
+        then also a function of `batch_size` and `world_size`.
     batch_size: images of one iteration over all ranks; a multiple of `world_size`.
     pin_memory: for copies to a GPU that do not block.
     """
@@ -119,7 +126,8 @@ def train_loader(
         raise UserError(f"seed is {seed}; it must not be negative")
     if batch_size < 1 or batch_size % world_size:
         raise UserError(f"batch_size {batch_size} cannot be shared equally by {world_size} devices; make it a multiple")
-    batches = _TrainBatches(len(dataset), batch_size, start_iteration, iterations, seed, rank, world_size)
+    order = _by_orientation(dataset, seed) if group_by_aspect else Shuffled(np.arange(len(dataset)), (seed, 0))
+    batches = _TrainBatches(order, batch_size // world_size, start_iteration, iterations, rank, world_size)
     return _stream(dataset, transform, batches, seed, workers, partial(_collate, pad_value, size_divisor), pin_memory)
 
 
@@ -166,15 +174,25 @@ class BatchStream:
             yield batch
 
 
+def _by_orientation(dataset: SampleSource, seed: int) -> ByOrientation:
+    sizes = getattr(dataset, "sizes", None)
+    if sizes is None:
+        raise UserError(
+            f"group_by_aspect: {type(dataset).__name__} does not know the sizes of its images; "
+            "give it `sizes`, an array of (height, width), or leave group_by_aspect off"
+        )
+    return ByOrientation(sizes[:, 0] > sizes[:, 1], seed)
+
+
 @dataclass(frozen=True)
 class _TrainBatches:
     """Batches of (index in the data set, position in the stream)."""
 
-    dataset_size: int
-    batch_size: int
+    order: Order
+    share: int
+    """Images of a batch on each rank."""
     start: int
     stop: int
-    seed: int
     rank: int
     world_size: int
 
@@ -182,17 +200,15 @@ class _TrainBatches:
         return max(self.stop - self.start, 0)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        share = self.batch_size // self.world_size
-        epoch, order = -1, np.empty(0, np.int64)
         for iteration in range(self.start, self.stop):
-            batch = []
-            first = iteration * self.batch_size + self.rank * share
-            for position in range(first, first + share):
-                if position // self.dataset_size != epoch:
-                    epoch = position // self.dataset_size
-                    order = np.random.default_rng((self.seed, _ORDER, epoch)).permutation(self.dataset_size)
-                batch.append((int(order[position % self.dataset_size]), position))
-            yield batch
+            number = iteration * self.world_size + self.rank
+            yield list(
+                zip(
+                    self.order.batch(number, self.share),
+                    range(number * self.share, (number + 1) * self.share),
+                    strict=True,
+                )
+            )
 
 
 @dataclass(frozen=True)

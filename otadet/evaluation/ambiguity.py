@@ -109,5 +109,14 @@ class EvenlySpaced:
     def __len__(self) -> int:
         return min(self.limit, len(self.dataset))
 
+    @property
+    def sizes(self) -> np.ndarray | None:
+        """(I, 2) height, width in pixels, where the data set knows them."""
+        sizes = getattr(self.dataset, "sizes", None)
+        return None if sizes is None else sizes[self._rows()]
+
     def sample(self, index: int) -> Sample:
-        return self.dataset.sample(int(np.linspace(0, len(self.dataset) - 1, len(self)).round()[index]))
+        return self.dataset.sample(int(self._rows()[index]))
+
+    def _rows(self) -> np.ndarray:
+        return np.linspace(0, len(self.dataset) - 1, len(self)).round().astype(np.int64)

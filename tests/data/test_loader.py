@@ -24,6 +24,10 @@ class Noise:
     def __len__(self) -> int:
         return self.size
 
+    @property
+    def sizes(self) -> np.ndarray:
+        return np.array([(20 + index, 30) for index in range(self.size)])
+
     def sample(self, index: int) -> Sample:
         if index == self.broken:
             raise UserError(f"{index}.png: broken")
@@ -71,6 +75,25 @@ def test_every_epoch_is_a_new_permutation_and_every_batch_full(images):
     epochs = [ids[start : start + images] for start in range(0, len(ids) - images + 1, images)]
     assert all(sorted(epoch) == list(range(100, 100 + images)) for epoch in epochs)
     assert images == 1 or len({tuple(epoch) for epoch in epochs}) > 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_of_one_orientation_resume_too(workers):
+    options = {"group_by_aspect": True, "batch_size": 6, "iterations": 12, "world_size": 2}
+    for rank in (0, 1):
+        whole = stream(Noise(18), rank=rank, **options)
+        assert_same(stream(Noise(18), start_iteration=5, workers=workers, rank=rank, **options), whole[5:])
+        tall = [[height > width for height, width in batch.original_sizes] for batch in whole]
+        assert {tuple(batch) for batch in tall} == {(True,) * 3, (False,) * 3}
+
+
+def test_orientation_needs_the_sizes_of_the_images():
+    class Unsized:
+        def __len__(self):
+            return 5
+
+    with pytest.raises(UserError, match="group_by_aspect: Unsized does not know the sizes"):
+        stream(Unsized(), group_by_aspect=True)
 
 
 def test_the_seed_changes_order_and_augmentation():

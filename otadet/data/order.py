@@ -1,0 +1,95 @@
+"""Which images each batch of a training holds: a function of the seed and the number of the batch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+_ORIENTATIONS = 2
+"""Separates this random stream from others of the seed: 0 is the order of all images, 1 the augmentation."""
+
+_LONGEST_RUN = 64
+"""Batches among which the tall ones are shuffled; an epoch where that is shorter."""
+
+
+class Order(Protocol):
+    """An endless sequence of images that is handed out in batches of one device."""
+
+    def batch(self, number: int, size: int) -> Sequence[int]:
+        """(size,) indices in the data set: device batch `number`, counted over iterations and ranks."""
+        ...
+
+    def alike(self, index: int) -> np.ndarray:
+        """(J,) the images that may stand in for image `index`, itself among them."""
+        ...
+
+
+@dataclass
+class Shuffled:
+    """Every epoch is a new permutation of the images, and batches reach across epochs."""
+
+    images: np.ndarray
+    """(I,) indices in the data set."""
+    seed: tuple[int, ...]
+    _epoch: int = field(default=-1, repr=False)
+    _order: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
+
+    def batch(self, number: int, size: int) -> list[int]:
+        return [self._at(position) for position in range(number * size, (number + 1) * size)]
+
+    def alike(self, index: int) -> np.ndarray:
+        return self.images
+
+    def _at(self, position: int) -> int:
+        epoch, place = divmod(position, len(self.images))
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng((*self.seed, epoch)).permutation(self.images)
+        return int(self._order[place])
+
+
+@dataclass
+class ByOrientation:
+    """The images of each batch are all wide (width >= height) or all tall, so that little of a batch is padding.
+
+    Wide and tall images are shuffled apart, each kind in epochs of its own. In a run of batches the tall ones come in
+    random order but in proportion: where T of I images are tall, b T / I of the first b batches are, to within one at
+    the end of a run. So no image is left out, none is used more often than another by more than the rounding to
+    batches, and every batch is full.
+    """
+
+    is_tall: np.ndarray
+    """(I,) bool."""
+    seed: int
+    _kinds: tuple[Shuffled, ...] = field(init=False, repr=False)
+    _run: tuple[int, int] = field(default=(-1, -1), init=False, repr=False)
+    _tall_before: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._kinds = tuple(
+            Shuffled(np.flatnonzero(self.is_tall == tall), (self.seed, _ORIENTATIONS, int(tall)))
+            for tall in (False, True)
+        )
+
+    def batch(self, number: int, size: int) -> list[int]:
+        before, after = (self._tall_batches(count, size) for count in (number, number + 1))
+        return self._kinds[1].batch(before, size) if after > before else self._kinds[0].batch(number - before, size)
+
+    def alike(self, index: int) -> np.ndarray:
+        return self._kinds[int(self.is_tall[index])].images
+
+    def _tall_batches(self, count: int, size: int) -> int:
+        """How many of the first `count` batches are tall."""
+        length = min(max(len(self.is_tall) // size, 1), _LONGEST_RUN)
+        run, place = divmod(count, length)
+        share = int(self.is_tall.sum())
+        start, end = (number * length * share // len(self.is_tall) for number in (run, run + 1))
+        if (run, length) != self._run:
+            is_tall_batch = np.arange(length) < end - start
+            rng = np.random.default_rng((self.seed, _ORIENTATIONS, 2, run))
+            self._tall_before = np.concatenate(([0], rng.permutation(is_tall_batch).cumsum()))
+            self._run = run, length
+        return start + int(self._tall_before[place])
