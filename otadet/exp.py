@@ -31,6 +31,9 @@ from otadet.names import clean_class_names
 from otadet.postprocess import RANK_BY, Postprocess
 from otadet.user_modules import impatient, load_module, place_of
 
+SCORES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
+"""Of COCO's twelve numbers those that are logged during training."""
+
 
 class BaseExp:
     """FCOS-R50-FPN with OTA, 1x on COCO 2017. Every annotated field can be set as `name value` on the command line."""
@@ -101,6 +104,8 @@ class BaseExp:
     # Progress.
     eval_every: float = 1.0  # epochs; 0 evaluates at the end only
     log_every: int = 20  # iterations
+    save_every: int = 1000  # iterations between two last.pth, beside those at evaluations and at the end
+    best_by: str = "AP"  # the score that decides which checkpoint is best.pth, such as AP50 or AR100
 
     # Inference.
     score_threshold: float = 0.05
@@ -269,6 +274,7 @@ class BaseExp:
             "weight_decay_on": WEIGHT_DECAY_ON,
             "rank_by": RANK_BY,
             "amp_dtype": (None, "fp16", "bf16"),
+            "best_by": SCORES,
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:

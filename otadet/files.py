@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import errno
+import glob
 import os
+import re
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,11 +22,12 @@ _DISK_ERRORS = {
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, keep_as: str | Path | None = None) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, that becomes `path` when the block ends without an error.
 
-    Parent folders are made. Raises `OutputError` before the block where `path` cannot be written, and after it where
-    the disk is full or broken: `path` is then what it was before.
+    Parent folders are made. keep_as: another name beside it for what `path` was until then; at every moment one of the
+    two is a whole file. Raises `OutputError` before the block where `path` cannot be written, and after it where the
+    disk is full or broken: `path` is then what it was before.
     """
     path = Path(path)
     if path.is_dir():
@@ -38,6 +42,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
+        if keep_as is not None:
+            _keep(path, Path(keep_as))
         _move(temporary, path)
     except Exception as error:
         if (cause := _disk_error(error)) is not None:
@@ -49,12 +55,32 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
-    """An open file that becomes `path` when the block ends without an error; text is UTF-8."""
-    with atomic_path(path) as temporary, open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+def atomic_write(path: str | Path, mode: str = "wb", *, keep_as: str | Path | None = None) -> Iterator[IO]:
+    """An open file that becomes `path` when the block ends without an error; text is UTF-8.
+
+    keep_as: see `atomic_path`.
+    """
+    encoding = None if "b" in mode else "utf-8"
+    with atomic_path(path, keep_as=keep_as) as temporary, open(temporary, mode, encoding=encoding) as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+def remove_temporaries(*paths: str | Path) -> list[Path]:
+    """Remove what processes that were killed while they wrote `paths` left beside them, and nothing else.
+
+    Nobody may be writing them at the moment. Returns what was removed.
+    """
+    removed = []
+    for path in map(Path, paths):
+        # The names are those of mkstemp in `atomic_path`.
+        name = re.compile(rf"\.{re.escape(path.stem)}-[a-z0-9_]{{8}}{re.escape(path.suffix)}")
+        for file in path.parent.glob(f".{glob.escape(path.stem)}-*{glob.escape(path.suffix)}"):
+            if name.fullmatch(file.name) and file.is_file() and not file.is_symlink():
+                file.unlink(missing_ok=True)
+                removed.append(file)
+    return removed
 
 
 def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -80,6 +106,24 @@ def _move(temporary: Path, path: Path) -> None:
         os.replace(temporary, path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be replaced ({error.strerror})") from error
+
+
+def _keep(path: Path, kept: Path) -> None:
+    """Give the file `path` the name `kept` too; where the file system has no links, in place of its own."""
+    if not path.is_file():
+        return
+    link = kept.with_name(f".{kept.stem}-{secrets.token_hex(4)}{kept.suffix}")
+    try:
+        try:
+            os.link(path, link)
+        except OSError:
+            os.replace(path, kept)
+            return
+        os.replace(link, kept)
+        # Where both were names of one file already, that did nothing.
+        link.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{kept}: cannot be replaced ({error.strerror})") from error
 
 
 def _set_default_mode(path: Path) -> None:

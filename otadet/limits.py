@@ -83,6 +83,7 @@ FIELD_LIMITS = {
     "seed": Limits(0, 2**62),
     "eval_every": Limits(0, 10**6),
     "log_every": _COUNT,
+    "save_every": _COUNT,
     "score_threshold": _SHARE,
     "topk_per_level": _COUNT,
     "nms_iou": _SHARE,

@@ -17,9 +17,11 @@ from otadet.data.images import UPRIGHT, ReadOptions, read_image
 from otadet.data.loader import collate, to_original
 from otadet.data.pixels import PixelNorm
 from otadet.data.transforms import Sample, Transform
-from otadet.engine.checkpoint import load_checkpoint, load_weights
+from otadet.engine.checkpoint import load_checkpoint, put_weights
 from otadet.engine.older import with_older_fields
+from otadet.engine.restore import changed_fields, shown_value
 from otadet.errors import UserError
+from otadet.names import name_list
 from otadet.postprocess import Postprocess
 from otadet.structures import Detections
 
@@ -113,18 +115,23 @@ def detect_in_image(
 
 
 def load_detector(
-    exp: BaseExp, checkpoint: str | Path, class_names: Sequence[str] | None = None
+    exp: BaseExp,
+    checkpoint: str | Path,
+    class_names: Sequence[str] | None = None,
+    *,
+    state: dict[str, Any] | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The experiment's model with a checkpoint's weights, in evaluation mode on the CPU, and the checkpoint's content.
 
-    class_names: those of the data that the model is to be used on; None takes the checkpoint's. Raises `UserError` for
+    class_names: those of the data that the model is to be used on; None takes the checkpoint's. state: what
+    `load_checkpoint` returned, where it was called already. Raises `UserError` for
     a checkpoint that cannot be read, does not fit the experiment, or was trained for other classes.
     """
-    state = load_checkpoint(checkpoint)
+    state = load_checkpoint(checkpoint) if state is None else state
     names = state["class_names"]
     if exp.num_classes not in (None, len(names)):
         raise UserError(
-            f"{checkpoint}: trained for {len(names)} classes ({', '.join(names)}), but num_classes is "
+            f"{checkpoint}: trained for {len(names)} classes ({name_list(names)}), but num_classes is "
             f"{exp.num_classes}; leave num_classes unset"
         )
     trained = with_older_fields(state.get("exp") or {})
@@ -133,10 +140,9 @@ def load_detector(
     exp = copy(exp)
     exp.weights = None
     model = exp.build_model(len(names))
-    load_weights(model, checkpoint, class_names)
-    for name, value in (("mean", exp.mean), ("std", exp.std)):
-        if name in trained and list(trained[name]) != list(value):
-            logger.warning(f"{checkpoint}: trained with {name} {trained[name]}, but the experiment has {value}")
+    put_weights(model, checkpoint, state, class_names)
+    if changes := changed_fields(trained, {"mean": tuple(exp.mean), "std": tuple(exp.std)}):
+        logger.warning(f"{checkpoint}: the experiment has other values than the training had: {changes}")
     return model.eval(), state
 
 
@@ -145,6 +151,6 @@ def _check_same_network(checkpoint: str | Path, exp: BaseExp, trained: dict[str,
     own = exp.describe()
     changed = [name for name in ("coarse_from", "anchor_offset") if name in trained and trained[name] != own[name]]
     if changed:
-        had = " ".join(f"{name} {trained[name]}" for name in changed)
+        had = " ".join(f"{name} {shown_value(trained[name])}" for name in changed)
         has = " ".join(f"{name} {own[name]}" for name in changed)
         raise UserError(f"{checkpoint}: trained with {had}, but the experiment has {has}; add {had} to the command")

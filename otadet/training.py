@@ -16,25 +16,31 @@ from torch import nn
 
 from otadet.data.coco import CocoDataset
 from otadet.data.loader import Batch, eval_loader, train_loader
-from otadet.engine.checkpoint import load_checkpoint, load_weights, newest_checkpoint, put_weights
+from otadet.engine.checkpoint import (
+    load_checkpoint,
+    load_training,
+    load_weights,
+    newest_checkpoint,
+    previous_checkpoint,
+    put_weights,
+)
 from otadet.engine.distributed import from_main, gather_objects, is_main, on_any_rank, rank, world_size
-from otadet.engine.output import configure_log, set_aside_previous
+from otadet.engine.output import RUN_FILES, configure_log, set_aside_previous
 from otadet.engine.precision import Precision, agree_on_precision, choose_precision
 from otadet.engine.run_folder import run_folder
 from otadet.engine.schedule import iterations_for
 from otadet.engine.stop import EvaluationStopped, StopRequest
-from otadet.engine.trainer import Trainer, TrainSettings
+from otadet.engine.trainer import NO_SCORE, Trainer, TrainSettings
 from otadet.errors import OutputError, UserError
 from otadet.evaluation.coco import CocoResult, evaluate_coco, predict_dataset
 from otadet.evaluation.report import format_result
-from otadet.exp import BaseExp
+from otadet.exp import SCORES, BaseExp
+from otadet.files import remove_temporaries
 from otadet.predictor import Predictor
 from otadet.structures import GroundTruth
 from otadet.visualize.curves import plot_curves
 from otadet.visualize.detections import prediction_sheet
 
-SCORES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
-"""Of COCO's twelve numbers those that are logged during training."""
 AUTO = "auto"
 """In place of a checkpoint to resume: go on with what the output folder has, else start."""
 SHEET_IMAGES = 12
@@ -85,7 +91,7 @@ def _train_in(
         resume = from_main(lambda: newest_checkpoint(output))
     if resume is not None and Path(resume).parent == output:
         from_main(lambda: _check_there(Path(resume)))
-    resumed, start = _read_on_main(resume), _read_on_main(checkpoint)
+    resumed, start = _read_on_main(load_training, resume), _read_on_main(load_checkpoint, checkpoint)
     train_set, val_set = build_datasets(exp)
     torch.manual_seed(exp.seed)
     model = exp.build_model(len(train_set.class_names)).to(device)
@@ -108,12 +114,12 @@ def _train_in(
         raise OutputError(f"{error}. {trainer.what_is_safe()}") from error
 
 
-def _read_on_main(path: str | Path | None) -> dict[str, Any] | None:
+def _read_on_main(load: Callable[[str | Path], dict[str, Any]], path: str | Path | None) -> dict[str, Any] | None:
     """What a checkpoint holds, in the main process, on whose disk alone it need be; elsewhere, or without one, None."""
     state: list[dict[str, Any]] = []
 
     def read() -> None:
-        state.append(load_checkpoint(path))
+        state.append(load(path))
 
     if path is not None:
         from_main(read)
@@ -122,12 +128,15 @@ def _read_on_main(path: str | Path | None) -> dict[str, Any] | None:
 
 def _check_there(path: Path) -> None:
     if not path.exists():
-        raise UserError(f"{path}: no such file, so there is nothing to resume; leave --resume away to start")
+        previous = previous_checkpoint(path)
+        instead = f"go on from its predecessor, --resume {previous}, or " if previous.exists() else ""
+        raise UserError(f"{path}: no such file, so there is nothing to resume; {instead}leave --resume away to start")
 
 
 def _open_output(output: Path, *, is_new: bool) -> None:
     if is_new:
         set_aside_previous(output)
+    remove_temporaries(*(output / name for name in RUN_FILES))
     configure_log(output / "train.log")
 
 
@@ -179,6 +188,8 @@ def build_trainer(
         iterations_per_epoch=len(train_set) / exp.batch_size,
         eval_every=iterations_for(exp.eval_every, len(train_set), exp.batch_size) if exp.eval_every else None,
         log_every=exp.log_every,
+        save_every=exp.save_every,
+        best_by=exp.best_by,
         grad_clip=exp.grad_clip,
         ema_decay=exp.ema,
         amp_dtype=precision.amp_dtype,
@@ -227,7 +238,7 @@ class Validation:
         """What the last call found, in the main process."""
         self.stop = StopRequest(quiet=True)
         """Who may ask for an end in the midst of it."""
-        self._val_set, self._device = val_set, device
+        self._val_set, self._device, self._best_by = val_set, device, exp.best_by
         self._normalize, self._postprocess = exp.build_normalize(), exp.build_postprocess()
         self._loader = eval_loader(
             val_set,
@@ -256,7 +267,7 @@ class Validation:
         found = {image_id: detections for share in shares for image_id, detections in share.items()}
         self.result = evaluate_coco(self._val_set, found)
         scores = {name: self.result.stats[name] for name in SCORES}
-        return {name: score for name, score in scores.items() if score >= 0 or name == "AP"}
+        return {name: score for name, score in scores.items() if score >= 0 or name in ("AP", self._best_by)}
 
 
 def _log_data(exp: BaseExp, train_set: CocoDataset, val_set: CocoDataset) -> None:
@@ -290,9 +301,10 @@ def _log_device(device: torch.device, precision: Precision, insist_on_amp: bool)
 
 
 def _draw_results(exp: BaseExp, trainer: Trainer, val_set: CocoDataset) -> None:
-    """curves.png and predictions.png, the latter with the best weights."""
+    """curves.png and predictions.png, the latter with the best weights, or the last where best.pth is gone."""
     model = trainer.updater.best_model
-    load_weights(model, trainer.best_checkpoint)
+    if trainer.best_checkpoint.is_file():
+        load_weights(model, trainer.best_checkpoint)
     predictor = Predictor(
         model,
         exp.build_test_transform(),
@@ -309,6 +321,8 @@ def _draw_results(exp: BaseExp, trainer: Trainer, val_set: CocoDataset) -> None:
         images, [predictor(image) for image in images], val_set.class_names, trainer.output / "predictions.png", truths
     )
     plot_curves(trainer.output / "metrics.csv", trainer.output / "curves.png")
-    logger.info(
-        f"best AP {trainer.best:.3f}, in {trainer.best_checkpoint}; curves.png and predictions.png are beside it"
-    )
+    if trainer.best is None or trainer.best <= NO_SCORE:
+        best = f"no {exp.best_by} on the validation set, so that {trainer.best_checkpoint} is of the last evaluation"
+    else:
+        best = f"best {exp.best_by} {trainer.best:.3f}, in {trainer.best_checkpoint}"
+    logger.info(f"{best}; curves.png and predictions.png are beside it")

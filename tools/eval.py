@@ -46,12 +46,12 @@ def main() -> None:
     exp = load_experiment(args)
     device = pick_device(args.device)
     # A wrong file is better found before all images are looked at.
-    load_checkpoint(args.checkpoint)
+    state = load_checkpoint(args.checkpoint)
     dataset = exp.build_val_dataset()
     print(dataset.summary())
     for line in dataset.warnings:
         print(f"warning: {line}", file=sys.stderr)
-    model, _ = load_detector(exp, args.checkpoint, dataset.class_names)
+    model, _ = load_detector(exp, args.checkpoint, dataset.class_names, state=state)
     normalize = exp.build_normalize()
     loader = eval_loader(
         dataset,

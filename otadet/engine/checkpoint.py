@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,55 +10,89 @@ import torch
 from loguru import logger
 from torch import Tensor, nn
 
+from otadet.engine.content import ContentError, check_resumable, checked_content
 from otadet.errors import UserError, nearest_name
 from otadet.files import atomic_write
+from otadet.names import name_list
+from otadet.plain_pickle import MAX_DEPTH
+from otadet.torch_file import TENSOR_TYPES, TorchFileError, is_archive, read_torch_file
 
 FORMAT = 1
+MAX_BITS = 1000
+"""Of a whole number; the pickle of a longer one needs another instruction."""
 
 
-def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
+def save_checkpoint(path: str | Path, state: Mapping[str, Any], *, previous: str | Path | None = None) -> None:
     """Write `state`, with the format's number and otadet's version added, whole or not at all.
 
-    Raises `TypeError` for a value that `weights_only` loading would refuse later.
+    previous: name for what `path` was until now; at every moment one of the two is a whole file. Raises `TypeError` for
+    a value that `load_checkpoint` would refuse later.
     """
     from otadet import __version__
 
-    state = {"format": FORMAT, "otadet": __version__, **state}
-    _check_plain(state, "state")
-    with atomic_write(path) as file:
+    state = _plain({"format": FORMAT, "otadet": __version__, **state}, "state")
+    with atomic_write(path, keep_as=previous) as file:
         torch.save(state, file)
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The dict that `save_checkpoint` wrote, its tensors on the CPU.
+    """The dict that `save_checkpoint` wrote, its tensors on the CPU; checksums and content are verified.
 
-    Raises `UserError` for a file that is missing, cut short, of another program or of a newer otadet.
+    Raises `UserError` for a file that is missing, damaged, of another program or of a newer otadet.
     """
     path = Path(path)
     if path.is_dir():
-        inside = sorted(file.name for file in path.glob("*.pth"))
-        raise UserError(f"{path}: is a folder; name a checkpoint in it ({', '.join(inside) or 'it has none'})")
+        inside = [file.name for file in checkpoints_in(path)]
+        raise UserError(f"{path}: is a folder; name a checkpoint in it ({name_list(inside) or 'it has none'})")
     if not path.is_file():
-        siblings = [str(file) for file in path.parent.glob("*.pth")] if path.parent.is_dir() else []
+        siblings = [str(file) for file in checkpoints_in(path.parent)]
         raise UserError(f"{path}: no such checkpoint{nearest_name(str(path), siblings)}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path}: {_what_is_wrong(path)}") from error
+        if path.stat().st_size and not is_archive(path):
+            raise UserError(f"{path}: not a checkpoint of otadet")
+        state = read_torch_file(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except TorchFileError as error:
+        raise UserError(f"{path}: cut short or damaged: {error}; {_what_to_use(path)}") from error
     if not isinstance(state, dict) or "format" not in state or "model" not in state:
         raise UserError(
             f"{path}: not a checkpoint of otadet, but of another program; weights for a backbone go "
             f"into the experiment's field weights"
         )
-    if state["format"] > FORMAT:
-        raise UserError(f"{path}: written by a newer otadet ({state['otadet']}); update otadet to read it")
+    try:
+        if (newer := newer_version(state)) is not None:
+            raise UserError(f"{path}: written by a newer otadet ({newer}); update otadet to read it")
+        return checked_content(state)
+    except ContentError as error:
+        raise UserError(f"{path}: {error}; {_what_to_use(path)}") from error
+
+
+def load_training(path: str | Path) -> dict[str, Any]:
+    """`load_checkpoint` of one that a training can be resumed from. Raises `UserError` for any other."""
+    state = load_checkpoint(path)
+    try:
+        check_resumable(state)
+    except ContentError as error:
+        raise UserError(f"{path}: {error}") from error
     return state
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that a run in `folder` goes on from, if it has one."""
+    """The checkpoint that a run in `folder` goes on from, if it has one: its last.pth, else the one before."""
     path = folder / "last.pth"
-    return path if path.exists() else None
+    return next((file for file in (path, previous_checkpoint(path)) if file.exists()), None)
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, without the unfinished ones that begin with a dot."""
+    return sorted(file for file in folder.glob("*.pth") if not file.name.startswith(".") and file.is_file())
+
+
+def previous_checkpoint(path: str | Path) -> Path:
+    """Where the predecessor of a checkpoint is kept: last.pth -> last.previous.pth."""
+    path = Path(path)
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def load_weights(
@@ -74,7 +107,7 @@ def load_weights(
 def put_weights(
     model: nn.Module,
     path: str | Path,
-    state: dict[str, Any],
+    state: Mapping[str, Any],
     class_names: Sequence[str] | None = None,
     *,
     strict: bool = True,
@@ -104,13 +137,13 @@ def put_weights(
     model.load_state_dict(fitting, strict=False)
 
 
-def check_class_names(path: str | Path, state: dict[str, Any], class_names: Sequence[str]) -> None:
+def check_class_names(path: str | Path, state: Mapping[str, Any], class_names: Sequence[str]) -> None:
     """Raise `UserError` unless the checkpoint was trained for exactly these classes in this order."""
     trained, given = list(state["class_names"]), list(class_names)
     if trained != given:
         raise UserError(
-            f"{path}: trained for {len(trained)} classes ({', '.join(trained)}), but the data has {len(given)} "
-            f"({', '.join(given)}); use the data set and class_names that it was trained with"
+            f"{path}: trained for {len(trained)} classes ({name_list(trained)}), but the data has {len(given)} "
+            f"({name_list(given)}); use the data set and class_names that it was trained with"
         )
 
 
@@ -144,21 +177,46 @@ def _misfit(model: nn.Module, weights: dict[str, Tensor]) -> str:
     )
 
 
-def _what_is_wrong(path: Path) -> str:
-    with open(path, "rb") as file:
-        start = file.read(4)
-    if not start or start == b"PK\x03\x04":
-        return "cut short or damaged (the copy or download did not finish?); use another checkpoint of the run"
-    return "not a checkpoint of otadet"
+def newer_version(state: Mapping[str, Any]) -> str | None:
+    """The version of otadet that wrote a format newer than this one's, else None. Raises `ContentError`."""
+    number, version = state["format"], state.get("otadet")
+    if type(number) is not int or number < 1 or not isinstance(version, str) or len(version) > 50:
+        raise ContentError("damaged: the format's number or otadet's version is none")
+    return ascii(version).strip("'") if number > FORMAT else None
 
 
-def _check_plain(value: Any, where: str) -> None:
+def _what_to_use(path: Path) -> str:
+    """What is there in place of a damaged checkpoint."""
+    previous = previous_checkpoint(path)
+    if previous.is_file():
+        return f"its predecessor {previous} can take its place"
+    others = [file.name for file in checkpoints_in(path.parent) if file != path]
+    return f"use another checkpoint of the run{f' ({name_list(others)})' if others else ''}"
+
+
+def _plain(value: Any, where: str, depth: int = 1) -> Any:
+    """`value` as it is written: without subclasses, and of a tensor that is part of a larger one only that part."""
+    if depth > MAX_DEPTH:
+        raise TypeError(f"{where}: nested more than {MAX_DEPTH} deep")
     if isinstance(value, dict):
-        for key, item in value.items():
-            _check_plain(key, where)
-            _check_plain(item, f"{where}[{key!r}]")
-    elif type(value) in (list, tuple):
-        for item in value:
-            _check_plain(item, where)
-    elif not isinstance(value, Tensor) and type(value) not in (str, int, float, bool, type(None)):
+        for key in value:
+            if not isinstance(key, str | int | float | None):
+                raise TypeError(f"{where}: a key of a dict is a {type(key).__name__}")
+        return {key: _plain(item, f"{where}[{key!r}]", depth + 1) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_plain(item, where, depth + 1) for item in value)
+    if isinstance(value, Tensor):
+        return _dense(value, where)
+    if type(value) not in (str, int, float, bool, type(None)):
         raise TypeError(f"{where}: a checkpoint holds tensors and plain Python, not {type(value).__name__}")
+    if type(value) is int and value.bit_length() > MAX_BITS:
+        raise TypeError(f"{where}: a number of more than {MAX_BITS} bits")
+    return value
+
+
+def _dense(tensor: Tensor, where: str) -> Tensor:
+    if type(tensor) not in (Tensor, nn.Parameter) or tensor.layout != torch.strided or tensor.dtype not in TENSOR_TYPES:
+        raise TypeError(f"{where}: a checkpoint holds dense tensors, not {type(tensor).__name__} of {tensor.dtype}")
+    tensor = tensor.detach()
+    whole = tensor.numel() * tensor.itemsize == tensor.untyped_storage().nbytes()
+    return tensor if whole else tensor.contiguous().clone()

@@ -1,18 +1,38 @@
-"""Stops a training whose loss is no longer a number, before it reaches the weights and without slowing the device."""
+"""Stops a training whose loss or gradient is not finite, before the weights are touched and without slowing it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from otadet.engine.distributed import broadcast_object, gather_objects, sum_over_ranks
+from otadet.engine.gradient import all_finite
 from otadet.errors import UserError
 
 
 class NonFiniteError(UserError, FloatingPointError):
-    """A loss or a weight is infinite or not a number."""
+    """A loss, a gradient or a weight is infinite or not a number."""
+
+
+class HostCopy:
+    """A small tensor on its way to the host, while the device goes on with what it has to do."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+        self._copied: torch.cuda.Event | None = None
+        if tensor.is_cuda:
+            self._tensor = tensor.to("cpu", non_blocking=True)
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+
+    def read(self) -> list[float]:
+        """The values, once the device has come to them."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._tensor.tolist()
 
 
 class StepGuard:
@@ -26,19 +46,60 @@ class StepGuard:
 
     def __init__(self, terms: Tensor, stop: bool) -> None:
         bad = ~terms.isfinite().all()
-        self._flags = sum_over_ranks(torch.stack((bad, bad.new_full((), stop))).float())
-        self._copied: torch.cuda.Event | None = None
-        if self._flags.is_cuda:
-            self._flags = self._flags.to("cpu", non_blocking=True)
-            self._copied = torch.cuda.Event()
-            self._copied.record()
+        self._flags = HostCopy(sum_over_ranks(torch.stack((bad, bad.new_full((), stop))).float()))
 
     def read(self) -> tuple[bool, bool]:
         """Whether the loss of any process is not finite; whether any was asked to stop."""
-        if self._copied is not None:
-            self._copied.synchronize()
-        bad, stop = self._flags.tolist()
+        bad, stop = self._flags.read()
         return bad > 0, stop > 0
+
+
+class GradientGuard:
+    """Keeps a gradient that is not finite from the weights and the optimizer's averages.
+
+    Where the optimizer can leave out an update on the device (`found_inf`, as gradient scalers have it), the host is
+    told later, when it waits for the next iteration's loss anyway; any other is not called.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer = optimizer
+        self._on_device = getattr(optimizer, "_step_supports_amp_scaling", False)
+        self._open: tuple[HostCopy, int, Sequence[str]] | None = None
+
+    def step(self, norm: Tensor, iteration: int, file_names: Sequence[str]) -> None:
+        """Let the optimizer make its step, unless `norm`, () length of the gradient, is not finite.
+
+        iteration, file_names: what to blame. Raises `NonFiniteError`, here or in the next `check`.
+        """
+        bad = (~norm.isfinite()).float()
+        self._open = HostCopy(bad[None]), iteration, file_names
+        if not self._on_device:
+            self.check()
+            self._optimizer.step()
+            return
+        optimizer: Any = self._optimizer
+        optimizer.grad_scale, optimizer.found_inf = None, bad
+        try:
+            optimizer.step()
+        finally:
+            del optimizer.grad_scale, optimizer.found_inf
+
+    def check(self) -> None:
+        """Raise `NonFiniteError` if the last gradient was not finite. Every process calls it."""
+        if self._open is None:
+            return
+        (copy, iteration, file_names), self._open = self._open, None
+        if not copy.read()[0]:
+            return
+        # Every process has the mean of all gradients, so that the images of any may be the cause.
+        names = broadcast_object(gather_objects(list(file_names)))
+        images = ", ".join(name for each in names for name in each)
+        raise NonFiniteError(
+            f"the gradient is not finite, or too large for float32, in iteration {iteration}, though the loss is fine\n"
+            f"images of the batch: {images}\n"
+            "The weights were not touched by it. Try a grad_clip such as 10, which shortens a gradient that is too "
+            "large, a lower lr or a longer warm-up."
+        )
 
 
 def raise_non_finite(iteration: int, terms: Mapping[str, Tensor], file_names: Sequence[str], model: nn.Module) -> None:
@@ -61,4 +122,10 @@ def raise_non_finite(iteration: int, terms: Mapping[str, Tensor], file_names: Se
 
 def weights_are_finite(model: nn.Module) -> bool:
     """Whether every number of the model's state is finite. Waits for the device."""
-    return bool(torch.stack([tensor.isfinite().all() for tensor in model.state_dict().values()]).all())
+    return all_finite(model.state_dict().values())
+
+
+def optimizer_is_finite(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether every momentum and the like is finite. Waits for the device."""
+    values = (value for state in optimizer.state.values() for value in state.values())
+    return all_finite(value for value in values if isinstance(value, Tensor))

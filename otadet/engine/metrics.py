@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from otadet.errors import UserError
 from otadet.files import atomic_write
+
+MAX_BYTES = 1 << 28
+"""Of a metrics.csv to go on with; a million rows have 100 MB."""
+MAX_NAME = 200
+"""Characters of a column's name."""
+NUMBER = r"[+-]?([0-9]{1,20}(\.[0-9]{0,20})?(e[+-]?[0-9]{1,3})?|inf|nan)"
+"""What `write` writes, and what a spreadsheet may have made of it."""
 
 
 class MetricsLog:
@@ -22,8 +30,10 @@ class MetricsLog:
     def __init__(self, folder: str | Path, resume_at: int | None = None) -> None:
         self.path = Path(folder) / "metrics.csv"
         self._rows: dict[int, dict[str, Any]] = {}
-        if resume_at is not None and self.path.is_file():
-            rows = {int(row["iteration"]): row for row in _read(self.path)}
+        if self.path.exists() and not self.path.is_file():
+            raise UserError(f"{self.path}: is no file, but metrics are to be written there; remove it")
+        if resume_at is not None and self.path.exists():
+            rows = _read(self.path)
             self._rows = {iteration: row for iteration, row in rows.items() if iteration <= resume_at}
         self._tensorboard = _tensorboard_writer(Path(folder) / "tensorboard", resume_at)
 
@@ -47,13 +57,46 @@ class MetricsLog:
             self._tensorboard.close()
 
 
-def _read(path: Path) -> list[dict[str, str]]:
-    """The rows without their empty cells."""
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
-    if not all(row.get("iteration", "").isdecimal() for row in rows):
-        raise UserError(f"{path}: damaged: a row has no iteration; remove the file to go on without it")
-    return rows
+def _read(path: Path) -> dict[int, dict[str, str]]:
+    """Iteration -> its row without empty cells, in order. Raises `UserError` unless every cell is a number."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it is larger than {MAX_BYTES:,} bytes")
+        text = path.read_bytes().decode("utf-8-sig")
+        reader = csv.reader(text.splitlines())
+        columns = next(reader, [])
+        if "iteration" not in columns or len(set(columns)) != len(columns) or not all(map(_is_column, columns)):
+            raise ValueError("its first line does not name the columns, iteration among them, each once")
+        rows: dict[int, dict[str, str]] = {}
+        for cells in filter(None, reader):
+            row = _row(columns, cells, reader.line_num)
+            iteration = int(row["iteration"])
+            if iteration in rows:
+                raise ValueError(f"line {reader.line_num}: a second row of iteration {iteration}")
+            rows[iteration] = row
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, csv.Error) as error:
+        # Decoding errors show the bytes; all else is text of this file.
+        reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
+        raise UserError(f"{path}: damaged: {reason}; remove or rename the file to go on without its rows") from error
+    return dict(sorted(rows.items()))
+
+
+def _row(columns: list[str], cells: list[str], line: int) -> dict[str, str]:
+    if len(cells) != len(columns):
+        raise ValueError(f"line {line}: has {len(cells)} cells for {len(columns)} columns")
+    row = {name: cell.strip() for name, cell in zip(columns, cells, strict=True) if cell.strip()}
+    if not re.fullmatch(r"[0-9]{1,15}", row.get("iteration", "")):
+        raise ValueError(f"line {line}: its iteration is no whole number")
+    for name, cell in row.items():
+        if not re.fullmatch(NUMBER, cell):
+            raise ValueError(f"line {line}: its {name} is no number")
+    return {**row, "iteration": str(int(row["iteration"]))}
+
+
+def _is_column(name: str) -> bool:
+    return 0 < len(name) <= MAX_NAME and name.isprintable()
 
 
 def _tensorboard_writer(folder: Path, resume_at: int | None) -> Any | None:

@@ -13,7 +13,16 @@ from otadet.errors import OutputError
 if TYPE_CHECKING:
     from loguru import Record
 
-RUN_FILES = ("last.pth", "best.pth", "metrics.csv", "train.log", "curves.png", "predictions.png", "tensorboard")
+RUN_FILES = (
+    "last.pth",
+    "last.previous.pth",
+    "best.pth",
+    "metrics.csv",
+    "train.log",
+    "curves.png",
+    "predictions.png",
+    "tensorboard",
+)
 """What a run leaves in its output folder."""
 
 

@@ -2,30 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from loguru import logger
 from torch import Tensor
 
-from otadet.engine.distributed import is_main, sum_over_ranks, world_size
+from otadet.engine.distributed import is_main, rank, sum_over_ranks, world_size
 from otadet.engine.metrics import MetricsLog
 from otadet.engine.progress import Progress
+
+
+class LossSums:
+    """The losses of this process since the last row of metrics.csv, added up on the device."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Add the scalars of one iteration. Sums of other terms, as of a run with another loss, are dropped."""
+        if self.sums.keys() != losses.keys():
+            self.clear()
+        self.sums = {name: self.sums[name] + loss if self.sums else loss for name, loss in losses.items()}
+        self.count += 1
+
+    def clear(self) -> None:
+        self.sums, self.count = {}, 0
+
+    def means(self) -> dict[str, float]:
+        """The means over iterations and processes. Waits for the device."""
+        return {
+            name: (sum_over_ranks(total.clone()) / (self.count * world_size())).item()
+            for name, total in self.sums.items()
+        }
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs to go on with the same sums."""
+        return {"count": self.count, "sums": {name: total.cpu() for name, total in self.sums.items()}}
+
+    def restore(self, states: Sequence[Mapping[str, Any]], device: torch.device) -> None:
+        """Undo `state`, of which `states` has one for each process; with another number of them the means stay."""
+        sums = [state["sums"] for state in states]
+        if len(states) == world_size():
+            mine = sums[rank()]
+        else:
+            mine = {name: torch.stack([each[name] for each in sums]).mean() for name in sums[0]}
+        self.count = states[0]["count"]
+        self.sums = {name: total.to(device) for name, total in mine.items()}
 
 
 class Recorder:
     """Every process has one, since the losses are averaged over them; that of the main process shows and writes.
 
     output: folder of metrics.csv. total: iterations of the training. start: iterations done before. resumed: whether
-    the folder's metrics are continued rather than replaced.
+    the folder's metrics are continued rather than replaced. sums: of the losses since its last row.
     """
 
-    def __init__(self, output: Path, total: int, start: int, iterations_per_epoch: float, *, resumed: bool) -> None:
+    def __init__(
+        self,
+        output: Path,
+        total: int,
+        start: int,
+        iterations_per_epoch: float,
+        sums: LossSums,
+        *,
+        resumed: bool,
+    ) -> None:
         self._iterations_per_epoch = iterations_per_epoch
         self._metrics = MetricsLog(output, start if resumed else None) if is_main() else None
         self._progress = Progress(total, start, quiet=not is_main())
-        self._sums: dict[str, Tensor] = {}
-        self._count = 0
+        self._sums = sums
 
     def begin(self) -> None:
         """The first iteration follows."""
@@ -33,18 +82,14 @@ class Recorder:
 
     def update(self, iteration: int, losses: Mapping[str, Tensor]) -> None:
         """`iteration` iterations are done, the last with these losses, which stay on the device."""
-        self._sums = {name: self._sums[name] + loss if self._sums else loss for name, loss in losses.items()}
-        self._count += 1
+        self._sums.add(losses)
         self._progress.update(iteration)
 
     def log_losses(self, iteration: int, lr: float) -> None:
         """Show and write the means since the last time. Waits for the device."""
-        means = {
-            name: (sum_over_ranks(total.clone()) / (self._count * world_size())).item()
-            for name, total in self._sums.items()
-        }
+        means = self._sums.means()
         values = {"loss": sum(means.values()), **means, "lr": lr}
-        self._sums, self._count = {}, 0
+        self._sums.clear()
         speed = self._progress.report(iteration, values)
         self._write(iteration, {**values, "iterations_per_second": speed}, "train")
 

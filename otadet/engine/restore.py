@@ -10,7 +10,14 @@ import torch
 from loguru import logger
 from torch import Tensor, nn
 
+from otadet.engine.gradient import all_finite
 from otadet.errors import UserError
+from otadet.names import clean_name
+
+MAX_SHOWN = 200
+"""Characters of a field's value in a message."""
+_OWN_KINDS = {"SGD": (), "AdamW": ("step", "exp_avg", "exp_avg_sq")}
+"""otadet's own optimizers, and what they must have of a parameter that they have anything of."""
 
 
 def rng_state(device: torch.device) -> dict[str, Tensor]:
@@ -21,11 +28,14 @@ def rng_state(device: torch.device) -> dict[str, Tensor]:
     return state
 
 
-def restore_rng(state: Mapping[str, Tensor], device: torch.device) -> None:
-    """Undo `rng_state`; a generator that was not saved is left alone."""
+def restore_rng(path: object, state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Undo `rng_state`; a generator that was not saved is left alone. Raises `UserError`, naming `path`."""
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
+        try:
+            torch.cuda.set_rng_state(state["cuda"], device)
+        except RuntimeError as error:
+            raise UserError(f"{path}: damaged: rng is no state of this GPU's random generator") from error
 
 
 def restore_model(path: object, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -59,13 +69,48 @@ def restore_optimizer(path: object, optimizer: torch.optim.Optimizer, kind: str,
             f"{path}: saved with {kind}, or over other parameters than this experiment's {type(optimizer).__name__}; "
             "to start a new training from its weights use -c in place of --resume"
         )
-    optimizer.load_state_dict(deepcopy(dict(state)))
-    for group, options in zip(optimizer.param_groups, own, strict=True):
-        group.update(options)
+    _check_optimizer_state(path, optimizer, kind, state["state"])
+    saved = zip(state["param_groups"], own, strict=True)
+    groups = [{**options, "params": list(group["params"])} for group, options in saved]
+    optimizer.load_state_dict({"state": deepcopy(state["state"]), "param_groups": groups})
+
+
+def _check_optimizer_state(
+    path: object, optimizer: torch.optim.Optimizer, kind: str, state: Mapping[int, Mapping[str, Any]]
+) -> None:
+    """Raise `UserError` where what one of `_OWN_KINDS` has of a parameter does not fit it."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, values in state.items() if kind in _OWN_KINDS else ():
+        shape = parameters[number].shape
+        complete = all(name in values for name in _OWN_KINDS[kind])
+        if not complete or not all(_is_statistic(name, value, shape) for name, value in values.items()):
+            raise UserError(
+                f"{path}: damaged, or of another version of PyTorch: the {kind} state of parameter {number} does not "
+                f"fit its shape {tuple(shape)}; to start a new training from its weights use -c in place of --resume"
+            )
+
+
+def _is_statistic(name: str, value: object, shape: torch.Size) -> bool:
+    if name == "momentum_buffer" and value is None:
+        return True
+    if not isinstance(value, Tensor) or not value.is_floating_point() or not all_finite([value]):
+        return False
+    if name == "step":
+        return value.ndim == 0 and value.item() >= 0
+    return value.shape == shape and (name != "exp_avg_sq" or value.numel() == 0 or value.min().item() >= 0)
 
 
 def changed_fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """`name old -> new` for every field whose value differs, or an empty string."""
-    return ", ".join(
-        f"{name} {before[name]} -> {now[name]}" for name in now if name in before and before[name] != now[name]
-    )
+    changed = [name for name in now if name in before and _as_tuple(before[name]) != _as_tuple(now[name])]
+    return ", ".join(f"{name} {shown_value(before[name])} -> {shown_value(now[name])}" for name in changed)
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def shown_value(value: object) -> str:
+    """A value of a file, short and without control characters."""
+    text = clean_name(str(value))
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

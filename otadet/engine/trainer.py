@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +12,21 @@ import torch
 from loguru import logger
 from torch import nn
 
-from otadet.engine.checkpoint import check_class_names, load_checkpoint, save_checkpoint
+from otadet.engine.checkpoint import check_class_names, load_training, previous_checkpoint, save_checkpoint
 from otadet.engine.distributed import broadcast_object, from_main, gather_objects, is_main, rank, world_size
-from otadet.engine.guard import NonFiniteError, weights_are_finite
+from otadet.engine.guard import NonFiniteError
 from otadet.engine.older import with_older_fields
 from otadet.engine.precision import precision_name
-from otadet.engine.recorder import Recorder
+from otadet.engine.recorder import LossSums, Recorder
 from otadet.engine.restore import changed_fields, restore_rng, rng_state
 from otadet.engine.stop import EvaluationStopped, StopRequest
 from otadet.engine.update import Updater
 
 if TYPE_CHECKING:
     from otadet.data.loader import Batch
+
+NO_SCORE = -1.0
+"""What COCO's evaluation says where no object counts."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class TrainSettings:
     """None evaluates at the end only."""
     log_every: int = 20
     save_every: int = 1000
-    """Between two `last.pth`, beside those at evaluations and at the end."""
+    """Between two `last.pth`, beside those at evaluations and at the end; the one before is `last.previous.pth`."""
     grad_clip: float | None = None
     """Largest norm of the gradient."""
     ema_decay: float | None = None
@@ -46,7 +50,8 @@ class TrainSettings:
     channels_last: bool = False
     """Memory layout of images and weights: (N, H, W, C) instead of (N, C, H, W)."""
     best_by: str = "AP"
-    """The score of an evaluation that decides which checkpoint is `best.pth`; larger is better."""
+    """The score of an evaluation that decides which checkpoint is `best.pth`: the one with the highest, of equal ones
+    the last. -1 means that there is no score."""
 
 
 class Trainer:
@@ -105,7 +110,9 @@ class Trainer:
         """Best score of the evaluations done."""
         self._evaluated_at: int | None = None
         self._saved_at: int | None = None
+        """Iteration of the last.pth that this process wrote or resumed from."""
         self._resumed = False
+        self._losses = LossSums()
 
     @property
     def last_checkpoint(self) -> Path:
@@ -132,6 +139,7 @@ class Trainer:
             self.settings.iterations,
             self.iteration,
             self.settings.iterations_per_epoch,
+            self._losses,
             resumed=self._resumed,
         )
         try:
@@ -187,29 +195,33 @@ class Trainer:
         scores = broadcast_object(self.evaluate(self.updater.best_model))
         self.updater.network.train()
         self._evaluated_at = self.iteration
-        score = scores[self.settings.best_by]
-        best = self.best is None or score > self.best
+        score = float(scores[self.settings.best_by])
+        if math.isnan(score):
+            score = NO_SCORE
+        best = self.best is None or score >= self.best
         if best:
             self.best = score
             self.save(self.best_checkpoint)
-        recorder.log_scores(self.iteration, scores, best=best)
+        recorder.log_scores(self.iteration, scores, best=best and score > NO_SCORE)
 
     def save(self, path: Path | None = None) -> None:
         """Write a checkpoint, `last.pth` unless told otherwise. Every process calls it, the main one writes.
 
-        Raises `NonFiniteError`, and leaves the file as it was, if a weight is not finite.
+        Raises `NonFiniteError`, and leaves the file as it was, if anything is not finite.
         """
-        generators = gather_objects(rng_state(self.device))
+        self.updater.check()
+        processes = gather_objects((rng_state(self.device), self._losses.state()))
         if not is_main():
             return
-        if not weights_are_finite(self.updater.model):
+        if (part := self.updater.what_is_not_finite()) is not None:
             raise NonFiniteError(
-                f"a weight is not finite after iteration {self.iteration}, though the losses were; "
-                "try a lower lr or a grad_clip"
+                f"{part} is not finite after iteration {self.iteration}, though the losses were. "
+                f"{self.what_is_safe()}. Try a lower lr or a grad_clip"
             )
         state = {
             **self.updater.state(),
-            "rng": generators,
+            "rng": [generators for generators, _ in processes],
+            "interval": [losses for _, losses in processes],
             "iteration": self.iteration,
             "iterations": self.settings.iterations,
             "evaluated_at": self._evaluated_at,
@@ -218,9 +230,14 @@ class Trainer:
             "exp": self.experiment,
             "precision": precision_name(self.settings.amp_dtype),
         }
-        save_checkpoint(path or self.last_checkpoint, state)
-        if path is None:
-            self._saved_at = self.iteration
+        path = path or self.last_checkpoint
+        if path != self.last_checkpoint:
+            save_checkpoint(path, state)
+            return
+        # What this process has neither read nor written may be damaged, and must not take the place of a whole one.
+        known = self._saved_at is not None
+        save_checkpoint(path, state, previous=previous_checkpoint(path) if known else None)
+        self._saved_at = self.iteration
 
     def what_is_safe(self) -> str:
         """What an error that ends the run leaves of it, for a message."""
@@ -237,11 +254,13 @@ class Trainer:
         Only the main process reads the file, and passes it on. state: what it has read of it already. Raises
         `UserError` for a file that is no checkpoint, or one of other classes, another model or optimizer.
         """
-        state = from_main(lambda: load_checkpoint(path) if state is None else state)
+        state = from_main(lambda: load_training(path) if state is None else state)
         check_class_names(path, state, self.class_names)
         self.updater.restore(path, state)
         if len(state["rng"]) == world_size():
-            restore_rng(state["rng"][rank()], self.device)
+            restore_rng(path, state["rng"][rank()], self.device)
+        if "interval" in state:
+            self._losses.restore(state["interval"], self.device)
         self.iteration, self._evaluated_at = state["iteration"], state["evaluated_at"]
         # In another output folder there is no best.pth yet that has this score.
         self.best = from_main(lambda: state["best"] if self.best_checkpoint.is_file() else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from otadet.engine.distributed import world_size
 from otadet.engine.ema import ModelEma
-from otadet.engine.guard import StepGuard, raise_non_finite
+from otadet.engine.gradient import clip_gradient, gradient_norm, parameters_of
+from otadet.engine.guard import GradientGuard, StepGuard, optimizer_is_finite, raise_non_finite, weights_are_finite
 from otadet.engine.precision import autocast
 from otadet.engine.restore import restore_ema, restore_model, restore_optimizer
 from otadet.engine.stop import StopRequest
@@ -65,6 +66,7 @@ class Updater:
         self.normalize = normalize.to(device)
         self.ema = None if ema_decay is None else ModelEma(self.model, ema_decay)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype == torch.float16)
+        self._gradient = GradientGuard(optimizer)
 
     @property
     def best_model(self) -> nn.Module:
@@ -80,8 +82,9 @@ class Updater:
         """Make update number `iteration`, 0 for the first.
 
         stop: what this process was asked, which it tells the others. Raises `NonFiniteError`, leaving the weights
-        alone, where a loss term of any process is not finite. An fp16 gradient that overflows while the loss is finite
-        is no error: the scaler leaves out the update and lowers its scale.
+        alone, where a loss term of any process or the gradient is not finite (the latter perhaps only in the next call,
+        or in `check`). An fp16 gradient that overflows while the loss is finite is no error: the scaler leaves out the
+        update and lowers its scale.
         """
         batch = batch.to(self.device)
         factor = self.schedule(iteration)
@@ -92,9 +95,10 @@ class Updater:
         guard = StepGuard(torch.stack(list(losses.values())), stop.requested)
         self.scaler.scale(sum(terms.values())).backward()
         bad, stopping = guard.read()
+        self._gradient.check()
         if bad:
             raise_non_finite(iteration + 1, losses, batch.file_names, self.model)
-        self._apply_gradient()
+        self._apply_gradient(iteration + 1, batch.file_names)
         if self.ema is not None:
             self.ema.update(self.model, iteration)
         return UpdateResult(losses, stopping)
@@ -105,14 +109,30 @@ class Updater:
             predictions, anchors = self.network(images)
         return self.loss(predictions, anchors, batch.truths)
 
-    def _apply_gradient(self) -> None:
-        if self.grad_clip is not None:
-            self.scaler.unscale_(self.optimizer)
-            parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, self.grad_clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+    def _apply_gradient(self, iteration: int, file_names: Sequence[str]) -> None:
+        parameters = parameters_of(self.optimizer)
+        if self.scaler.is_enabled():
+            if self.grad_clip is not None:
+                self.scaler.unscale_(self.optimizer)
+                clip_gradient(parameters, self.grad_clip)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            norm = gradient_norm(parameters) if self.grad_clip is None else clip_gradient(parameters, self.grad_clip)
+            self._gradient.step(norm, iteration, file_names)
         self.optimizer.zero_grad(set_to_none=True)
+
+    def check(self) -> None:
+        """Raise `NonFiniteError` if the gradient of the last update was not finite. Every process calls it."""
+        self._gradient.check()
+
+    def what_is_not_finite(self) -> str | None:
+        """Which part of the state has infinity or NaN in it, None if there is none. Waits for the device."""
+        if not weights_are_finite(self.model):
+            return "a weight"
+        if self.ema is not None and not weights_are_finite(self.ema.model):
+            return "an averaged weight (ema)"
+        return None if optimizer_is_finite(self.optimizer) else "one of the optimizer's averages"
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs to go on from here."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchvision.models import get_model_weights, resnet
 from torchvision.ops import FrozenBatchNorm2d
 
 from otadet.errors import UserError
+from otadet.legacy_torch_file import read_legacy_torch_file
+from otadet.torch_file import TorchFileError, is_archive, read_torch_file
 
 _BLOCKS = {
     10: (resnet.BasicBlock, (1, 1, 1, 1)),
@@ -87,12 +88,14 @@ def _read_weights(depth: int, weights: str) -> dict[str, Tensor]:
     if not Path(weights).is_file():
         raise UserError(f'weights {weights}: no such file; give a file, "imagenet", or none to train from scratch')
     try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(f"weights {weights}: not a file of PyTorch weights ({error})") from error
-    if not isinstance(state, dict):
+        state = read_torch_file(weights) if is_archive(weights) else read_legacy_torch_file(weights)
+    except TorchFileError as error:
+        raise UserError(f"weights {weights}: not a file of PyTorch weights, or damaged: {error}") from error
+    except OSError as error:
+        raise UserError(f"weights {weights}: cannot be read ({error.strerror})") from error
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise UserError(f"weights {weights}: holds no state dictionary")
-    return state
+    return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
 
 
 def _download_imagenet(depth: int) -> dict[str, Tensor]:

@@ -149,18 +149,74 @@ def test_a_non_finite_loss_stops_the_run_and_touches_nothing(tmp_path):
     assert isinstance(caught.value, UserError)
 
 
-def test_a_gradient_that_overflowed_earlier_is_told_from_a_bad_batch(tmp_path):
-    class Cliff(ToyLoss):
-        """Finite at any finite point, but with a gradient that is not."""
+class Cliff(ToyLoss):
+    """Finite at any finite point; in its n-th call the gradient of one output is `slope`."""
 
-        def forward(self, predictions, anchors, truths):
-            terms = super().forward(predictions, anchors, truths)
-            return {**terms, "far": terms["far"] + (predictions[0, 0] - predictions[0, 0].detach()).abs().sqrt()}
+    def __init__(self, call: int, slope: float) -> None:
+        super().__init__()
+        self.left, self.slope = call, slope
 
-    with pytest.raises(NonFiniteError, match="iteration 2") as caught:
-        toy_trainer(tmp_path, loss=Cliff()).train()
-    assert "weights were not finite before" in str(caught.value)
+    def forward(self, predictions, anchors, truths):
+        terms = super().forward(predictions, anchors, truths)
+        self.left -= 1
+        if self.left == 0:
+            output = predictions[0, 0].clone()
+            output.register_hook(lambda gradient: torch.full_like(gradient, self.slope))
+            terms["far"] = terms["far"] + 0 * output
+        return terms
+
+
+@pytest.mark.parametrize("slope", [torch.inf, torch.nan, 1e25, -1e25])
+@pytest.mark.parametrize(("optimizer", "fused"), [("sgd", False), ("adamw", False), ("sgd", True), ("adamw", True)])
+def test_a_gradient_that_is_not_finite_touches_nothing(tmp_path, slope, optimizer, fused):
+    """Fused optimizers leave the update out by themselves, as on CUDA; the host hears of it later."""
+    model = ToyModel()
+    chosen = build_optimizer(model, optimizer, lr=0.1)
+    for group in chosen.param_groups:
+        group["fused"] = fused
+    chosen._step_supports_amp_scaling = fused
+    trainer = toy_trainer(tmp_path, model=model, optimizer=chosen, loss=Cliff(5, slope), save_every=1)
+    with pytest.raises(NonFiniteError, match=r"gradient is not finite.* in iteration 5") as caught:
+        trainer.train()
+    assert "image 16.png, image 17.png, image 18.png, image 19.png" in str(caught.value)
+    saved = load_checkpoint(trainer.last_checkpoint)
+    assert saved["iteration"] == 4
+    assert_equal(trainer.updater.model.state_dict(), saved["model"])
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_gradient_of_the_last_iteration_is_noticed_too(tmp_path, fused):
+    model = ToyModel()
+    chosen = build_optimizer(model, "sgd", lr=0.1)
+    chosen.param_groups[0]["fused"] = chosen._step_supports_amp_scaling = fused
+    with pytest.raises(NonFiniteError, match="in iteration 8"):
+        toy_trainer(tmp_path, model=model, optimizer=chosen, loss=Cliff(8, torch.inf)).train()
+    assert not (tmp_path / "last.pth").exists()
+
+
+def test_weights_that_were_not_finite_before_are_told_from_a_bad_batch(tmp_path):
+    trainer = toy_trainer(tmp_path)
+    next(trainer.updater.model.parameters()).data.fill_(torch.nan)
+    with pytest.raises(NonFiniteError, match="weights were not finite before"):
+        trainer.train()
     assert not list(tmp_path.glob("*.pth"))
+
+
+def test_a_gradient_that_is_only_too_large_is_clipped(tmp_path):
+    def step(name: str, slope: float) -> torch.Tensor:
+        torch.manual_seed(0)
+        model = ToyModel(dropout=0.0)
+        before = nn.utils.parameters_to_vector(model.parameters()).detach()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        trainer = toy_trainer(
+            tmp_path / name, model=model, optimizer=optimizer, loss=Cliff(1, slope), grad_clip=0.5, iterations=1
+        )
+        trainer.updater.schedule = lambda iteration: 1.0
+        trainer.train()
+        return nn.utils.parameters_to_vector(model.parameters()).detach() - before
+
+    assert torch.allclose(step("large", 1e25), step("usual", 1e10), rtol=1e-4, atol=1e-7)
+    assert step("again", 1e25).norm().item() == pytest.approx(0.5, rel=1e-4)
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):

@@ -106,6 +106,7 @@ def test_a_run_leaves_checkpoints_metrics_and_pictures(train, tmp_path, capsys):
     train("--output", out, "-b", 4, "--amp", "max_iterations", 4)
     assert {path.name for path in out.iterdir()} == {
         "last.pth",
+        "last.previous.pth",
         "best.pth",
         "metrics.csv",
         "train.log",
