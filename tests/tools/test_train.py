@@ -334,7 +334,7 @@ def test_fine_tuning_on_other_classes_takes_over_what_fits(train, tmp_path, caps
         (["-c", "{folder}/tiny.py"], r"tiny\.py: not a checkpoint of otadet"),
         (["data_dir", "{folder}/nowhere"], "nowhere: no such folder"),
         (["amp", "true", "amp_dtype", "fp16"], "use bf16"),
-        (["lr", "1e30", "warmup_iterations", 0], r"not finite in iteration 2: cls nan.*\n.*\d\.png"),
+        (["lr", "1e6", "warmup_iterations", 0], r"not finite in iteration 2: cls nan.*\n.*\d\.png"),
     ],
 )
 def test_mistakes_are_named(train, tmp_path, arguments, message):
