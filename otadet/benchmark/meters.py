@@ -104,14 +104,15 @@ def timed_in_turn(
 
 
 def _timed(call: Callable[[], Any], device: torch.device) -> float:
-    _wait(device)
+    wait_for(device)
     start = perf_counter()
     call()
-    _wait(device)
+    wait_for(device)
     return perf_counter() - start
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Return when the device has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -69,7 +69,7 @@ def draw_problem(scene: Scene, seed: int = 0) -> Problem:
     generator = torch.Generator().manual_seed(seed)
     sizes = [(-(-scene.height // stride), -(-scene.width // stride)) for stride in STRIDES]
     anchors = AnchorGrid(STRIDES)([torch.empty(1, 1, *size) for size in sizes])
-    truths = [_draw_truth(scene, generator) for _ in range(scene.images)]
+    truths = [draw_truth(scene, generator) for _ in range(scene.images)]
     num_anchors = len(anchors.points)
     logits = torch.randn(scene.images, num_anchors, scene.classes, generator=generator).mul_(2).sub_(5)
     boxes = 6 * torch.randn(scene.images, num_anchors, 4, generator=generator)
@@ -82,7 +82,8 @@ def draw_problem(scene: Scene, seed: int = 0) -> Problem:
     return Problem(Predictions(logits, _ordered(boxes), quality), anchors, truths)
 
 
-def _draw_truth(scene: Scene, generator: torch.Generator) -> GroundTruth:
+def draw_truth(scene: Scene, generator: torch.Generator) -> GroundTruth:
+    """The objects of one image of the scene."""
     limit = torch.tensor([scene.width, scene.height], dtype=torch.float32)
     size = 16 * 25 ** torch.rand(scene.boxes, 2, generator=generator)
     # Log-uniform, and wholly inside the image.

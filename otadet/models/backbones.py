@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models import get_model_weights, resnet
-from torchvision.ops import FrozenBatchNorm2d
 
 from otadet.errors import UserError
 from otadet.legacy_torch_file import read_legacy_torch_file
+from otadet.models.norms import FrozenNorm
 from otadet.torch_file import TorchFileError, is_archive, read_torch_file
 
 _BLOCKS = {
@@ -67,7 +67,7 @@ def build_resnet(depth: int, weights: str | None, width: int = _WIDTH) -> ResNet
         return ResNet(depth, width=width)
     if width != _WIDTH:
         raise UserError(f"width {width}: pretrained weights are those of width {_WIDTH}; set weights none")
-    network = ResNet(depth, norm_layer=FrozenBatchNorm2d)
+    network = ResNet(depth, norm_layer=FrozenNorm)
     state = _read_weights(depth, weights)
     wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
     wrong = [name for name, shape in wanted.items() if name not in state or state[name].shape != shape]

@@ -1,0 +1,43 @@
+"""A row measured by a process of its own, which can be ended when it takes too long, as compiling may."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def run_child(command: Sequence[str], output: Path, seconds: float | None) -> dict[str, Any]:
+    """What the command writes to `output` as JSON. Raises `ChildError` where that does not come within `seconds`.
+
+    The processes that it started itself end with it.
+    """
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
+    ) as child:
+        try:
+            _, errors = child.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            raise ChildError(f"not done within {seconds:.0f} s") from error
+        finally:
+            _end(child)
+    if child.returncode or not output.is_file():
+        last = next((line.strip() for line in reversed(errors.splitlines()) if line.strip()), "no message")
+        raise ChildError(f"ended with status {child.returncode}: {last}")
+    return json.loads(output.read_text(encoding="utf-8"))
+
+
+class ChildError(Exception):
+    """The message says why there is no result."""
+
+
+def _end(child: subprocess.Popen) -> None:
+    """The child, and the compiler's processes that it has left."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,300 @@
+"""The benchmark of training steps, at sizes that take no time."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+from torch.autograd import DeviceType
+from torchvision.models.detection import fcos_resnet50_fpn
+
+from otadet.boxes import boxes_to_distances
+from otadet.errors import UserError
+from otadet.exp import BaseExp
+from trainbench.child import ChildError, run_child
+from trainbench.contestants import Ours, Setup, Theirs, build_fcos
+from trainbench.counting import WINDOW, count_events, count_step
+from trainbench.hardware import file_name_of, fp32_arithmetic, lacking
+from trainbench.phases import PHASES
+from trainbench.rows import Measurement, PeakMemory, Row
+from trainbench.turns import Budget, Pair, in_turn
+
+CPU = torch.device("cpu")
+TINY = Setup(size=(32, 32), batch=1, classes=3, boxes=2, depth=10)
+
+
+def load_benchmark() -> ModuleType:
+    path = Path(__file__).parents[2] / "benchmarks" / "train_step.py"
+    spec = importlib.util.spec_from_file_location("train_step_benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(monkeypatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["train_step.py", *map(str, arguments)])
+    load_benchmark().main()
+
+
+@pytest.fixture(scope="module")
+def contestants(tmp_path_factory) -> tuple[Ours, Theirs]:
+    torch.manual_seed(0)
+    ours = Ours(TINY, CPU, None, tmp_path_factory.mktemp("benchmark"))
+    # Scores and boxes of all sizes.
+    for branch in (ours.model.head.logits, ours.model.head.distances):
+        torch.nn.init.normal_(branch.weight, std=0.1)
+    return ours, Theirs(ours, TINY)
+
+
+def test_a_run_has_every_number_in_tables_and_file(monkeypatch, tmp_path, capsys):
+    output = tmp_path / "new" / "numbers.json"
+    call(
+        monkeypatch, "--device", "cpu", "--size", 32, 64, "--batch", 1, "--classes", 3, "--depth", 10, "--repeat", 1,
+        "--precision", "fp32", "tf32", "--mode", "eager", "--output", output,
+    )  # fmt: skip
+    content = json.loads(output.read_text())
+    (row,) = content["rows"]
+    assert row["step"]["otadet"] > 0
+    assert row["step"]["ratio"] == pytest.approx(row["step"]["otadet"] / row["step"]["torchvision"])
+    assert row["inference"]["turns"] == 1
+    assert list(row["phases"]) == list(PHASES)
+    assert all(seconds > 0 for seconds in row["phases"].values())
+    expected = 1 / (row["step"]["otadet"] + row["phases"]["data"])
+    assert row["images_per_second"] == pytest.approx(expected)
+    assert list(row["assignment"]) == ["ota", "simota", "atss"]
+    assert all(0 < cost["share"] < 1 for cost in row["assignment"].values())
+    assert row["memory"]["otadet"] > 12 * 2**20
+    assert row["counts"]["otadet"]["operators"] > 500
+    assert row["counts"]["otadet"]["launches"] is None
+    assert content["environment"]["torch"] == torch.__version__
+    assert content["environment"]["device"]
+    assert content["left_out"] == ["tf32: tf32 is for CUDA only"]
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in (*PHASES, "simota", "images/s", "left out: tf32", str(output)))
+    assert Row.from_dict(row).as_dict(1) == row
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--size", 60, 64), "--size 60 64: height and width must be multiples of 32"),
+        (("--repeat", 0), "--repeat 0: must be at least 1"),
+        (("--batch", -1), "--batch -1: must be at least 1"),
+        (("--budget", "nan"), "--budget nan: must be at least 1"),
+        (("--precision", "int8"), "--precision int8: choose from fp32, tf32"),
+    ],
+)
+def test_mistakes(monkeypatch, tmp_path, arguments, message):
+    with pytest.raises(UserError, match=message):
+        call(monkeypatch, "--device", "cpu", "--output", tmp_path / "none.json", *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@torch.no_grad()
+def test_both_are_the_same_network(contestants):
+    ours, theirs = contestants
+    images = ours.normalize(ours.some_batches(1)[0].images)
+    predictions, anchors = ours.model.eval()(images)
+    expected = theirs.model.eval().head(list(theirs.model.backbone(images).values()))
+    torch.testing.assert_close(predictions.logits, expected["cls_logits"])
+    torch.testing.assert_close(predictions.quality, expected["bbox_ctrness"].squeeze(-1))
+    distances = boxes_to_distances(anchors.points, predictions.boxes) / anchors.strides[:, None]
+    torch.testing.assert_close(distances, expected["bbox_regression"], atol=1e-4, rtol=1e-4)
+    assert predictions.logits.std() > 0.1
+    assert distances.std() > 0.1
+
+
+def test_both_detect(contestants):
+    ours, theirs = contestants
+    images = ours.some_batches(1)[0].images
+    (found,), (expected,) = ours.detect(images), theirs.detect(images)
+    assert len(found) > 10
+    assert len(expected["scores"]) > 10
+
+
+def test_the_other_one_is_torchvisions():
+    with torch.device("meta"):
+        setup = Setup(size=(448, 448), batch=2, frozen=False)
+        exp = BaseExp()
+        exp.weights = None
+        ours = exp.build_model(80)
+        reference = fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=80)
+        model = build_fcos(setup, ours, exp)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    assert shapes == {name: tensor.shape for name, tensor in reference.state_dict().items()}
+
+
+def test_both_train_the_same_parameters(contestants):
+    ours, theirs = contestants
+    trained = [
+        sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        for model in (ours.model, theirs.model)
+    ]
+    assert trained[0] == trained[1] + 5  # the learned scales of the levels
+
+
+def test_a_budget_that_is_spent_leaves_out_and_says_so(tmp_path):
+    row = Measurement(TINY, CPU, "fp32", "eager", 5, Budget(0), tmp_path).run()
+    assert row.step is None
+    assert row.inference is None
+    assert row.left_out == [
+        f"{what}: no time left for it"
+        for what in ("inference", "training step", "phases", "share of the rules", "launches and waits")
+    ]
+
+
+def test_repeats_fit_the_budget():
+    now = [0.0]
+    budget = Budget(100, clock=lambda: now[0])
+    assert budget.repeats(cost=10, at_most=20) == 10
+    assert budget.repeats(cost=10, at_most=20, share=0.35) == 3
+    assert budget.repeats(cost=1, at_most=20) == 20
+    assert budget.repeats(cost=60, at_most=20, share=0.5) == 1
+    now[0] = 95.0
+    assert budget.repeats(cost=10, at_most=20) == 0
+    assert Budget(None).repeats(cost=1e6, at_most=7) == 7
+
+
+def test_turns_alternate():
+    order = []
+    pair = in_turn(lambda: order.append("ours"), lambda: order.append("theirs"), CPU, 3)
+    assert order == ["ours", "theirs", "theirs", "ours", "ours", "theirs"]
+    assert len(pair.ours) == len(pair.theirs) == 3
+
+
+def test_ratios():
+    summary = Pair([2.0, 3.0, 40.0], [1.0, 2.0, 20.0]).summary()
+    assert (summary["ratio"], summary["ratio_of_minima"]) == (1.5, 2.0)
+    assert summary["quartiles_of_ratios"] == [1.75, 2.0]
+
+
+def event(name: str, start: float, device=DeviceType.CPU, children=()) -> SimpleNamespace:
+    return SimpleNamespace(
+        name=name,
+        device_type=device,
+        time_range=SimpleNamespace(start=start, end=start + 1),
+        cpu_children=list(children),
+    )
+
+
+def test_counts_of_a_step_on_a_gpu():
+    window = event(WINDOW, 10)
+    window.time_range.end = 100
+    leaf = event("aten::_local_scalar_dense", 31)
+    events = [
+        event("aten::zeros", 1),
+        event("cudaLaunchKernel", 2),
+        event("cudaDeviceSynchronize", 3),
+        window,
+        event(WINDOW, 12, DeviceType.CUDA),
+        event("aten::item", 30, children=[leaf]),
+        leaf,
+        event("cudaMemcpyAsync", 32),
+        event("cudaStreamSynchronize", 33),
+        event("aten::nonzero", 40),
+        event("cudaStreamSynchronize", 41),
+        event("cudaEventSynchronize", 42),
+        event("aten::conv2d", 50, children=[event("aten::cudnn_convolution", 51)]),
+        event("aten::cudnn_convolution", 51),
+        event("cudaLaunchKernelExC", 52),
+        event("cuLaunchKernel", 53),
+        event("cuLaunchKernelEx", 54),
+        event("cudaLaunchKernel", 55),
+        event("cudaGraphLaunch", 56),
+        event("hipExtModuleLaunchKernel", 57),
+        event("cudaLaunchHostFunc", 58),
+        event("cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags", 59),
+        event("cudaStreamIsCapturing", 60),
+        event("Memcpy DtoH (Device -> Pageable)", 35, DeviceType.CUDA),
+        event("Memcpy HtoD (Pinned -> Device)", 36, DeviceType.CUDA),
+        event("sgemm", 37, DeviceType.CUDA),
+        event("Memcpy DtoH (Device -> Pinned)", 105, DeviceType.CUDA),
+        event("cudaDeviceSynchronize", 106),
+    ]
+    counts = count_events(events, on_gpu=True)
+    assert (counts.launches, counts.waits, counts.copies_to_host) == (6, 3, 2)
+    assert counts.operators == 3
+    assert counts.waiting_operators == {"aten::_local_scalar_dense": 1, "aten::nonzero": 1}
+
+
+def test_counts_of_a_step_without_a_gpu():
+    values = torch.arange(6.0)
+
+    def step():
+        (values + 1).sum().item()
+        values[values > 2].mul_(2)
+
+    counts = count_step(step, CPU)
+    assert counts.waiting_operators == {"aten::_local_scalar_dense": 1, "aten::nonzero": 1}
+    assert (counts.launches, counts.waits, counts.copies_to_host) == (None, None, None)
+    assert 6 <= counts.operators <= 14
+
+
+def test_peak_memory_over_two_times():
+    memory = PeakMemory(CPU)
+    with memory.watch():
+        kept = torch.zeros(1000)
+    between = torch.zeros(5000)
+    with memory.watch():
+        passing = kept + 1
+        del passing
+        last = kept + 2
+    assert memory.peak == 8000
+    assert len(between) + len(last) == 6000
+
+
+def test_tf32_is_on_and_off_again():
+    def flags() -> tuple[bool, bool]:
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    before = flags()
+    for precision, expected in (("tf32", (True, True)), ("fp32", (False, False)), ("bf16", before)):
+        with fp32_arithmetic(precision):
+            assert flags() == expected
+        assert flags() == before
+
+
+def test_what_a_processor_lacks(monkeypatch):
+    assert lacking("fp32", CPU) is None
+    assert "CUDA only" in lacking("fp16", CPU)
+    monkeypatch.setattr("trainbench.hardware.cpu_has_bf16", lambda: False)
+    assert "no bf16" in lacking("bf16", CPU)
+
+
+def test_what_a_gpu_lacks(monkeypatch):
+    cuda = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert [lacking(precision, cuda) is None for precision in ("fp32", "tf32", "bf16", "fp16")] == [
+        True, False, False, True,
+    ]  # fmt: skip
+
+
+def test_a_child_that_takes_too_long_is_ended_with_its_own_processes(tmp_path):
+    program = (
+        "import subprocess, sys, time, pathlib\n"
+        "grandchild = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(grandchild.pid))\n"
+        "time.sleep(60)"
+    )
+    with pytest.raises(ChildError, match="not done within 2 s"):
+        run_child([sys.executable, "-c", program], tmp_path / "none.json", 2.0)
+    state = Path(f"/proc/{(tmp_path / 'pid').read_text()}/stat")
+    if Path("/proc/self").exists():
+        assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_child_that_fails_is_named_by_its_last_words(tmp_path):
+    program = "import sys; print('one\\nNo working C++ compiler', file=sys.stderr); sys.exit(3)"
+    with pytest.raises(ChildError, match=r"status 3: No working C\+\+ compiler"):
+        run_child([sys.executable, "-c", program], tmp_path / "none.json", None)
+
+
+def test_names_of_devices_as_names_of_files():
+    assert file_name_of("NVIDIA A100-SXM4-80GB") == "nvidia-a100-sxm4-80gb"
+    assert file_name_of("Intel(R) Xeon(R) @ 2.20GHz / x") == "intel-r-xeon-r-2-20ghz-x"
+    assert file_name_of("???") == "device"
