@@ -16,11 +16,16 @@ def several_trainings(device: torch.device, folder: Path) -> None:
     torch.save(said, folder / f"said by {rank()}.pt")
     train(device, folder / "whole")
     train(device, folder / "stopped", stopped_rank=1)
+    train(device, folder / "resumed", resume=folder / "stopped" / "last.pth")
     train(device, folder / "poisoned", poisoned_rank=1)
 
 
 def train(
-    device: torch.device, folder: Path, stopped_rank: int | None = None, poisoned_rank: int | None = None
+    device: torch.device,
+    folder: Path,
+    stopped_rank: int | None = None,
+    poisoned_rank: int | None = None,
+    resume: Path | None = None,
 ) -> None:
     """Each process sees its share of the same four images, with the network that its own seed gives."""
     folder.mkdir(exist_ok=True)
@@ -39,6 +44,8 @@ def train(
         ema_decay=0.9,
         loader=lambda start: toy_batches(8, start, share=share),
     )
+    if resume is not None:
+        trainer.resume(resume)
     if rank() == stopped_rank:
         trainer.stop.request()
     trainer.train()

@@ -55,6 +55,59 @@ def test_not_a_checkpoint(tmp_path):
             load_checkpoint(tmp_path / f"{name}.pth")
 
 
+def test_what_a_killed_process_left_is_never_offered(saved):
+    left = saved.with_name(".last-abcd1234.pth")
+    left.write_bytes(b"half")
+    for path in (saved.parent, saved.with_name(".last-abcd.pth"), saved.with_name("lost.pth")):
+        with pytest.raises(UserError) as caught:
+            load_checkpoint(path)
+        assert "abcd1234" not in str(caught.value)
+
+
+def test_a_damaged_file_names_the_others(saved):
+    other = saved.with_name("best.pth")
+    other.write_bytes(saved.read_bytes()[:-30])
+    with pytest.raises(UserError, match=r"best\.pth: cut short or damaged.*use another checkpoint .*\(last\.pth"):
+        load_checkpoint(other)
+    save_checkpoint(saved, state(nn.Linear(3, 2)), previous=saved.with_name("last.previous.pth"))
+    saved.write_bytes(saved.read_bytes()[:-30])
+    with pytest.raises(UserError, match=r"its predecessor .*last\.previous\.pth can take its place"):
+        load_checkpoint(saved)
+    load_checkpoint(saved.with_name("last.previous.pth"))
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_predecessor_is_the_file_before(saved, links, monkeypatch):
+    def refuse(*names):
+        raise OSError("no links here")
+
+    if not links:
+        monkeypatch.setattr("os.link", refuse)
+    for number in range(3):
+        before = saved.read_bytes()
+        save_checkpoint(saved, {**state(nn.Linear(3, 2)), "iteration": number}, previous=saved.with_name("kept.pth"))
+        assert saved.with_name("kept.pth").read_bytes() == before
+    assert sorted(file.name for file in saved.parent.iterdir()) == ["kept.pth", "last.pth"]
+
+
+def test_views_are_saved_as_what_they_show(tmp_path):
+    whole = torch.arange(1e6)
+    content = {**state(nn.Linear(3, 2)), "model": {"part": whole[3:6], "spread": torch.ones(1).expand(4)}}
+    save_checkpoint(tmp_path / "a.pth", content)
+    loaded = load_checkpoint(tmp_path / "a.pth")["model"]
+    assert (loaded["part"].tolist(), loaded["spread"].tolist()) == ([3, 4, 5], [1, 1, 1, 1])
+    assert (tmp_path / "a.pth").stat().st_size < 10_000
+
+
+@pytest.mark.parametrize(
+    "value", [10**400, torch.eye(2).to_sparse(), torch.ones(1, dtype=torch.complex64), {(1, 2): 3}, {1, 2}, b"x"]
+)
+def test_what_would_be_refused_is_not_saved(tmp_path, value):
+    with pytest.raises(TypeError):
+        save_checkpoint(tmp_path / "last.pth", {**state(nn.Linear(3, 2)), "extra": value})
+    assert not any(tmp_path.iterdir())
+
+
 def test_missing_names_a_neighbour(saved):
     with pytest.raises(UserError, match=r"no such checkpoint; did you mean '.*last\.pth'"):
         load_checkpoint(saved.with_name("lst.pth"))

@@ -1,3 +1,4 @@
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,23 @@ def test_processes_agree_on_a_stop(two):
     state = load_checkpoint(two.folder / "stopped" / "last.pth")
     assert state["iteration"] == 1
     assert len(state["rng"]) == 2
+
+
+def test_a_run_stopped_and_resumed_has_the_same_weights_and_metrics(two, tmp_path):
+    whole, resumed = (torch.load(two.folder / name / "rank 1.pt") for name in ("whole", "resumed"))
+    assert all(torch.equal(resumed[name], weight) for name, weight in whole.items())
+    assert losses_in(two.folder / "resumed") == losses_in(two.folder / "whole")
+
+
+def test_the_losses_of_two_processes_go_on_in_one(two, tmp_path):
+    train(CPU, tmp_path, resume=two.folder / "stopped" / "last.pth")
+    for one, both in zip(losses_in(tmp_path), losses_in(two.folder / "whole"), strict=True):
+        assert one == pytest.approx(both, abs=1e-4)
+
+
+def losses_in(folder: Path) -> list[list[float]]:
+    with open(folder / "metrics.csv", newline="") as file:
+        return [[float(row[name]) for name in ("loss", "near", "far", "lr")] for row in csv.DictReader(file)]
 
 
 def test_a_loss_that_is_not_finite_in_one_process_stops_all_and_names_its_images(two):

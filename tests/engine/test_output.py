@@ -3,7 +3,8 @@ import sys
 import pytest
 from loguru import logger
 
-from otadet.engine.output import configure_log, set_aside_previous
+from otadet.engine.output import RUN_FILES, configure_log, set_aside_previous
+from otadet.files import remove_temporaries
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +40,14 @@ def test_the_log_of_other_processes_is_quiet(capsys):
     configure_log(quiet=True)
     logger.warning("careful")
     assert capsys.readouterr().err == ""
+
+
+def test_only_what_was_left_of_our_own_files_is_removed(tmp_path):
+    left = [".last-ab_d1234.pth", ".best-00000000.pth", ".metrics-abcdefgh.csv", ".last.previous-abcdefgh.pth"]
+    others = [".last-ABCD1234.pth", ".last-abcd.pth", ".mine-abcd1234.pth", "last-abcd1234.pth", ".last-abcd1234.csv"]
+    for name in left + others:
+        (tmp_path / name).write_text("x")
+    (tmp_path / ".last-folder12.pth").mkdir()
+    removed = remove_temporaries(*(tmp_path / name for name in RUN_FILES))
+    assert sorted(path.name for path in removed) == sorted(left)
+    assert {path.name for path in tmp_path.iterdir()} == {*others, ".last-folder12.pth"}

@@ -1,4 +1,5 @@
 import csv
+import math
 import os
 import signal
 from pathlib import Path
@@ -56,6 +57,11 @@ def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def metrics_of(folder: Path) -> list[dict[str, str]]:
+    """All but the speed, which no two runs have alike."""
+    return [{name: value for name, value in row.items() if name != "iterations_per_second"} for row in rows(folder)]
+
+
 def rows(folder: Path) -> list[dict[str, str]]:
     with open(folder / "metrics.csv", newline="") as file:
         return list(csv.DictReader(file))
@@ -94,7 +100,61 @@ def test_interrupted_is_uninterrupted(tmp_path, stop_after, amp_dtype):
     assert rest.train()
 
     assert_equal(weights_of(rest), weights_of(whole))
-    assert [row["iteration"] for row in rows(tmp_path / "part")] == ["2", "4", "6", "8"]
+    assert metrics_of(tmp_path / "part") == metrics_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("moment", ["loss", "evaluation", "after the score"])
+def test_metrics_are_those_of_an_uninterrupted_run(tmp_path, moment):
+    """An interval of 3, evaluations and saves of 2: stops come in the midst of intervals, and deaths after rows."""
+
+    class Dead(Exception):
+        pass
+
+    def evaluator(die_at: int | None = None):
+        def evaluate(model):
+            if trainer.iteration == die_at:
+                raise Dead
+            return {"AP": 0.1 * trainer.iteration}
+
+        return evaluate
+
+    options = {"iterations": 8, "log_every": 3, "eval_every": 2, "save_every": 2}
+    trainer = toy_trainer(tmp_path / "whole", evaluate=evaluator(), **options)
+    assert trainer.train()
+
+    trainer = toy_trainer(tmp_path / "part", evaluate=evaluator(4 if moment == "evaluation" else None), **options)
+    if moment == "after the score":
+        save = trainer.save
+
+        def dying_save(path=None):
+            if trainer.iteration == 4 and trainer._evaluated_at == 4 and path is None:
+                raise Dead
+            save(path)
+
+        trainer.save = dying_save
+    if moment == "loss":
+        trainer.updater.loss = CallAt(5, interrupt)
+        assert not trainer.train()
+    else:
+        with pytest.raises(Dead):
+            trainer.train()
+    trainer = toy_trainer(tmp_path / "part", seed=99, evaluate=evaluator(), **options)
+    trainer.resume(trainer.last_checkpoint)
+    assert trainer.train()
+    assert metrics_of(tmp_path / "part") == metrics_of(tmp_path / "whole")
+    assert [row["iteration"] for row in metrics_of(tmp_path / "whole")] == ["2", "3", "4", "6", "8"]
+
+
+def test_a_checkpoint_without_the_sums_of_the_losses_is_gone_on_with(tmp_path):
+    """As earlier versions wrote them."""
+    trainer = toy_trainer(tmp_path, iterations=3)
+    trainer.train()
+    state = load_checkpoint(trainer.last_checkpoint)
+    del state["interval"]
+    torch.save(state, trainer.last_checkpoint)
+    rest = toy_trainer(tmp_path)
+    rest.resume(trainer.last_checkpoint)
+    assert rest.train()
 
 
 def test_adamw_resumes_exactly(tmp_path):
@@ -217,6 +277,72 @@ def test_a_gradient_that_is_only_too_large_is_clipped(tmp_path):
 
     assert torch.allclose(step("large", 1e25), step("usual", 1e10), rtol=1e-4, atol=1e-7)
     assert step("again", 1e25).norm().item() == pytest.approx(0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (lambda updater: next(updater.ema.model.parameters()), "an averaged weight"),
+        (lambda updater: next(iter(updater.optimizer.state.values()))["exp_avg_sq"], "one of the optimizer's averages"),
+    ],
+)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_averages_that_are_not_finite_are_not_saved(tmp_path, part, message, value):
+    model = ToyModel()
+    trainer = toy_trainer(tmp_path, model=model, optimizer=build_optimizer(model, "adamw", lr=0.1), ema_decay=0.9)
+    trainer.train()
+    before = trainer.last_checkpoint.read_bytes()
+    part(trainer.updater).data.view(-1)[-1] = value
+    with pytest.raises(NonFiniteError, match=rf"{message}.* is not finite.*last\.pth is whole and has iteration 8"):
+        trainer.save()
+    assert trainer.last_checkpoint.read_bytes() == before
+
+
+def test_the_predecessor_is_kept_and_can_be_resumed(tmp_path):
+    whole = toy_trainer(tmp_path / "whole")
+    whole.train()
+    part = toy_trainer(tmp_path / "part", save_every=3)
+    part.train()
+    assert load_checkpoint(tmp_path / "part" / "last.previous.pth")["iteration"] == 6
+    data = bytearray(part.last_checkpoint.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.last_checkpoint.write_bytes(data)
+    rest = toy_trainer(tmp_path / "part", seed=99)
+    with pytest.raises(UserError, match=r"last\.pth: cut short or damaged.*predecessor .*last\.previous\.pth"):
+        rest.resume(rest.last_checkpoint)
+    rest.resume(tmp_path / "part" / "last.previous.pth")
+    # The damaged file must not take the place of the whole one.
+    rest.save()
+    assert load_checkpoint(tmp_path / "part" / "last.previous.pth")["iteration"] == 6
+    rest.train()
+    assert_equal(weights_of(rest), weights_of(whole))
+    assert metrics_of(tmp_path / "part") == metrics_of(tmp_path / "whole")
+
+
+def test_saves_come_as_often_as_asked(tmp_path, monkeypatch):
+    trainer = toy_trainer(tmp_path, save_every=3)
+    saved = []
+    save = trainer.save
+    monkeypatch.setattr(trainer, "save", lambda: (saved.append(trainer.iteration), save()))
+    trainer.train()
+    assert saved == [3, 6, 8]
+
+
+@pytest.mark.parametrize(
+    ("scores", "best", "at"),
+    [
+        ([-1.0, -1.0, -1.0, -1.0], -1.0, 8),
+        ([0.0, 0.0, 0.0, 0.0], 0.0, 8),
+        ([0.2, 0.2, 0.1, 0.0], 0.2, 4),
+        ([math.nan, 0.1, math.nan, -1.0], 0.1, 4),
+    ],
+)
+def test_of_equal_scores_the_later_weights_are_best(tmp_path, log, scores, best, at):
+    left = iter(scores)
+    toy_trainer(tmp_path, evaluate=lambda model: {"AP": next(left)}, eval_every=2).train()
+    state = load_checkpoint(tmp_path / "best.pth")
+    assert (state["best"], state["iteration"]) == (best, at)
+    assert sum("best so far" in line for line in log) == sum(score == best >= 0 for score in scores)
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
