@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from otadet.assigners.inputs import are_sound, check_batch, check_objects, limited
 from otadet.boxes import giou, iou
 from otadet.losses import in_float32, mean_over_ranks
 from otadet.structures import Anchors, GroundTruth, Predictions
@@ -42,18 +43,21 @@ class FreeAnchorLoss(nn.Module):
         self.box_weight = box_weight
 
     def forward(self, predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> dict[str, Tensor]:
-        """Scalars "positive" and "negative"; their sum is to be minimised."""
+        """Scalars "positive" and "negative"; their sum is to be minimised.
+
+        They are finite where the predictions are, and below 1e9. Raises `ValueError` as an `Assigner` does.
+        """
+        check_batch(predictions, anchors, truths)
         device = predictions.boxes.device
         with torch.autocast(device.type, enabled=False):
-            predictions, objects = in_float32(predictions), _objects(truths, device)
-            number = mean_over_ranks(torch.tensor(float(len(objects.image)), device=device))
+            predictions, objects = in_float32(predictions), _objects(truths, predictions)
+            number = mean_over_ranks(objects.sound.sum())
+            if predictions.logits.shape[1] == 0:
+                return {name: predictions.logits.sum() for name in ("positive", "negative")}
             bags, deserved = self._match(predictions, anchors, objects)
-            return {
-                "positive": self.alpha * self._positive(predictions, objects, bags).sum() / number.clamp(min=1),
-                "negative": (1 - self.alpha)
-                * self._negative(predictions, deserved)
-                / (number * self.bag_size).clamp(min=1),
-            }
+            positive = (self._positive(predictions, objects, bags) * objects.sound).sum() / number.clamp(min=1)
+            negative = self._negative(predictions, deserved) / (number * self.bag_size).clamp(min=1)
+            return {"positive": self.alpha * positive, "negative": (1 - self.alpha) * negative}
 
     @torch.no_grad()
     def _match(self, predictions: Predictions, anchors: Anchors, objects: _Objects) -> tuple[Tensor, Tensor]:
@@ -72,7 +76,7 @@ class FreeAnchorLoss(nn.Module):
             overlap = iou(boxes, predictions.boxes[image.squeeze(1)])
             # The rate at which the IoU rises to that of the object's best.
             reach = (overlap.amax(1, keepdim=True) - self.threshold).clamp(min=1e-6)
-            share = ((overlap - self.threshold) / reach).clamp(0, 1)
+            share = ((overlap - self.threshold) / reach).clamp(0, 1) * objects.sound[part, None]
             place = (image * num_anchors + every_anchor) * num_classes + objects.label[part, None]
             deserved.scatter_reduce_(0, place.flatten(), share.flatten(), "amax")
         return torch.cat(bags), deserved.view_as(predictions.logits)
@@ -94,7 +98,9 @@ class FreeAnchorLoss(nn.Module):
         if predictions.quality is not None:
             probability = probability * predictions.quality.sigmoid()[..., None]
         probability = probability * (1 - deserved)
-        entropy = F.binary_cross_entropy(probability, torch.zeros_like(probability), reduction="none")
+        # What is not a number would be an error there; the other factor keeps it, for the guard of the training.
+        known = probability.nan_to_num(0.0)
+        entropy = F.binary_cross_entropy(known, torch.zeros_like(known), reduction="none")
         return (probability**self.gamma * entropy).sum()
 
 
@@ -105,9 +111,16 @@ class _Objects:
     image: Tensor  # (M,) int64
     boxes: Tensor  # (M, 4)
     label: Tensor  # (M,) int64
+    sound: Tensor  # (M,) float32, 0 for an object that is none: on a device, where it could not be refused
 
 
-def _objects(truths: Sequence[GroundTruth], device: torch.device) -> _Objects:
-    image = torch.cat([torch.full((len(truth.boxes),), number) for number, truth in enumerate(truths)])
-    boxes = torch.cat([truth.boxes for truth in truths]).float()
-    return _Objects(image.to(device), boxes, torch.cat([truth.labels for truth in truths]))
+def _objects(truths: Sequence[GroundTruth], predictions: Predictions) -> _Objects:
+    device, num_classes = predictions.boxes.device, predictions.logits.shape[-1]
+    sizes = torch.tensor([len(truth.boxes) for truth in truths], dtype=torch.int64)
+    total = sum(len(truth.boxes) for truth in truths)
+    image = torch.arange(len(sizes)).repeat_interleave(sizes, output_size=total).to(device, non_blocking=True)
+    boxes = torch.cat([torch.zeros(0, 4, device=device), *(truth.boxes.float() for truth in truths)])
+    label = torch.cat([image[:0], *(truth.labels for truth in truths)])
+    check_objects(boxes, label, num_classes, truths)
+    sound = are_sound(boxes, label, num_classes).float()
+    return _Objects(image, limited(boxes), label.clamp(0, max(0, num_classes - 1)), sound)

@@ -9,6 +9,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from otadet.assigners.base import Assigner
+from otadet.assigners.inputs import check_batch, limited
 from otadet.boxes import boxes_to_distances, giou, iou
 from otadet.focal import focal_negative, focal_positive
 from otadet.structures import BACKGROUND, Anchors, Assignment, GroundTruth, Predictions
@@ -76,7 +77,11 @@ class DetectionLoss(nn.Module):
         self.box_weight, self.quality_weight = box_weight, quality_weight
 
     def forward(self, predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> dict[str, Tensor]:
-        """Scalars "cls", "box" and, where the network has such a branch, "quality"; their sum is to be minimised."""
+        """Scalars "cls", "box" and, where the network has such a branch, "quality"; their sum is to be minimised.
+
+        They are finite where the predictions are, and below 1e9. Raises `ValueError` as the assigner does.
+        """
+        check_batch(predictions, anchors, truths)
         with torch.autocast(predictions.boxes.device.type, enabled=False):
             predictions = in_float32(predictions)
             assignment = self.assigner(predictions, anchors, truths)
@@ -123,10 +128,11 @@ def in_float32(predictions: Predictions) -> Predictions:
 
 def _targets(gt_index: Tensor, truths: Sequence[GroundTruth]) -> tuple[Tensor, Tensor]:
     """(N, A) -> labels (N, A) and boxes (N, A, 4) of each anchor's object; label 0, a box of 0 where none."""
-    boxes = torch.cat([truths[0].boxes.new_zeros(1, 4), *(truth.boxes for truth in truths)]).float()
-    labels = torch.cat([truths[0].labels.new_zeros(1), *(truth.labels for truth in truths)])
-    sizes = torch.tensor([len(truth.boxes) for truth in truths])
-    first = (sizes.cumsum(0) - sizes + 1).to(gt_index.device, non_blocking=True)
+    device = gt_index.device
+    boxes = limited(torch.cat([torch.zeros(1, 4, device=device), *(truth.boxes.float() for truth in truths)]))
+    labels = torch.cat([torch.zeros(1, dtype=torch.int64, device=device), *(truth.labels for truth in truths)])
+    sizes = torch.tensor([len(truth.boxes) for truth in truths], dtype=torch.int64)
+    first = (sizes.cumsum(0) - sizes + 1).to(device, non_blocking=True)
     row = torch.where(gt_index >= 0, gt_index + first[:, None], 0)
     return labels[row], boxes[row]
 

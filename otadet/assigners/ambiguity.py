@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from otadet.assigners.costs import PairValues
-from otadet.assigners.pairs import Pairs, can_look
+from otadet.assigners.inputs import can_look
+from otadet.assigners.pairs import Pairs
 from otadet.boxes import area
 
 RULES = ("min_area", "max_iou", "min_loss")

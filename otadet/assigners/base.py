@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from otadet.assigners.inputs import are_sound, can_look, check_batch, check_objects, limited
 from otadet.structures import BACKGROUND, Anchors, Assignment, GroundTruth, Predictions
 
 
@@ -31,39 +32,20 @@ class Assigner(ABC):
     def __call__(self, predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> Assignment:
         """Assign the anchors of a batch; one `GroundTruth` an image, on the predictions' device.
 
-        Raises `ValueError` where the shapes contradict each other, and on a CPU for a label that is no class.
+        Predictions may hold any numbers, and true boxes any finite ones: an answer is found. Raises `ValueError` where
+        shapes, types or devices contradict each other; on a CPU also for labels that are no class, and for true boxes
+        and anchors that are not finite. Elsewhere to look at them would be a wait, and such an object is nobody's.
         """
-        num_images, num_anchors = predictions.boxes.shape[:2]
-        _check_shapes(predictions, anchors, truths)
-        if max((len(truth.boxes) for truth in truths), default=0) == 0:
+        check_batch(predictions, anchors, truths)
+        num_images, num_anchors, num_classes = predictions.logits.shape
+        if num_anchors == 0 or max((len(truth.boxes) for truth in truths), default=0) == 0:
             background = torch.full((num_images, num_anchors), BACKGROUND, device=predictions.boxes.device)
             return Assignment(background, torch.zeros_like(background, dtype=torch.bool))
-        truth = pad_truths(truths, predictions.boxes.device)
-        if can_look(truth.labels):
-            _check_labels(truth.labels, predictions.logits.shape[-1])
-        return self.assign(predictions, anchors, truth)
+        return self.assign(predictions, anchors, pad_truths(truths, num_classes))
 
     @abstractmethod
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
         """The rule itself, for a batch with at least one box."""
-
-
-def _check_shapes(predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> None:
-    num_images, num_anchors = predictions.boxes.shape[:2]
-    if len(truths) != num_images:
-        raise ValueError(f"{num_images} images of predictions, but {len(truths)} of ground truth")
-    if len(anchors.points) != num_anchors:
-        raise ValueError(f"{num_anchors} predictions an image, but {len(anchors.points)} anchors")
-    covered = sum(height * width for height, width in anchors.level_sizes)
-    if covered != num_anchors:
-        raise ValueError(f"level_sizes {anchors.level_sizes} make {covered} anchors, but there are {num_anchors}")
-
-
-def _check_labels(labels: Tensor, num_classes: int) -> None:
-    lowest, highest = (int(label) for label in labels.aminmax())
-    if lowest < 0 or highest >= num_classes:
-        wrong = lowest if lowest < 0 else highest
-        raise ValueError(f"label {wrong}: the predictions have {num_classes} classes, 0 to {num_classes - 1}")
 
 
 def precision(device: torch.device) -> torch.dtype:
@@ -71,22 +53,21 @@ def precision(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def pad_truths(truths: Sequence[GroundTruth], device: torch.device) -> PaddedTruth:
+def pad_truths(truths: Sequence[GroundTruth], num_classes: int) -> PaddedTruth:
     """One table for the batch, by a number of operations that does not grow with it.
 
-    What the host works out from the sizes goes to the device without waiting for it.
+    What the host works out from the sizes goes to the device without waiting for it. On a CPU raises `ValueError` for
+    boxes that are not finite and labels that are no class; elsewhere these are not present.
     """
-    dtype = precision(device)
-    boxes = torch.cat([*(truth.boxes for truth in truths), truths[0].boxes.new_zeros(1, 4)]).to(device, dtype)
-    labels = torch.cat([*(truth.labels for truth in truths), truths[0].labels.new_zeros(1)]).to(device)
+    device = truths[0].boxes.device
+    boxes = torch.cat([*(truth.boxes for truth in truths), truths[0].boxes.new_zeros(1, 4)]).to(precision(device))
+    labels = torch.cat([*(truth.labels for truth in truths), truths[0].labels.new_zeros(1)]).long()
+    check_objects(boxes[:-1], labels[:-1], num_classes, truths)
     sizes = torch.tensor([len(truth.boxes) for truth in truths])
     slots = torch.arange(int(max(len(truth.boxes) for truth in truths)))
     present = slots < sizes[:, None]
     rows = torch.where(present, (sizes.cumsum(0) - sizes)[:, None] + slots, len(boxes) - 1)
     rows, present = rows.to(device, non_blocking=True), present.to(device, non_blocking=True)
-    return PaddedTruth(boxes[rows], labels[rows], present)
-
-
-def can_look(tensor: Tensor) -> bool:
-    """Whether the values of a tensor may decide a shape: on a CPU that costs nothing, elsewhere a wait."""
-    return tensor.device.type == "cpu"
+    if not can_look(boxes):
+        present = present & are_sound(boxes, labels, num_classes)[rows]
+    return PaddedTruth(limited(boxes)[rows], labels.clamp(0, num_classes - 1)[rows], present)

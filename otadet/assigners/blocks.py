@@ -15,7 +15,8 @@ from torch import Tensor
 from otadet.assigners.base import PaddedTruth
 from otadet.assigners.candidates import Candidates
 from otadet.assigners.grids import Region, level_of_anchors, levels_of
-from otadet.assigners.pairs import Pairs, can_look, number_columns, pack
+from otadet.assigners.inputs import can_look
+from otadet.assigners.pairs import Pairs, number_columns, pack
 from otadet.structures import Anchors, Predictions
 
 PAIRS_AT_ONCE = 1 << 16

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from otadet.assigners.base import PaddedTruth, can_look
+from otadet.assigners.base import PaddedTruth
 from otadet.assigners.grids import INSIDE_MARGIN, inside_boxes, levels_of, near_centers
+from otadet.assigners.inputs import can_look
 from otadet.boxes import centers
 from otadet.structures import Anchors
 

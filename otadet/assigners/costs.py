@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from otadet.assigners.base import PaddedTruth, can_look
+from otadet.assigners.base import PaddedTruth
+from otadet.assigners.inputs import MAX_COORDINATE, MAX_COST, MAX_LOGIT, can_look, limit_
 from otadet.assigners.pairs import Pairs, number_columns
 from otadet.boxes import giou, iou
 from otadet.focal import focal_negative, focal_positive
@@ -132,12 +133,17 @@ class PairValues:
 
 
 def look_up(predictions: Predictions, truth: PaddedTruth, pairs: Pairs) -> PairValues:
-    """Gather the predictions and the truth at the pairs; nothing of size A x C is made."""
+    """Gather the predictions and the truth at the pairs; nothing of size A x C is made.
+
+    What is not finite, or too large to reckon with, is limited (`inputs.limit_`).
+    """
     dtype, num_classes = truth.boxes.dtype, predictions.logits.shape[-1]
     label = truth.labels.flatten()[pairs.box]
-    logits = predictions.logits.reshape(-1)[pairs.anchor * num_classes + label].to(dtype)
-    quality = None if predictions.quality is None else predictions.quality.reshape(-1)[pairs.anchor].to(dtype)
-    boxes = predictions.boxes.reshape(-1, 4).index_select(0, pairs.anchor).to(dtype)
+    logits = limit_(predictions.logits.reshape(-1)[pairs.anchor * num_classes + label].to(dtype), MAX_LOGIT)
+    quality = None
+    if predictions.quality is not None:
+        quality = limit_(predictions.quality.reshape(-1)[pairs.anchor].to(dtype), MAX_LOGIT)
+    boxes = limit_(predictions.boxes.reshape(-1, 4).index_select(0, pairs.anchor).to(dtype), MAX_COORDINATE)
     true_boxes = truth.boxes.view(-1, 4).index_select(0, pairs.box)
     return PairValues(logits, quality, boxes, true_boxes, iou(boxes, true_boxes))
 
@@ -175,7 +181,8 @@ class BackgroundCosts:
         for part in anchor.split(max(1, max(BLOCK, at_once) // self._logits.shape[1])):
             logits = self._logits.index_select(0, part).float()
             quality = None if self._quality is None else self._quality.index_select(0, part).float()
-            self._known.index_copy_(0, part, self._class_cost.negative(logits, quality).sum(-1))
+            cost = self._class_cost.negative(logits, quality).sum(-1)
+            self._known.index_copy_(0, part, limit_(cost, MAX_COST))
 
 
 def dynamic_k(overlap: Tensor, top_q: int) -> Tensor:

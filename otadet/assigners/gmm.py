@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from otadet.assigners.pairs import can_look
+from otadet.assigners.inputs import can_look
 
 SMALLEST_VARIANCE = 1e-6
 """Added to every variance, so that equal samples do not make it 0."""

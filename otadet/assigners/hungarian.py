@@ -17,7 +17,7 @@ from otadet.errors import UserError
 from otadet.structures import BACKGROUND, Anchors, Assignment, Predictions
 
 FAR = 1e9
-"""The cost of a pair whose prediction is not a number."""
+"""The cost of a pair whose prediction is not a number, and the largest cost."""
 
 
 class MatchingCost(ABC):
@@ -100,7 +100,7 @@ class HungarianAssigner(Assigner):
             true_boxes = truth.boxes[image, part, None].float()
             logits = predictions.logits[image].index_select(1, truth.labels[image, part]).T.float()
             values = PairValues(logits, quality, boxes, true_boxes, iou(boxes, true_boxes))
-            cost = self.cost(values, size).nan_to_num(nan=FAR, posinf=FAR)
+            cost = self.cost(values, size).nan_to_num_(FAR, FAR, -FAR).clamp_(-FAR, FAR)
             found.append(cost.topk(min(count, num_anchors), largest=False))
         return torch.cat([best.values for best in found]), torch.cat([best.indices for best in found])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from otadet.assigners.base import Assigner, PaddedTruth, can_look
+from otadet.assigners.base import Assigner, PaddedTruth
 from otadet.assigners.blocks import blocks, pairs_at_once
 from otadet.assigners.candidates import Candidates, nearest
 from otadet.assigners.claims import Claims
@@ -21,6 +21,7 @@ from otadet.assigners.costs import (
     relative_cost,
 )
 from otadet.assigners.grids import INSIDE_MARGIN, inside_boxes
+from otadet.assigners.inputs import can_look
 from otadet.assigners.pairs import Pairs, pack
 from otadet.assigners.simota import take
 from otadet.structures import Anchors, Assignment, Predictions

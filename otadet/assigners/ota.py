@@ -20,6 +20,7 @@ from otadet.assigners.costs import (
     relative_cost,
     supplies,
 )
+from otadet.assigners.inputs import check_batch
 from otadet.assigners.pairs import Columns, Pairs, number_columns, pack
 from otadet.assigners.sinkhorn import Plan, sinkhorn
 from otadet.structures import Anchors, Assignment, GroundTruth, Predictions
@@ -71,8 +72,12 @@ class OTAAssigner(Assigner):
 
     @torch.no_grad()
     def mass(self, predictions: Predictions, anchors: Anchors, truth: GroundTruth) -> Tensor:
-        """(G, A) labels that each box transports to each anchor of one image, for looking at: pi of Eq. 1."""
-        padded = pad_truths([truth], predictions.boxes.device)
+        """(G, A) labels that each box transports to each anchor of one image, for looking at: pi of Eq. 1.
+
+        Raises `ValueError` as a call does.
+        """
+        check_batch(predictions, anchors, [truth])
+        padded = pad_truths([truth], predictions.logits.shape[-1])
         pairs = self.find_pairs(predictions, anchors, padded)
         plan, _ = self.transport(predictions, padded, pairs, number_columns(pairs))
         mass = plan.mass.new_zeros(len(truth.boxes), len(anchors.points))

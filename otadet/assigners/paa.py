@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from otadet.assigners.base import Assigner, PaddedTruth, can_look
+from otadet.assigners.base import Assigner, PaddedTruth
 from otadet.assigners.blocks import pairs_at_once
 from otadet.assigners.candidates import Candidates
 from otadet.assigners.costs import (
@@ -21,6 +21,7 @@ from otadet.assigners.costs import (
 )
 from otadet.assigners.gmm import fit_mixtures
 from otadet.assigners.grids import level_of_anchors
+from otadet.assigners.inputs import can_look
 from otadet.assigners.max_iou import MaxIoUAssigner
 from otadet.assigners.pairs import Pairs, pack
 from otadet.boxes import iou

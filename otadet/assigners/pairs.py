@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from otadet.assigners.base import can_look
 from otadet.assigners.candidates import Candidates
+from otadet.assigners.inputs import can_look
 from otadet.structures import BACKGROUND
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from otadet.assigners.base import can_look
+from otadet.assigners.inputs import can_look
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from otadet.assigners.base import Assigner, PaddedTruth, can_look
+from otadet.assigners.base import Assigner, PaddedTruth
 from otadet.assigners.blocks import Block, blocks, pairs_at_once, shared_blocks
 from otadet.assigners.candidates import Candidates
 from otadet.assigners.claims import Claims
 from otadet.assigners.costs import PairValues, look_up
 from otadet.assigners.grids import INSIDE_MARGIN, Region, inside_boxes, level_of_anchors, levels_of
+from otadet.assigners.inputs import can_look
 from otadet.assigners.pairs import pack
 from otadet.boxes import centers, ciou
 from otadet.structures import Anchors, Assignment, Predictions

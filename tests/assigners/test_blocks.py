@@ -28,7 +28,7 @@ def as_mask(found: list[module.Block], num_rows: int, num_anchors: int) -> Tenso
 def test_are_brute_force(limit: int, looks: bool, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "can_look", lambda tensor: looks)
     anchors = make_anchors(100, 150)
-    truth = pad_truths([make_truth(generator, size, 3, 100, 150) for size in (6, 0, 9)], torch.device("cpu"))
+    truth = pad_truths([make_truth(generator, size, 3, 100, 150) for size in (6, 0, 9)], 3)
     boxes = inside_boxes(truth, 5)
     wide = Region(boxes.low.clone(), boxes.high + 20)
     wide.low[:, 2], wide.high[:, 2] = -torch.inf, torch.inf
@@ -50,7 +50,7 @@ def test_no_table_is_larger_than_the_limit(
 ) -> None:
     monkeypatch.setattr(module, "can_look", lambda tensor: looks)
     anchors = make_anchors(256, 320)
-    truth = pad_truths([make_truth(generator, 40, 3, 256, 320)], torch.device("cpu"))
+    truth = pad_truths([make_truth(generator, 40, 3, 256, 320)], 3)
     found = list(blocks(anchors, truth, inside_boxes(truth, 5), 6000))
     assert len(found) > 1
     for block in found:

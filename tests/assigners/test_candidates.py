@@ -22,9 +22,7 @@ def as_mask(candidates: Candidates, num_anchors: int) -> Tensor:
 
 
 def truth_of(*boxes: list[float]) -> PaddedTruth:
-    return pad_truths(
-        [GroundTruth(torch.tensor(boxes), torch.zeros(len(boxes), dtype=torch.int64))], torch.device("cpu")
-    )
+    return pad_truths([GroundTruth(torch.tensor(boxes), torch.zeros(len(boxes), dtype=torch.int64))], 1)
 
 
 def random_truths(generator: torch.Generator, height: int, width: int) -> list[GroundTruth]:
@@ -49,7 +47,7 @@ def random_truths(generator: torch.Generator, height: int, width: int) -> list[G
 @pytest.mark.parametrize("size", [(256, 320), (100, 70)], ids=str)
 def test_window_is_brute_force(radius: float, size: tuple[int, int], generator: torch.Generator) -> None:
     anchors, truths = make_anchors(*size), random_truths(generator, *size)
-    found = as_mask(window(anchors, pad_truths(truths, torch.device("cpu")), radius), len(anchors.points))
+    found = as_mask(window(anchors, pad_truths(truths, 1), radius), len(anchors.points))
     for image, truth in enumerate(truths):
         expected = window_prior(anchors.points.double(), anchors.strides.double(), truth.boxes.double(), radius)
         assert torch.equal(found[image, : len(truth.boxes)], expected)
@@ -58,7 +56,7 @@ def test_window_is_brute_force(radius: float, size: tuple[int, int], generator: 
 
 def test_window_beyond_the_box(generator: torch.Generator) -> None:
     anchors, (truth, _) = make_anchors(256, 320), random_truths(generator, 256, 320)
-    found = window(anchors, pad_truths([truth], torch.device("cpu")), 1.5, inside=False)
+    found = window(anchors, pad_truths([truth], 1), 1.5, inside=False)
     center = (truth.boxes[:, :2] + truth.boxes[:, 2:]).double() / 2
     expected = (anchors.points.double() - center[:, None]).abs().amax(-1) < 1.5 * anchors.strides.double()
     assert torch.equal(as_mask(found, len(anchors.points))[0], expected)
@@ -97,7 +95,7 @@ def test_nearest_is_brute_force(side: int, size: tuple[int, int], generator: tor
 
 def test_inside_is_brute_force(generator: torch.Generator) -> None:
     anchors, (truth, _) = make_anchors(256, 320), random_truths(generator, 256, 320)
-    found = as_mask(inside(anchors, pad_truths([truth], torch.device("cpu"))), len(anchors.points))[0]
+    found = as_mask(inside(anchors, pad_truths([truth], 1)), len(anchors.points))[0]
     expected = window_prior(anchors.points.double(), anchors.strides.double(), truth.boxes.double(), 1e6)
     assert torch.equal(found, expected)
 
@@ -115,5 +113,5 @@ def test_only_a_box_without_candidates_takes_the_nearest(prior: str) -> None:
 @pytest.mark.parametrize("prior", ["window", "nearest", "none"])
 def test_padding_has_no_candidates(prior: str, generator: torch.Generator) -> None:
     truths = [make_truth(generator, boxes, 1, 256, 320) for boxes in (5, 2, 0)]
-    candidates = find_candidates(make_anchors(256, 320), pad_truths(truths, torch.device("cpu")), prior, 2.5)
+    candidates = find_candidates(make_anchors(256, 320), pad_truths(truths, 1), prior, 2.5)
     assert candidates.valid.any(-1).tolist() == [[True] * 5, [True] * 2 + [False] * 3, [False] * 5]
