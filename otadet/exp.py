@@ -106,6 +106,7 @@ class BaseExp:
     log_every: int = 20  # iterations
     save_every: int = 1000  # iterations between two last.pth, beside those at evaluations and at the end
     best_by: str = "AP"  # the score that decides which checkpoint is best.pth, such as AP50 or AR100
+    process_timeout: float = 300.0  # seconds without a sign of life after which a process of torchrun's counts as gone
 
     # Inference.
     score_threshold: float = 0.05

@@ -84,6 +84,7 @@ FIELD_LIMITS = {
     "eval_every": Limits(0, 10**6),
     "log_every": _COUNT,
     "save_every": _COUNT,
+    "process_timeout": Limits(1, 10**6),
     "score_threshold": _SHARE,
     "topk_per_level": _COUNT,
     "nms_iou": _SHARE,

@@ -88,7 +88,7 @@ def main() -> None:
 
     from otadet.engine.launch import launch
 
-    launch(train, args.devices, device, (args,))
+    launch(train, args.devices, device, (args,), timeout=exp.process_timeout)
 
 
 def configured(args: Namespace) -> BaseExp:

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -23,6 +24,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from otadet.engine.cores import limit_threads
+from otadet.engine.heartbeat import heartbeat_of_torchrun, speaks_for_host
 from otadet.engine.stop import (
     INTERRUPTED,
     REPEAT_SECONDS,
@@ -36,24 +38,36 @@ from otadet.engine.stop import (
 from otadet.errors import MainProcessError, UserError
 
 _GRACE_SECONDS = 10.0
+_PATIENCE = timedelta(hours=12)
+"""How long an operation waits for processes that are alive: one may read all images, or evaluate, while others wait."""
 _PARENT_SECONDS = 1.0
 """Between two looks whether torchrun is still there."""
 _TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 
 
-def launch(fn: Callable[..., None], devices: int | None, device: torch.device, args: tuple[Any, ...] = ()) -> None:
+def launch(
+    fn: Callable[..., None],
+    devices: int | None,
+    device: torch.device,
+    args: tuple[Any, ...] = (),
+    *,
+    timeout: float = 300.0,
+) -> None:
     """Call `fn(device, *args)` once per device, each in a process of its own, and wait for the end.
 
     devices: number of devices of the type of `device`; None: 1, or what torchrun says. One device is a plain call in
     this process. Processes talk through nccl on CUDA and gloo elsewhere. `fn` and `args` must be picklable when there
-    are several; they end with the process that started them. Raises `UserError` for devices that do not exist, for a
-    process that was killed and for a `UserError` of any process, whichever was first; `RuntimeError` with the traceback
-    for any other failure; `KeyboardInterrupt` when they were interrupted, `Stopped` when they have saved and said so.
+    are several; they end with the process that started them. timeout: seconds without a sign of life of a process of
+    torchrun's after which the others end, and say which it is; here its death is noticed at once.
+
+    Raises `UserError` for devices that do not exist, for a process that was killed and for a `UserError` of any
+    process, whichever was first; `RuntimeError` with the traceback for any other failure; `KeyboardInterrupt` when they
+    were interrupted, `Stopped` when they have saved and said so.
     """
     if all(name in os.environ for name in _TORCHRUN):
         if os.name == "posix":
             _end_with_torchrun()
-        _join_torchrun(fn, devices, device, args)
+        _join_torchrun(fn, devices, device, args, timeout)
         return
     devices = 1 if devices is None else devices
     _check_devices(devices, device)
@@ -72,7 +86,9 @@ def _check_devices(devices: int, device: torch.device) -> None:
         raise UserError(f"-d {devices}: {device.type} can be used as one device only")
 
 
-def _join_torchrun(fn: Callable[..., None], devices: int | None, device: torch.device, args: tuple[Any, ...]) -> None:
+def _join_torchrun(
+    fn: Callable[..., None], devices: int | None, device: torch.device, args: tuple[Any, ...], timeout: float
+) -> None:
     _, local_rank, size = (int(os.environ[name]) for name in _TORCHRUN)
     if devices not in (None, size):
         raise UserError(f"-d {devices}: torchrun started {size} process(es); leave -d away")
@@ -81,9 +97,22 @@ def _join_torchrun(fn: Callable[..., None], devices: int | None, device: torch.d
     limit_threads(local_size)
     if size == 1:
         fn(device, *args)
-    else:
-        with _process_group(device, local_rank, init_method="env://") as local_device:
+        return
+    with (
+        _process_group(device, local_rank, init_method="env://") as local_device,
+        heartbeat_of_torchrun(timeout) as heart,
+    ):
+        try:
             fn(local_device, *args)
+        except UserError:
+            raise
+        except Exception as error:
+            # Where a process is gone the others fail in whatever they were about to tell each other.
+            if (gone := heart.who_is_gone()) is None:
+                raise
+            if not speaks_for_host():
+                raise MainProcessError(gone) from error
+            raise UserError(f"{gone} ({type(error).__name__}: {next(iter(str(error).splitlines()), '')})") from error
 
 
 @dataclass(frozen=True)
@@ -239,7 +268,7 @@ def _process_group(device: torch.device, local_rank: int, **options: Any) -> Ite
         torch.cuda.set_device(device)
     # Python objects (detections, scores) travel between the hosts, so gloo is there besides nccl.
     nccl = cuda and dist.is_nccl_available()
-    dist.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo", **options)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo", timeout=_PATIENCE, **options)
     yield device
     dist.destroy_process_group()
 

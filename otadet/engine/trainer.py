@@ -180,6 +180,8 @@ class Trainer:
             if result.stop or at_end or self._evaluation_due() or self.iteration % settings.save_every == 0:
                 self.save()
             if result.stop:
+                # Once one process has ended, those that started them soon kill one that still writes.
+                broadcast_object(None)
                 return
 
     def _work_left(self) -> bool:

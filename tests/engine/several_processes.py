@@ -68,3 +68,14 @@ def ask_for_a_stop(device: torch.device) -> None:
     if rank() == 1:
         os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(60)
+
+
+def be_killed(device: torch.device) -> None:
+    if rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    gather_objects(None)
+
+
+def be_left_alone(device: torch.device, folder: Path) -> None:
+    (folder / f"{rank()}.pid").write_text(str(os.getpid()))
+    time.sleep(60)

@@ -1,10 +1,15 @@
 import csv
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from several_processes import ask_for_a_stop, fail_in_second, several_trainings, train
+from several_processes import ask_for_a_stop, be_killed, fail_in_second, several_trainings, train
 from toy_training import CPU
 
 from otadet.engine import launch as launch_module
@@ -91,6 +96,41 @@ def test_a_failing_process_ends_the_run_with_its_own_error():
 def test_a_signal_reaches_the_processes():
     with pytest.raises(KeyboardInterrupt):
         launch(ask_for_a_stop, 2, CPU)
+
+
+def test_a_process_that_is_killed_is_named_with_its_signal():
+    with pytest.raises(
+        UserError, match=r"process 1 of 2 \(pid \d+\) was killed by SIGKILL; .*memory.*--resume"
+    ) as caught:
+        launch(be_killed, 2, CPU)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    code = (
+        "import sys, pathlib; from otadet.engine.launch import launch; from several_processes import *; "
+        "launch(be_left_alone, 2, torch.device('cpu'), (pathlib.Path(sys.argv[1]),))"
+    )
+    path = os.pathsep.join((str(Path(__file__).parent), str(Path(__file__).parents[2])))
+    launcher = subprocess.Popen([sys.executable, "-c", code, tmp_path], env={**os.environ, "PYTHONPATH": path})
+    pids = [pid_in(tmp_path / f"{number}.pid") for number in (0, 1)]
+    launcher.kill()
+    launcher.wait()
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+def pid_in(path: Path) -> str:
+    wait_for(lambda: path.is_file() and path.read_text())
+    return path.read_text()
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 100.0) -> None:
+    """Wait until the condition holds. The limit is only there so that a failing test ends."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_one_device_is_a_plain_call():
