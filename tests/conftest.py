@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -13,6 +15,11 @@ settings.register_profile(
     "otadet", derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
 settings.load_profile("otadet")
+
+# Threads cost more than they bring to networks and pictures this small; so it is in processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
+cv2.setNumThreads(1)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -41,6 +41,8 @@ def open_session(model: str | Path | bytes, providers: Sequence[str] = CPU) -> I
         raise UserError(f"{model}: no such ONNX file")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors, no warnings
+    # Left to itself it counts the machine's cores, not those that this process may use.
+    options.intra_op_num_threads = torch.get_num_threads()
     source = model if isinstance(model, bytes) else str(model)
     try:
         return onnxruntime.InferenceSession(source, options, providers=list(providers))

@@ -88,10 +88,7 @@ def train(experiment, monkeypatch):
     def call(*arguments: object) -> None:
         call_tool(monkeypatch, "train", "-f", experiment, "--device", "cpu", *arguments)
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield call
-    torch.set_num_threads(threads)
     logger.remove()
     logger.add(sys.stderr)
 
@@ -356,7 +353,7 @@ def test_a_checkpoint_of_other_classes_or_cut_short_is_not_resumed(train, tmp_pa
 
 def test_a_mistake_in_several_processes_is_one_clean_message(experiment, tmp_path):
     command = [sys.executable, ROOT / "tools" / "train.py", "-f", experiment, "--device", "cpu", "-d", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(
         [*command, "--output", tmp_path / "out", "lr", "1e30", "warmup_iterations", "0"],
         env=environment,
