@@ -355,7 +355,7 @@ def test_a_mistake_in_several_processes_is_one_clean_message(experiment, tmp_pat
     command = [sys.executable, ROOT / "tools" / "train.py", "-f", experiment, "--device", "cpu", "-d", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(
-        [*command, "--output", tmp_path / "out", "lr", "1e30", "warmup_iterations", "0"],
+        [*command, "--output", tmp_path / "out", "lr", "1e6", "warmup_iterations", "0"],
         env=environment,
         capture_output=True,
         text=True,
