@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import cv2
 import numpy as np
@@ -15,7 +16,10 @@ from otadet.data.stderr import caught_stderr, pass_on
 _FLAGS = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 _TO_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11
 
-_OF_CODECS = re.compile(r"Corrupt JPEG|Premature end|Invalid|Unknown|Inconsistent|Warning|libpng|TIFF|\[ *(WARN|ERROR)")
+_OF_CODECS = re.compile(
+    r"Corrupt JPEG|Premature end|Invalid|Unknown|Inconsistent|Warning|More samples|libpng|TIFF|\w+(Decode\w*)?: |"
+    r"\[ *(WARN|ERROR)"
+)
 """How lines begin that are the decoders'."""
 _DAMAGE = re.compile(r"Corrupt JPEG data|Premature end of JPEG")
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0x(\w+)")
@@ -57,12 +61,22 @@ def _stored_upright(data: bytes, header: Header) -> bytes:
     return bytes(changed)
 
 
+@contextmanager
+def _quiet() -> Iterator[list[str]]:
+    """As `caught_stderr`; what is not a decoder's, such as another thread's, is passed on."""
+    lines: list[str] = []
+    try:
+        with caught_stderr() as lines:
+            yield lines
+    finally:
+        pass_on([line for line in lines if line.strip() and not _OF_CODECS.match(line)])
+
+
 def _decode_opencv(data: bytes, header: Header) -> np.ndarray | None:
     buffer = np.frombuffer(data, np.uint8)
     pixels = None
-    with caught_stderr() as lines, suppress(cv2.error, MemoryError):
+    with _quiet() as lines, suppress(cv2.error, MemoryError):
         pixels = cv2.imdecode(buffer, _FLAGS | (cv2.IMREAD_COLOR if _TO_RGB is None else _TO_RGB))
-    pass_on([line for line in lines if not _OF_CODECS.match(line)])
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         return None
     for line in lines:
@@ -82,7 +96,7 @@ def _only_stray_bytes(line: str, data: bytes) -> bool:
 
 
 def _decode_pillow(data: bytes, max_pixels: int) -> np.ndarray:
-    with pillow_limit(max_pixels), open_pillow(io.BytesIO(data)) as image:
+    with _quiet(), pillow_limit(max_pixels), open_pillow(io.BytesIO(data)) as image:
         image.load()
         if image.mode.startswith("I;16"):
             return np.asarray(image).astype(np.uint16)

@@ -6,6 +6,7 @@ their size is known, and tells nothing of the place where an orientation is stor
 
 from __future__ import annotations
 
+import re
 import struct
 import threading
 import warnings
@@ -26,6 +27,10 @@ _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 
 class HeaderError(ValueError):
     """The bytes are no picture of the format that they begin as."""
+
+
+class TooManyPixels(ValueError):
+    """The picture is larger than allowed; the message says how large."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +57,11 @@ class Header:
         return max(self.height * self.width, self.largest_block)
 
 
-def read_header(file: BinaryIO) -> Header:
+def read_header(file: BinaryIO, max_pixels: int) -> Header:
     """The header of the image at the start of `file`.
 
-    Raises `PIL.UnidentifiedImageError` for other files, and `HeaderError` or whatever Pillow does for damaged ones.
+    Raises `TooManyPixels` for more than `max_pixels`, `PIL.UnidentifiedImageError` for other files, and `HeaderError`
+    or whatever Pillow does for damaged ones.
     """
     file.seek(0)
     start = file.read(16)
@@ -71,11 +77,13 @@ def read_header(file: BinaryIO) -> Header:
         elif start[:6] in (b"GIF87a", b"GIF89a"):
             header = _gif(file)
         else:
-            header = _pillow(file)
+            header = _pillow(file, max_pixels)
     except struct.error as error:
         raise HeaderError("its header is truncated") from error
     if header.height < 1 or header.width < 1:
         raise HeaderError(f"its header says {header.width} x {header.height} pixels")
+    if header.pixels > max_pixels:
+        raise TooManyPixels(f"has {header.width} x {header.height} pixels, {header.pixels:,} in all")
     return header
 
 
@@ -83,7 +91,7 @@ _pillow_settings = threading.Lock()
 
 
 @contextmanager
-def pillow_limit(max_pixels: int | None) -> Iterator[None]:
+def pillow_limit(max_pixels: int) -> Iterator[None]:
     """Within the block Pillow raises for pictures of more than `max_pixels` pixels, and for those alone.
 
     Its limit is a global variable of its module, so blocks of several threads follow each other.
@@ -106,12 +114,16 @@ def open_pillow(file: BinaryIO) -> Image.Image:
     return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
-def _pillow(file: BinaryIO) -> Header:
-    # The size is compared with the limit by whoever asks; opening takes no memory for pixels.
-    with pillow_limit(None), open_pillow(file) as image:
-        orientation = image.getexif().get(0x0112, 1)
-        bits = 16 if image.mode.startswith("I;16") else 8
-        return Header(image.format or "", image.height, image.width, _valid(orientation), bits)
+def _pillow(file: BinaryIO, max_pixels: int) -> Header:
+    try:
+        # An icon is decoded when it is opened, so the limit has to be Pillow's already.
+        with pillow_limit(max_pixels), open_pillow(file) as image:
+            orientation = image.getexif().get(0x0112, 1)
+            bits = 16 if image.mode.startswith("I;16") else 8
+            return Header(image.format or "", image.height, image.width, _valid(orientation), bits)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        size = re.search(r"\((\d+) pixels\)", str(error))
+        raise TooManyPixels(f"has {int(size[1]):,} pixels" if size else "has too many pixels") from error
 
 
 def _jpeg(file: BinaryIO) -> Header:

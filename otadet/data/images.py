@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from otadet.data.decode import decode, was_cut
-from otadet.data.headers import Header, read_header
+from otadet.data.headers import Header, HeaderError, TooManyPixels, read_header
 from otadet.data.image_file import open_regular, read_whole, shown
 from otadet.errors import UserError
 
@@ -23,6 +24,11 @@ IMAGE_SUFFIXES = (
 
 MAX_PIXELS = 2**28
 """268 million, 16,384 x 16,384: 0.8 GB of memory as RGB."""
+
+
+ALWAYS_BELIEVED = 2**26
+MOST_PIXELS_PER_BYTE = 10_000
+"""A header that claims more than both is a lie: PNG gets no more out of a blank picture of 1 bit per pixel."""
 
 
 @dataclass(frozen=True)
@@ -147,15 +153,20 @@ def _read(path: Path, options: ReadOptions) -> tuple[Header, np.ndarray]:
 
 def _header(path: Path, file: io.BufferedIOBase, options: ReadOptions) -> Header:
     try:
-        header = read_header(file)
+        header = read_header(file, options.max_pixels)
+        size = os.fstat(file.fileno()).st_size
+        if header.pixels > max(ALWAYS_BELIEVED, MOST_PIXELS_PER_BYTE * size):
+            raise HeaderError(
+                f"its header says {header.width} x {header.height} pixels, but it has only {size:,} bytes"
+            )
+        return header
+    except TooManyPixels as error:
+        raise UserError(
+            f"{shown(path)}: {error}, more than max_pixels {options.max_pixels:,}; if the file can be trusted and the "
+            "memory is there, raise max_pixels"
+        ) from error
     except Exception as error:
         raise _unreadable(path, error) from error
-    if header.pixels > options.max_pixels:
-        raise UserError(
-            f"{shown(path)}: has {header.width} x {header.height} pixels, {header.pixels:,} in all, more than "
-            f"max_pixels {options.max_pixels:,}; if the file can be trusted and the memory is there, raise max_pixels"
-        )
-    return header
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:

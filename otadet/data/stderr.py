@@ -37,8 +37,8 @@ def caught_stderr() -> Iterator[list[str]]:
                 yield lines
             finally:
                 os.dup2(saved, _STDERR)
-            lines += _text(read_end).splitlines()
         finally:
+            lines += _text(read_end).splitlines()
             for descriptor in (saved, read_end, write_end):
                 os.close(descriptor)
 

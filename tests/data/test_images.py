@@ -1,8 +1,18 @@
+import io
+import os
+import socket
+import struct
+import sys
+import threading
+import warnings
+import zlib
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps, features
 
-from otadet.data.images import check_image, read_image, read_size
+from otadet.data.image_file import shown
+from otadet.data.images import UPRIGHT, ReadOptions, check_image, read_image, read_size, upright
 from otadet.errors import UserError
 
 RAMP = np.arange(24 * 40, dtype=np.uint16).reshape(24, 40) * 60
@@ -81,3 +91,194 @@ def test_float_pixels_are_refused_rather_than_guessed(tmp_path):
     path = save(tmp_path / "float.tif", GREY.astype(np.float32) / 255)
     with pytest.raises(UserError, match=r"float.tif.*32-bit"):
         read_image(path)
+
+
+ORIENTED = [".jpg", ".png", ".tif", *([".webp"] if features.check("webp") else [])]
+
+
+@pytest.mark.parametrize("suffix", ORIENTED)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_orientation_is_applied_when_that_is_asked_for(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / f"turned{suffix}", COLOR, exif=exif, quality=100, lossless=True)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    assert read_size(path) == check_image(path) == (24, 40)
+    assert np.abs(read_image(path).astype(int) - COLOR).max() <= 8
+    assert read_size(path, UPRIGHT) == check_image(path, UPRIGHT) == expected.shape[:2]
+    assert np.abs(read_image(path, UPRIGHT).astype(int) - expected).max() <= 8
+
+
+def test_the_eight_orientations():
+    letter = np.arange(6, dtype=np.uint8).reshape(2, 3, 1).repeat(3, axis=2)
+    turned = [upright(letter, orientation)[..., 0].tolist() for orientation in range(1, 9)]
+    assert turned == [
+        [[0, 1, 2], [3, 4, 5]],
+        [[2, 1, 0], [5, 4, 3]],
+        [[5, 4, 3], [2, 1, 0]],
+        [[3, 4, 5], [0, 1, 2]],
+        [[0, 3], [1, 4], [2, 5]],
+        [[3, 0], [4, 1], [5, 2]],
+        [[5, 2], [4, 1], [3, 0]],
+        [[2, 5], [1, 4], [0, 3]],
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize(("bits", "expected"), [(8, [1, 128, 255, 255]), (12, [0, 8, 64, 255]), (16, [0, 0, 4, 255])])
+def test_bits_of_16_bit_files(tmp_path, suffix, bits, expected):
+    values = np.array([[1, 128, 1024, 65535]], np.uint16)
+    path = save(tmp_path / f"deep{suffix}", values)
+    assert read_image(path, ReadOptions(bits=bits))[0, :, 0].tolist() == expected
+
+
+def noise_jpeg(**options) -> bytes:
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, "JPEG", quality=90, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("damage", ["gap", "zeros", "half", "half and a trailer"])
+def test_damage_inside_a_jpeg_is_named_and_not_printed(tmp_path, capfd, progressive, damage):
+    whole = noise_jpeg(progressive=progressive)
+    middle = len(whole) // 2
+    path = tmp_path / "damaged.jpg"
+    path.write_bytes(
+        {
+            "gap": whole[:middle] + whole[middle + 2000 :],
+            "zeros": whole[:middle] + bytes(2000) + whole[middle + 2000 :],
+            "half": whole[:middle] + b"\xff\xd9",
+            "half and a trailer": whole[:middle] + b"\xff\xd9 of a camera",
+        }[damage]
+    )
+    with pytest.raises(UserError, match=r"damaged\.jpg.*damaged inside"):
+        read_image(path)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("stray", [b"\0\0", b"\0" * 600])
+def test_padding_before_the_end_of_a_jpeg_is_no_damage(tmp_path, stray):
+    whole = noise_jpeg()
+    (tmp_path / "whole.jpg").write_bytes(whole)
+    (tmp_path / "padded.jpg").write_bytes(whole[:-2] + stray + whole[-2:])
+    np.testing.assert_array_equal(read_image(tmp_path / "padded.jpg"), read_image(tmp_path / "whole.jpg"))
+
+
+def test_what_others_write_meanwhile_is_not_lost(tmp_path, capfd):
+    path = tmp_path / "whole.jpg"
+    path.write_bytes(noise_jpeg())
+    stop = threading.Event()
+
+    def write() -> None:
+        for number in range(200):
+            os.write(2, f"line {number}\n".encode())
+        stop.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    while not stop.is_set():
+        read_image(path)
+    thread.join()
+    assert capfd.readouterr().err.split("\n")[:-1] == [f"line {number}" for number in range(200)]
+
+
+def png_of(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    content = zlib.compress(bytes((width // 8 + 1) * height), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("look", [read_image, check_image, read_size])
+def test_the_limit_on_pixels(tmp_path, look):
+    path = tmp_path / "many.png"
+    path.write_bytes(png_of(1000, 1000))
+    with pytest.raises(
+        UserError, match=r"many\.png: has 1000 x 1000 pixels, 1,000,000 in all, more than max_pixels 999"
+    ):
+        look(path, ReadOptions(max_pixels=999_999))
+    assert look(path, ReadOptions(max_pixels=1_000_000)) is not None
+    path.write_bytes(png_of(8, 8).replace(b"\0\0\0\x08", b"\0\1\0\0"))
+    with pytest.raises(UserError, match="more than max_pixels"):
+        look(path)
+    with pytest.raises(UserError, match=r"65536 x 65536 pixels, but it has only \d+ bytes"):
+        look(path, ReadOptions(max_pixels=2**40))
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".gif", ".tif", ".ppm", ".tga", ".pcx", ".ico"])
+def test_the_limit_holds_for_every_format(tmp_path, suffix):
+    path = save(tmp_path / f"some{suffix}", COLOR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for look in (read_image, check_image, read_size):
+            with pytest.raises(UserError, match=r"some.*more than max_pixels 300"):
+                look(path, ReadOptions(max_pixels=300))
+
+
+def test_more_pixels_than_pillow_allows(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for suffix in (".png", ".bmp", ".tif", ".jpg", ".pcx", ".tga"):
+        path = save(tmp_path / f"large{suffix}", COLOR)
+        path.write_bytes(path.read_bytes() + b"trailer")  # PNG is Pillow's then
+        assert read_image(path).shape == (24, 40, 3)
+        assert check_image(path) == (24, 40)
+    assert Image.MAX_IMAGE_PIXELS == 100
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("look", [read_image, check_image, read_size])
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name")
+def test_only_regular_files_are_opened(tmp_path, monkeypatch, look):
+    monkeypatch.chdir(tmp_path)  # a socket's name must be short
+    os.mkfifo("pipe.png")
+    os.symlink("/dev/zero", "zero.png")
+    os.mkdir("folder.png")
+    os.symlink("loop.png", "loop.png")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.png")
+        for name, problem in (
+            ("pipe.png", "is a pipe"),
+            ("zero.png", "a device"),
+            ("socket.png", "socket, not an image"),
+            ("folder.png", "is a folder"),
+            ("loop.png", "cannot be read"),
+            ("x" * 5000 + ".png", "cannot be read: File name too long"),
+            ("nul\0.png", "cannot be read"),
+            ("surrogate\ud800.png", "cannot be read"),
+        ):
+            with pytest.raises(UserError, match=problem) as caught:
+                look(name)
+            assert len(str(caught.value)) < 400
+            assert str(caught.value).isprintable()
+
+
+def test_a_link_to_an_image_is_followed(tmp_path):
+    path = save(tmp_path / "image.png", COLOR)
+    (tmp_path / "link.png").symlink_to(path)
+    np.testing.assert_array_equal(read_image(tmp_path / "link.png"), COLOR)
+
+
+def test_a_sparse_file_is_not_read_as_a_whole(tmp_path):
+    path = save(tmp_path / "sparse.bmp", COLOR)
+    os.truncate(path, 2**40)
+    with pytest.raises(UserError, match=r"sparse\.bmp: has 1,099,511,627,776 bytes, too many"):
+        read_image(path)
+
+
+def test_a_format_that_starts_programs_is_none_of_ours(tmp_path):
+    path = tmp_path / "script.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    with pytest.raises(UserError, match="not an image"):
+        read_image(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux alone")
+def test_names_for_messages():
+    assert shown(os.fsdecode(b"caf\xe9\x1b[31m\n.png")) == "caf\\xe9\\x1b[31m\\n.png"
+    assert shown("人 ü.png") == "人 ü.png"
+    assert len(shown("x" * 10_000)) < 250
