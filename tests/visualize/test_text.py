@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from otadet.visualize import text
-from otadet.visualize.text import OpenCVFont, PillowFont
+from otadet.visualize.text import OpenCVFont, PillowFont, load_font
 
 FONTS = [
     pytest.param(OpenCVFont, marks=pytest.mark.skipif(not hasattr(cv2, "FontFace"), reason="OpenCV before 5")),
@@ -76,3 +76,34 @@ def test_without_any_font_text_becomes_ascii(monkeypatch, word, drawable):
     monkeypatch.setattr(text, "SYSTEM_FONTS", ())
     font = PillowFont(16)
     assert np.array_equal(ink(font, word), ink(font, drawable))
+
+
+HOSTILE = [
+    "\ud800",
+    "a\udce9b",
+    "line\nbreak\x1b[31m",
+    "\x00",
+    "x" * 100_000,
+    "\u202e" + "ab",
+    "e" + "\u0301" * 5000,
+    "",
+]
+
+
+@pytest.mark.parametrize("font", [PillowFont(16), *([OpenCVFont(16)] if hasattr(cv2, "FontFace") else [])])
+@pytest.mark.parametrize("word", HOSTILE, ids=range(len(HOSTILE)))
+def test_any_text_can_be_drawn(font, word):
+    assert font.width(font.elide(word, 120)) <= 120
+    canvas = np.zeros((40, 200, 3), np.uint8)
+    font.draw(canvas, word, 5, 5, (255, 255, 255))
+    for line in font.wrapped(word, 100):
+        font.draw(canvas, line, 5, 5, (255, 255, 255))
+
+
+def test_a_long_text_keeps_as_much_as_fits():
+    font = load_font(16)
+    word = "".join(chr(ord("a") + n % 26) for n in range(300))
+    shortened = font.elide(word, 200)
+    assert shortened.endswith("…")
+    assert word.startswith(shortened[:-1])
+    assert font.width(shortened) <= 200 < font.width(word[: len(shortened)] + "…")
