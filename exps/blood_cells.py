@@ -9,7 +9,7 @@ class Exp(BaseExp):
     data_dir = "datasets/blood_cells"
     train_json, train_images = "annotations/instances_train.json", "images"
     val_json, val_images = "annotations/instances_val.json", "images"
-    workers = 0
+    workers, group_by_aspect = 0, False
 
     train_sizes, test_size, max_size = (256,), 256, 256
     depth, weights, channels, tower_depth = 18, None, 64, 2

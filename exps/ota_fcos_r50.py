@@ -10,6 +10,7 @@ from otadet.exp import BaseExp
 class Exp(BaseExp):
     train_sizes = (800,)
     max_size = 1333
+    group_by_aspect = True
     depth, weights = 50, "imagenet"
     coarse_from, anchor_offset = "p5", 0.0
     quality, box_weight, quality_weight, box_weighting = "iou", 2.0, 0.5, "none"

@@ -13,7 +13,7 @@ class Exp(BaseExp):
     image_size: int = 160
     images_train: int = 1000
     images_val: int = 100
-    workers = 0
+    workers, group_by_aspect = 0, False
 
     train_sizes, test_size, max_size = (160,), 160, 160
     depth, weights, channels, tower_depth = 10, None, 64, 2

@@ -59,7 +59,7 @@ class BaseExp:
     max_size: int = 1333
     letterbox: tuple[int, int] | None = None  # (height, width): every image fitted into this size instead
     flip: float = 0.5
-    group_by_aspect: bool = False  # a device's batch is all wide or all tall images, so that less of it is padding
+    group_by_aspect: bool = True  # a device's batch is all wide or all tall images, so that less of it is padding
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
 

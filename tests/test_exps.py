@@ -96,6 +96,7 @@ def test_the_papers_rows_have_the_released_detector(path: Path) -> None:
     assert spared["weight_decay"] == 0
     assert norms <= {id(parameter) for parameter in spared["params"]}
     assert id(model.head.logits.bias) not in {id(parameter) for parameter in spared["params"]}
+    assert exp.group_by_aspect
     by_class = path.name in ("tab1_fcos.py", "tab2_atss.py", "tab2_paa.py")
     assert exp.build_postprocess() == Postprocess(0.05, 1000, 0.6, 100, "class" if by_class else "score")
 

@@ -179,7 +179,7 @@ def _by_orientation(dataset: SampleSource, seed: int) -> ByOrientation:
     if sizes is None:
         raise UserError(
             f"group_by_aspect: {type(dataset).__name__} does not know the sizes of its images; "
-            "give it `sizes`, an array of (height, width), or leave group_by_aspect off"
+            "give it `sizes`, an array of (height, width), or set group_by_aspect false"
         )
     return ByOrientation(sizes[:, 0] > sizes[:, 1], seed)
 

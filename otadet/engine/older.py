@@ -11,6 +11,11 @@ def with_older_fields(experiment: Mapping[str, Any]) -> dict[str, Any]:
     fields = dict(experiment)
     if "norm_weight_decay" in fields:
         decays = fields.pop("norm_weight_decay")
-        older = {"coarse_from": "c5", "anchor_offset": 0.5, "weight_decay_on": "all" if decays else "weights"}
+        older = {
+            "coarse_from": "c5",
+            "anchor_offset": 0.5,
+            "weight_decay_on": "all" if decays else "weights",
+            "group_by_aspect": False,
+        }
         return older | fields
     return fields
