@@ -2,6 +2,7 @@ import csv
 import math
 import os
 import signal
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,21 @@ def test_a_checkpoint_without_the_sums_of_the_losses_is_gone_on_with(tmp_path):
     rest = toy_trainer(tmp_path)
     rest.resume(trainer.last_checkpoint)
     assert rest.train()
+
+
+def test_the_memory_layout_is_a_matter_of_speed_alone(tmp_path):
+    # Without dropout, which draws in the order of memory.
+    torch.manual_seed(0)
+    model = ToyModel(dropout=0.0)
+    plain, last = (
+        toy_trainer(tmp_path / name, model=deepcopy(model), channels_last=name == "last") for name in ("plain", "last")
+    )
+    for trainer in (plain, last):
+        trainer.train()
+    convolution = last.updater.model.body[0].weight
+    assert convolution.is_contiguous(memory_format=torch.channels_last)
+    for name, weight in weights_of(plain).items():
+        assert torch.allclose(weights_of(last)[name], weight, atol=1e-5), name
 
 
 def test_adamw_resumes_exactly(tmp_path):
