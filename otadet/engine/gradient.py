@@ -37,8 +37,10 @@ def clip_gradient(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if not gradients:
         return torch.zeros(())
+    largest = _largest(gradients)
     # A factor of exactly 1 for all but absurd gradients, whose squares would overflow in the norm.
-    torch._foreach_mul_(gradients, (_LARGE / _largest(gradients)).clamp(max=1))
+    if largest.is_cuda or not largest <= _LARGE:
+        torch._foreach_mul_(gradients, (_LARGE / largest).clamp(max=1))
     return nn.utils.clip_grad_norm_(parameters, limit)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,27 @@ def test_a_damaged_stretch_is_noticed_or_changes_nothing(folder, content, start,
     damaged = folder / "damaged.pth"
     damaged.write_bytes(data[:first] + rest.get(kind, data[first + length :]))
     assert loads_as(content, damaged)
+
+
+@settings(max_examples=150)
+@given(
+    edits=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 6), st.binary(max_size=4)), min_size=1, max_size=3
+    )
+)
+def test_an_edited_pickle_with_right_checksums_loads_or_is_one_error(folder, edits):
+    with zipfile.ZipFile(folder / "last.pth") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = next(name for name in members if name.endswith("/data.pkl"))
+    for place, removed, added in edits:
+        first = int(place * len(members[name]))
+        members[name] = members[name][:first] + added + members[name][first + removed :]
+    path = folder / "edited.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    message = message_of(lambda: go_on(folder, path))
+    assert message is None or ("edited.pth" in message and message.replace("\n", " ").isprintable())
 
 
 def paths(value: Any, here: tuple = ()) -> list[tuple]:
