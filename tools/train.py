@@ -6,8 +6,9 @@ python tools/train.py -f exps/quickstart.py --resume max_epochs 20
 python tools/train.py -f exps/quickstart.py --resume auto
 python tools/train.py -f exps/my_data.py -c runs/ota/best.pth lr 0.002
 
-The output folder gets last.pth and its predecessor, best.pth, metrics.csv, train.log, and at the end curves.png and predictions.png. It is
-runs/NAME of the experiment, or that of the checkpoint to resume, unless --output says otherwise.
+The output folder gets last.pth, its predecessor last.previous.pth, best.pth, metrics.csv, train.log, and at the end
+curves.png and predictions.png. It is runs/NAME of the experiment, or that of the checkpoint to resume, unless --output
+says otherwise.
 """
 
 from __future__ import annotations
