@@ -13,8 +13,8 @@ import torch
 from loguru import logger
 from torch import Tensor, nn
 
+from otadet.data.batch import collate, to_original
 from otadet.data.images import UPRIGHT, ReadOptions, read_image
-from otadet.data.loader import collate, to_original
 from otadet.data.pixels import PixelNorm
 from otadet.data.transforms import Sample, Transform
 from otadet.engine.checkpoint import load_checkpoint, put_weights

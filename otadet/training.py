@@ -14,8 +14,9 @@ import torch
 from loguru import logger
 from torch import nn
 
+from otadet.data.batch import Batch
 from otadet.data.coco import CocoDataset
-from otadet.data.loader import Batch, eval_loader, train_loader
+from otadet.data.loader import eval_loader, train_loader
 from otadet.engine.checkpoint import (
     load_checkpoint,
     load_training,
@@ -24,7 +25,7 @@ from otadet.engine.checkpoint import (
     previous_checkpoint,
     put_weights,
 )
-from otadet.engine.distributed import from_main, gather_objects, is_main, on_any_rank, rank, world_size
+from otadet.engine.distributed import from_main, gather_objects, is_main, on_any_rank, raise_together, rank, world_size
 from otadet.engine.output import RUN_FILES, configure_log, set_aside_previous
 from otadet.engine.precision import Precision, agree_on_precision, choose_precision
 from otadet.engine.run_folder import run_folder
@@ -32,7 +33,7 @@ from otadet.engine.schedule import iterations_for
 from otadet.engine.stop import EvaluationStopped, StopRequest
 from otadet.engine.trainer import NO_SCORE, Trainer, TrainSettings
 from otadet.errors import OutputError, UserError
-from otadet.evaluation.coco import CocoResult, evaluate_coco, predict_dataset
+from otadet.evaluation.coco import CocoResult, evaluate_coco, predict_dataset, readable
 from otadet.evaluation.report import format_result
 from otadet.exp import SCORES, BaseExp
 from otadet.files import remove_temporaries
@@ -212,9 +213,11 @@ def build_trainer(
             workers=exp.workers,
             pad_value=normalize.pad_value,
             pin_memory=device.type == "cuda",
+            unreadable=exp.unreadable,
+            stop=lambda: trainer.stop.requested,
         )
 
-    return Trainer(
+    trainer = Trainer(
         model,
         exp.build_loss(),
         exp.build_optimizer(model),
@@ -228,6 +231,7 @@ def build_trainer(
         class_names=train_set.class_names,
         experiment=exp.describe(),
     )
+    return trainer
 
 
 class Validation:
@@ -249,6 +253,8 @@ class Validation:
             workers=exp.workers,
             pad_value=self._normalize.pad_value,
             pin_memory=device.type == "cuda",
+            unreadable=exp.unreadable,
+            stop=lambda: self.stop.requested,
         )
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
@@ -258,14 +264,21 @@ class Validation:
         """
         # In fp32 whatever the training is in, as tools/eval.py has it: both give the same numbers.
         batches = takewhile(lambda batch: not self.stop.requested, self._loader)
-        share = predict_dataset(model, batches, self._postprocess, self._normalize, self._device)
+        share, error = {}, None
+        try:
+            share = predict_dataset(model, batches, self._postprocess, self._normalize, self._device)
+        except Exception as raised:
+            error = raised
+        if on_any_rank(error is not None):
+            raise_together(error)
         if on_any_rank(self.stop.requested):
             raise EvaluationStopped
-        shares = gather_objects(share)
+        shares = gather_objects((share, self._loader.unreadable))
         if not is_main():
             return {}
-        found = {image_id: detections for share in shares for image_id, detections in share.items()}
-        self.result = evaluate_coco(self._val_set, found)
+        found = dict(sorted(entry for share, _ in shares for entry in share.items()))
+        unreadable = {index: message for _, problems in shares for index, message in problems.items()}
+        self.result = evaluate_coco(self._val_set, found, readable(self._val_set, found, unreadable))
         scores = {name: self.result.stats[name] for name in SCORES}
         return {name: score for name, score in scores.items() if score >= 0 or name in ("AP", self._best_by)}
 

@@ -70,6 +70,7 @@ def main() -> None:
         batch_size=args.batch or exp.batch_size,
         workers=exp.workers,
         pad_value=normalize.pad_value,
+        unreadable=exp.unreadable,
     )
     counts = count_ambiguous(model.to(device), loader, normalize, rules, device)
     rows = [

@@ -14,10 +14,14 @@ if __name__ == "__main__":
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from otadet.cli import experiment_parser, load_experiment, pick_device, run
+
+if TYPE_CHECKING:
+    from otadet.data.batch import Batch
 
 
 def parse_args() -> Namespace:
@@ -35,7 +39,7 @@ def main() -> None:
     from otadet.data.loader import eval_loader
     from otadet.engine.checkpoint import load_checkpoint
     from otadet.errors import UserError
-    from otadet.evaluation.coco import coco_predictions, evaluate_coco, predict_dataset
+    from otadet.evaluation.coco import coco_predictions, evaluate_coco, predict_dataset, readable
     from otadet.evaluation.report import format_result, write_metrics
     from otadet.files import atomic_write
     from otadet.predictor import load_detector
@@ -53,15 +57,17 @@ def main() -> None:
         print(f"warning: {line}", file=sys.stderr)
     model, _ = load_detector(exp, args.checkpoint, dataset.class_names, state=state)
     normalize = exp.build_normalize()
-    loader = eval_loader(
+    batches = eval_loader(
         dataset,
         exp.build_test_transform(),
         batch_size=exp.batch_size if args.batch is None else args.batch,
         workers=exp.workers,
         pad_value=normalize.pad_value,
+        unreadable=exp.unreadable,
     )
-    detections = predict_dataset(model.to(device), counted(loader), exp.build_postprocess(), normalize, device)
-    result = evaluate_coco(dataset, detections)
+    images = counted(batches, len(dataset))
+    detections = predict_dataset(model.to(device), images, exp.build_postprocess(), normalize, device)
+    result = evaluate_coco(dataset, detections, readable(dataset, detections, batches.unreadable))
     # What took long is on the disk before anything else can go wrong.
     if args.json:
         with atomic_write(args.json, "w") as file:
@@ -74,13 +80,15 @@ def main() -> None:
             print(f"\n{what}: {path}")
 
 
-def counted(loader) -> Iterator:
-    """The batches of `loader`, with a line in the terminal that counts them."""
-    for number, batch in enumerate(loader, start=1):
+def counted(batches: Iterable[Batch], images: int) -> Iterator[Batch]:
+    """The batches, with a line in the terminal that counts their images."""
+    done = 0
+    for batch in batches:
         yield batch
+        done += len(batch)
         if sys.stderr.isatty():
-            end = "\n" if number == len(loader) else ""
-            print(f"\r{number}/{len(loader)} batches", end=end, file=sys.stderr, flush=True)
+            end = "\n" if done == images else ""
+            print(f"\r{done}/{images} images", end=end, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

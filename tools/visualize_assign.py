@@ -146,7 +146,7 @@ def assign(
     import numpy as np
 
     from otadet.assigners import OTAAssigner
-    from otadet.data.loader import collate
+    from otadet.data.batch import collate
     from otadet.evaluation.assigned import AssignedImage, Grid, RuleResult
 
     normalize = exp.build_normalize().to(device)

@@ -2,95 +2,21 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
 
-import cv2
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from loguru import logger
 
-from otadet.boxes import clip
+from otadet.data.batch import Batch, collate, padded_size, to_original
+from otadet.data.make_batch import Entry, EvalBatchMaker, SampleSource, TrainBatchMaker
 from otadet.data.order import ByOrientation, Order, Shuffled
-from otadet.data.transforms import Sample, Transform
+from otadet.data.transforms import Transform
+from otadet.data.workers import Work, no_stop
 from otadet.errors import UserError
-from otadet.structures import Detections, GroundTruth
-from otadet.user_modules import Portable
 
-_AUGMENTATION = 1
-"""Separates this random stream from those that `order` draws from the seed."""
-
-
-class SampleSource(Protocol):
-    """What the loaders need of a data set.
-
-    It may also have `sizes`, (I, 2) height, width of the files in pixels: to know what belongs together unread.
-    """
-
-    def __len__(self) -> int: ...
-
-    def sample(self, index: int) -> Sample: ...
-
-
-@dataclass(frozen=True)
-class Batch:
-    """N images of one size, padded at the right and the bottom, and all that is needed to go back to the files."""
-
-    images: Tensor
-    """(N, 3, H, W) uint8 RGB."""
-    truths: list[GroundTruth]
-    """N of them, boxes in pixels of `images`."""
-    image_ids: list[int]
-    file_names: list[str]
-    original_sizes: list[tuple[int, int]]
-    """(height, width) of each file, in pixels."""
-    scales: list[tuple[float, float]]
-    """(x, y) pixels of `images` per pixel of the file."""
-
-    def __len__(self) -> int:
-        return len(self.image_ids)
-
-    def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
-        """The same batch with its tensors on `device`."""
-        images = self.images.to(device, non_blocking=non_blocking)
-        return replace(self, images=images, truths=[truth.to(device, non_blocking) for truth in self.truths])
-
-    def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory, from where copies to a GPU do not block."""
-        truths = [GroundTruth(truth.boxes.pin_memory(), truth.labels.pin_memory()) for truth in self.truths]
-        return replace(self, images=self.images.pin_memory(), truths=truths)
-
-
-def collate(samples: Sequence[Sample], pad_value: tuple[int, int, int], size_divisor: int = 32) -> Batch:
-    """Pads samples to their common size, rounded up to a multiple of `size_divisor`, with the RGB `pad_value`."""
-    height, width = (
-        -(-max(sample.image.shape[axis] for sample in samples) // size_divisor) * size_divisor for axis in (0, 1)
-    )
-    images = np.empty((len(samples), height, width, 3), np.uint8)
-    images[:] = pad_value
-    for canvas, sample in zip(images, samples, strict=True):
-        canvas[: sample.image.shape[0], : sample.image.shape[1]] = sample.image
-    return Batch(
-        images=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
-        truths=[GroundTruth(torch.from_numpy(sample.boxes), torch.from_numpy(sample.labels)) for sample in samples],
-        image_ids=[sample.image_id for sample in samples],
-        file_names=[sample.file_name for sample in samples],
-        original_sizes=[sample.original_size for sample in samples],
-        scales=[sample.scale for sample in samples],
-    )
-
-
-def to_original(detections: Detections, scale: tuple[float, float], original_size: tuple[int, int]) -> Detections:
-    """Boxes in pixels of a resized or padded image -> in pixels of its file, clipped to it.
-
-    scale: (x, y) of `Sample` or `Batch`. original_size: (height, width) of the file.
-    """
-    boxes = detections.boxes / detections.boxes.new_tensor((*scale, *scale))
-    return replace(detections, boxes=clip(boxes, *original_size))
+__all__ = ["Batch", "BatchStream", "SampleSource", "collate", "eval_loader", "to_original", "train_loader"]
 
 
 def train_loader(
@@ -108,6 +34,8 @@ def train_loader(
     pad_value: tuple[int, int, int],
     size_divisor: int = 32,
     pin_memory: bool = False,
+    unreadable: str = "fail",
+    stop: Callable[[], bool] = no_stop,
 ) -> BatchStream:
     """The batches `start_iteration` ... `iterations` - 1 of an endless stream, of which this rank gets its share.
 
@@ -119,6 +47,10 @@ def train_loader(
         then also a function of `batch_size` and `world_size`.
     batch_size: images of one iteration over all ranks; a multiple of `world_size`.
     pin_memory: for copies to a GPU that do not block.
+    unreadable: "fail" raises the `UserError` of an image that cannot be read. "skip" takes another one in its place,
+        drawn from the seed and the position among those that may come in the same batch: batches stay full, and the
+        stream is then a function of which files can be read as well.
+    stop: whether a batch that does not come is not to be waited for any longer.
     """
     if not len(dataset):
         raise UserError("the training set has no images")
@@ -128,7 +60,8 @@ def train_loader(
         raise UserError(f"batch_size {batch_size} cannot be shared equally by {world_size} devices; make it a multiple")
     order = _by_orientation(dataset, seed) if group_by_aspect else Shuffled(np.arange(len(dataset)), (seed, 0))
     batches = _TrainBatches(order, batch_size // world_size, start_iteration, iterations, rank, world_size)
-    return _stream(dataset, transform, batches, seed, workers, partial(_collate, pad_value, size_divisor), pin_memory)
+    maker = TrainBatchMaker(dataset, transform, pad_value, size_divisor, unreadable == "skip", seed, order)
+    return BatchStream(Work(maker, batches), workers, pin_memory, stop)
 
 
 def eval_loader(
@@ -142,36 +75,54 @@ def eval_loader(
     pad_value: tuple[int, int, int],
     size_divisor: int = 32,
     pin_memory: bool = False,
+    unreadable: str = "fail",
+    stop: Callable[[], bool] = no_stop,
 ) -> BatchStream:
-    """Every image of the data set exactly once over the ranks, in order; a rank may have no batch at all.
+    """Every image of the data set exactly once over the ranks; a rank may have no batch at all.
 
-    batch_size: images of one batch on this rank.
+    The images of a batch have one padded size, so that no image is padded more in a batch than it is alone. They come
+    in groups of one size, the largest first, where the data set knows the `sizes` and the transform its `output_size`;
+    else in the order of the data set, and what was loaded together is parted by size.
+
+    batch_size: images of one batch on this rank, at most.
+    unreadable: "fail" raises the `UserError` of an image that cannot be read, "skip" leaves the image out.
+    stop: whether a batch that does not come is not to be waited for any longer.
     """
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; it must be at least 1")
-    indices = range(rank, len(dataset), world_size)
-    starts = range(0, len(indices), batch_size)
-    batches = [[(index, index) for index in indices[start : start + batch_size]] for start in starts]
-    return _stream(dataset, transform, batches, 0, workers, partial(_collate, pad_value, size_divisor), pin_memory)
+    batches = _eval_batches(_padded_sizes(dataset, transform, size_divisor), batch_size, rank, world_size)
+    maker = EvalBatchMaker(dataset, transform, pad_value, size_divisor, unreadable == "skip")
+    return BatchStream(Work(maker, batches), workers, pin_memory, stop)
 
 
 class BatchStream:
-    """An iterable of `Batch` that knows its length.
+    """An iterable of `Batch`.
 
-    Iterating raises `UserError` when an image cannot be read, from a worker as from the main process.
+    Its length is that of a training, or of an evaluation whose sizes are known beforehand: without them, or with images
+    left out, the number of batches is another. Iterating raises `UserError` when an image cannot be read or a loader
+    process died.
     """
 
-    def __init__(self, loader: DataLoader) -> None:
-        self._loader = loader
+    def __init__(self, work: Work, workers: int, pin_memory: bool, stop: Callable[[], bool]) -> None:
+        self._work, self._workers, self._pin_memory, self._stop = work, workers, pin_memory, stop
+        self.unreadable: dict[int, str] = {}
+        """Index -> what is wrong, of the images that were left out since this object was made."""
 
     def __len__(self) -> int:
-        return len(self._loader)
+        return len(self._work.items)
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self._loader:
-            if isinstance(batch, UserError):
-                raise batch
-            yield batch
+        for made in self._work.results(self._workers, self._stop):
+            self._name(made.unreadable)
+            for packed in made.batches:
+                batch = packed.unpack()
+                yield batch.pin_memory() if self._pin_memory else batch
+
+    def _name(self, unreadable: dict[int, str]) -> None:
+        for index, message in unreadable.items():
+            if index not in self.unreadable:
+                self.unreadable[index] = message
+                logger.warning(f"{message}; left out (unreadable images so far: {len(self.unreadable)})")
 
 
 def _by_orientation(dataset: SampleSource, seed: int) -> ByOrientation:
@@ -211,67 +162,22 @@ class _TrainBatches:
             )
 
 
-@dataclass(frozen=True)
-class _Transformed(Dataset):
-    """Samples after the transform. An unreadable image is returned as the error: PyTorch would bury its message in the
-    traceback of the worker."""
-
-    source: SampleSource
-    transform: Transform
-    seed: int
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index_and_position: tuple[int, int]) -> Sample | UserError:
-        index, position = index_and_position
-        try:
-            sample = self.source.sample(index)
-        except UserError as error:
-            return error
-        return self.transform(sample, np.random.default_rng((self.seed, _AUGMENTATION, position)))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Data set and transform may be of classes that an experiment file defines.
-        return _transformed, (Portable((self.source, self.transform, self.seed)),)
+def _padded_sizes(dataset: SampleSource, transform: Transform, size_divisor: int) -> list[tuple[int, int]]:
+    """Of every image, or the same for all where they are not known beforehand."""
+    sizes, output_size = getattr(dataset, "sizes", None), getattr(transform, "output_size", None)
+    if sizes is None or output_size is None:
+        return [(0, 0)] * len(dataset)
+    found = [output_size(height, width) for height, width in sizes.tolist()]
+    return [(0, 0) if size is None else padded_size(*size, size_divisor) for size in found]
 
 
-def _transformed(parts: Portable) -> _Transformed:
-    return _Transformed(*parts.value)
-
-
-def _collate(
-    pad_value: tuple[int, int, int], size_divisor: int, samples: Sequence[Sample | UserError]
-) -> Batch | UserError:
-    errors = [sample for sample in samples if isinstance(sample, UserError)]
-    return errors[0] if errors else collate(samples, pad_value, size_divisor)
-
-
-def _stream(
-    dataset: SampleSource,
-    transform: Transform,
-    batches: Sequence[list[tuple[int, int]]],
-    seed: int,
-    workers: int,
-    collate_samples: partial,
-    pin_memory: bool,
-) -> BatchStream:
-    return BatchStream(
-        DataLoader(
-            _Transformed(dataset, transform, seed),
-            batch_sampler=batches,
-            num_workers=workers,
-            collate_fn=collate_samples,
-            pin_memory=pin_memory,
-            worker_init_fn=_prepare_worker,
-            # Without a generator of its own, starting a loader would draw from the global one and change the training.
-            generator=torch.Generator().manual_seed(seed),
-        )
+def _eval_batches(sizes: list[tuple[int, int]], batch_size: int, rank: int, world_size: int) -> list[list[Entry]]:
+    """The batches of one rank, which has its share of every size."""
+    largest_first = sorted(
+        range(len(sizes)), key=lambda index: (-sizes[index][0] * sizes[index][1], sizes[index], index)
     )
-
-
-def _prepare_worker(worker: int) -> None:
-    # The workers share the cores already.
-    cv2.setNumThreads(0)
-    # Ctrl-C reaches all processes of a terminal; what to make of it is for the one that uses the batches to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    batches: list[list[Entry]] = []
+    for _, group in groupby(largest_first[rank::world_size], key=lambda index: sizes[index]):
+        entries = [(index, index) for index in group]
+        batches += [entries[start : start + batch_size] for start in range(0, len(entries), batch_size)]
+    return batches

@@ -3,6 +3,9 @@
 A transform is called with a `Sample` and a random generator and returns a new `Sample`; it keeps no state, so the same
 generator gives the same result. Boxes leave every transform inside the image, none of them degenerate, all of them that
 there are: their number is never limited.
+
+A transform that knows the size of its result beforehand has a method `output_size`, by which images of one size are
+found before they are read. One of yours need not have it.
 """
 
 from __future__ import annotations
@@ -52,6 +55,14 @@ class Compose:
             sample = transform(sample, rng)
         return sample
 
+    def output_size(self, height: int, width: int) -> tuple[int, int] | None:
+        """(height, width) of the result for an image of that size, or None where it is not known beforehand."""
+        size: tuple[int, int] | None = (height, width)
+        for transform in self.transforms:
+            known = getattr(transform, "output_size", None)
+            size = None if known is None or size is None else known(*size)
+        return size
+
 
 @dataclass(frozen=True)
 class ResizeShortestEdge:
@@ -65,10 +76,15 @@ class ResizeShortestEdge:
             raise UserError(f"{self}: needs one size or more, and all of them positive")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        height, width = sample.image.shape[:2]
-        size = int(rng.choice(self.sizes))
-        factor = min(size / min(height, width), self.max_size / max(height, width))
-        return _resized(sample, max(1, round(height * factor)), max(1, round(width * factor)))
+        return _resized(sample, *self._size(*sample.image.shape[:2], int(rng.choice(self.sizes))))
+
+    def output_size(self, height: int, width: int) -> tuple[int, int] | None:
+        """(height, width) of the result for an image of that size; None where one of several sizes is drawn."""
+        return self._size(height, width, self.sizes[0]) if len(set(self.sizes)) == 1 else None
+
+    def _size(self, height: int, width: int, shortest: int) -> tuple[int, int]:
+        factor = min(shortest / min(height, width), self.max_size / max(height, width))
+        return max(1, round(height * factor)), max(1, round(width * factor))
 
 
 @dataclass(frozen=True)
@@ -91,6 +107,10 @@ class Letterbox:
         canvas = np.full((*self.size, 3), self.pad_value, np.uint8)
         canvas[: sample.image.shape[0], : sample.image.shape[1]] = sample.image
         return replace(sample, image=canvas)
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the result: that of every image."""
+        return self.size[0], self.size[1]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -77,6 +77,20 @@ def from_main(make: Callable[[], T]) -> T:
 def on_any_rank(flag: bool) -> bool:
     """Whether `flag` holds on any process."""
     return flag if not _grouped() else bool(sum_over_ranks(torch.tensor(int(flag))))
+
+
+def raise_together(error: Exception | None, note: str = "") -> NoReturn:
+    """Raise what `on_any_rank` found to be wrong: called by all processes, those without an `error` too.
+
+    The first `UserError` is the main process's to say, with a `note` of its own; any other error is raised where it is.
+    """
+    messages = gather_objects(str(error) if isinstance(error, UserError) else None)
+    if error is not None and not isinstance(error, UserError):
+        raise error
+    message = next((message for message in messages if message is not None), None)
+    if is_main() and message is not None:
+        raise UserError(f"{message}{note}") from error
+    raise MainProcessError(message or "another process failed")
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:

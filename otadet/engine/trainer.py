@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,16 @@ from loguru import logger
 from torch import nn
 
 from otadet.engine.checkpoint import check_class_names, load_training, previous_checkpoint, save_checkpoint
-from otadet.engine.distributed import broadcast_object, from_main, gather_objects, is_main, rank, world_size
+from otadet.engine.distributed import (
+    broadcast_object,
+    from_main,
+    gather_objects,
+    is_main,
+    on_any_rank,
+    raise_together,
+    rank,
+    world_size,
+)
 from otadet.engine.guard import NonFiniteError
 from otadet.engine.older import with_older_fields
 from otadet.engine.precision import precision_name
@@ -23,7 +32,7 @@ from otadet.engine.stop import EvaluationStopped, StopRequest
 from otadet.engine.update import Updater
 
 if TYPE_CHECKING:
-    from otadet.data.loader import Batch
+    from otadet.data.batch import Batch
 
 NO_SCORE = -1.0
 """What COCO's evaluation says where no object counts."""
@@ -170,7 +179,7 @@ class Trainer:
                 self.save()
                 recorder.go_on()
                 continue
-            result = self.updater.update(next(batches), self.iteration, self.stop)
+            result = self.updater.update(self._next(batches), self.iteration, self.stop)
             self.iteration += 1
             recorder.update(self.iteration, result.losses)
             at_end = self.iteration == settings.iterations
@@ -183,6 +192,19 @@ class Trainer:
                 # Once one process has ended, those that started them soon kill one that still writes.
                 broadcast_object(None)
                 return
+
+    def _next(self, batches: Iterator[Batch]) -> Batch:
+        """The next batch. Where any process has none, all save their state before the error is raised."""
+        error = None
+        try:
+            batch = next(batches)
+        except Exception as raised:
+            error = raised
+        if on_any_rank(error is not None):
+            if from_main(lambda: self._saved_at != self.iteration):
+                self.save()
+            raise_together(error, f"\n{self.what_is_safe()}")
+        return batch
 
     def _work_left(self) -> bool:
         return self.iteration < self.settings.iterations or self._evaluation_due()

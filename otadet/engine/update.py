@@ -19,7 +19,7 @@ from otadet.engine.restore import restore_ema, restore_model, restore_optimizer
 from otadet.engine.stop import StopRequest
 
 if TYPE_CHECKING:
-    from otadet.data.loader import Batch
+    from otadet.data.batch import Batch
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from torch import nn
 
 from otadet.assigners import Assigner, ATSSAssigner, OTAAssigner, PAAAssigner
 from otadet.assigners.ota import AMBIGUOUS_BELOW
-from otadet.data.loader import Batch, SampleSource
+from otadet.data.batch import Batch
+from otadet.data.make_batch import SampleSource
 from otadet.data.pixels import PixelNorm
 from otadet.data.transforms import Sample
 from otadet.structures import Anchors, Assignment, GroundTruth, Predictions

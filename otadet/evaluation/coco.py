@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from otadet.data.batch import Batch, to_original
 from otadet.data.coco import CocoDataset
-from otadet.data.loader import Batch, to_original
 from otadet.data.pixels import PixelNorm
+from otadet.engine.one_by_one import one_by_one
 from otadet.errors import UserError
 from otadet.evaluation.diagnosis import Diagnosis, diagnose
 from otadet.postprocess import Postprocess
@@ -48,7 +49,6 @@ class CocoResult:
     diagnosis: Diagnosis
 
 
-@torch.no_grad()
 def predict_dataset(
     model: nn.Module,
     loader: Iterable[Batch],
@@ -58,27 +58,63 @@ def predict_dataset(
     *,
     amp_dtype: torch.dtype | None = None,
 ) -> dict[int, Detections]:
-    """Run the model over a data set: image id -> detections in pixels of the original image, on the CPU.
+    """Run the model over a data set: image id -> detections in pixels of the original image, on the CPU, by id.
+
+    What is found in an image depends on no other image, to the last bit: in a batch of another size, or with another
+    number of threads, convolutions round differently, which changes the order of nearly equal scores and so the AP. So
+    each image runs alone; on a CPU as many as a batch has do at a time, in one thread each.
 
     The model is put into evaluation mode, and back into the mode it was in. amp_dtype: what the network computes in
     under autocast; None is fp32.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        detections: dict[int, Detections] = {}
+
+    def detect(image: Tensor) -> Detections:
+        # Both are settings of a thread.
+        with torch.no_grad(), torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None):
+            predictions, anchors = model(normalize(image[None]))
+            return postprocess(predictions, anchors)[0]
+
+    detections: dict[int, Detections] = {}
+    with _as_the_predictor_has_it(model), one_by_one(device) as run:
         for batch in loader:
-            images = normalize(batch.images.to(device, non_blocking=True))
-            with torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None):
-                predictions, anchors = model(images)
-            found_per_image = postprocess(predictions, anchors)
+            images = batch.images.to(device, non_blocking=True)
             for image_id, found, scale, size in zip(
-                batch.image_ids, found_per_image, batch.scales, batch.original_sizes, strict=True
+                batch.image_ids, run(detect, images), batch.scales, batch.original_sizes, strict=True
             ):
                 detections[image_id] = to_original(found, scale, size).to("cpu")
-        return detections
+    return dict(sorted(detections.items()))
+
+
+@contextlib.contextmanager
+def _as_the_predictor_has_it(model: nn.Module) -> Iterator[None]:
+    """In evaluation mode, and with weights laid out as (O, I, H, W): the layout has a say in how sums are rounded."""
+    training = {module: module.training for module in model.modules()}
+    permuted = [tensor for tensor in model.state_dict(keep_vars=True).values() if not tensor.is_contiguous()]
+    layouts = [(tensor, tensor.data) for tensor in permuted]
+    model.eval()
+    for tensor in permuted:
+        tensor.data = tensor.data.contiguous()
+    try:
+        yield
     finally:
-        model.train(was_training)
+        for tensor, data in layouts:
+            tensor.data = data
+        for module, was in training.items():
+            module.training = was
+
+
+def readable(dataset: CocoDataset, detections: Mapping[int, Detections], unreadable: Mapping[int, str]) -> set[int]:
+    """Ids of the images that an evaluation counts: those that could be read, if any had to be left out.
+
+    detections: of `predict_dataset`, by all processes. unreadable: index -> what is wrong. Raises `UserError` where
+    nothing is left to evaluate.
+    """
+    if not detections and unreadable:
+        raise UserError(
+            f"{dataset.json_path}: none of its {len(dataset)} images can be read; is their folder still there? "
+            f"The first: {next(iter(unreadable.values()))}"
+        )
+    return set(detections)
 
 
 def coco_predictions(detections: Mapping[int, Detections], category_ids: Sequence[int]) -> list[dict]:
@@ -105,13 +141,19 @@ def coco_predictions(detections: Mapping[int, Detections], category_ids: Sequenc
     return results
 
 
-def evaluate_coco(dataset: CocoDataset, detections: Mapping[int, Detections]) -> CocoResult:
+def evaluate_coco(
+    dataset: CocoDataset, detections: Mapping[int, Detections], image_ids: Collection[int] | None = None
+) -> CocoResult:
     """Compare detections, image id -> `Detections` in original pixels, with the ground truth of `dataset`.
 
-    Images without an entry count as images without detections. Raises `UserError` for a label that the data set does
-    not have.
+    Images without an entry count as images without detections. image_ids: of the images that count; None: all. Raises
+    `UserError` for a label that the data set does not have.
     """
     truth = dataset.coco_dict()
+    if image_ids is not None:
+        counted = set(image_ids)
+        truth["images"] = [image for image in truth["images"] if image["id"] in counted]
+        truth["annotations"] = [entry for entry in truth["annotations"] if entry["image_id"] in counted]
     predictions = coco_predictions(detections, dataset.category_ids)
     evaluation = _run_pycocotools(truth, predictions, dataset.category_ids)
     stats = {name: float(value) for name, value in zip(STATS, evaluation.stats, strict=True)}

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from otadet.data.loader import Batch, collate, eval_loader, to_original, train_loader
+from otadet.data.batch import Batch, collate, to_original
+from otadet.data.loader import eval_loader, train_loader
 from otadet.data.transforms import Compose, Letterbox, RandomFlip, RandomZoom, ResizeShortestEdge, Sample
 from otadet.errors import UserError
 from otadet.structures import Detections
@@ -124,9 +125,9 @@ def test_an_unreadable_image_is_one_clear_error(workers):
 
 def test_loaders_can_be_sent_to_workers_that_are_started_anew():
     loader = train_loader(Noise(5), AUGMENT, batch_size=2, iterations=3, pad_value=GREY)
-    again = pickle.loads(pickle.dumps(loader._loader.dataset))
-    assert again[(2, 9)].image_id == 102
-    assert pickle.loads(pickle.dumps(loader._loader.collate_fn))([again[(2, 9)]]).image_ids == [102]
+    work = pickle.loads(pickle.dumps(loader._work))
+    assert work.make([(2, 9)]).batches[0].image_ids == [102]
+    assert list(work.items) == list(loader._work.items)
 
 
 @pytest.mark.parametrize(("images", "world_size"), [(7, 1), (7, 3), (2, 4), (8, 4), (0, 2)])

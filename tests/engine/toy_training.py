@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from otadet.data.loader import Batch
+from otadet.data.batch import Batch
 from otadet.engine.optimizer import build_optimizer
 from otadet.engine.schedule import StepSchedule
 from otadet.engine.trainer import Trainer, TrainSettings

@@ -7,7 +7,7 @@ from torch import nn
 
 from otadet.assigners import ATSSAssigner, OTAAssigner, PAAAssigner, TaskAlignedAssigner
 from otadet.assigners.base import Assigner
-from otadet.data.loader import Batch
+from otadet.data.batch import Batch
 from otadet.data.pixels import PixelNorm
 from otadet.evaluation.ambiguity import EvenlySpaced, SizedRule, count_ambiguous, with_radii
 from otadet.structures import Anchors, Assignment, GroundTruth, Predictions

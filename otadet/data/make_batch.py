@@ -1,0 +1,133 @@
+"""Reads, transforms and collates the images of one batch, in whichever process."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from otadet.data.batch import PackedBatch, pack, padded_size
+from otadet.data.order import Order
+from otadet.data.transforms import Sample, Transform
+from otadet.errors import UserError
+from otadet.user_modules import Portable
+
+_AUGMENTATION, _SUBSTITUTE = 1, 3
+"""Separate these random streams from those that `order` draws from the seed."""
+_SUBSTITUTES = 100
+"""Tried in the place of one image, before it is said that something else must be wrong."""
+_NO_FAULT_OF_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+Entry = tuple[int, int]
+"""(index in the data set, position in the stream)."""
+
+
+class SampleSource(Protocol):
+    """What the loaders need of a data set.
+
+    It may also have `sizes`, (I, 2) height, width of the files in pixels: to know what belongs together unread.
+    """
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int) -> Sample: ...
+
+
+@dataclass
+class Made:
+    """What was made of the entries of one batch."""
+
+    batches: list[PackedBatch]
+    unreadable: dict[int, str] = field(default_factory=dict)
+    """Index -> what is wrong, of the images that were left out."""
+
+
+@dataclass(frozen=True)
+class TrainBatchMaker:
+    """Makes one batch; with `skip` another image takes the place of one that cannot be read."""
+
+    source: SampleSource
+    transform: Transform
+    pad_value: tuple[int, int, int]
+    size_divisor: int
+    skip: bool
+    seed: int
+    order: Order
+
+    def __call__(self, entries: Sequence[Entry]) -> Made:
+        made = Made([])
+        samples = [self._sample(index, position, made.unreadable) for index, position in entries]
+        transformed = [
+            self.transform(sample, np.random.default_rng((self.seed, _AUGMENTATION, position)))
+            for sample, (_, position) in zip(samples, entries, strict=True)
+        ]
+        made.batches.append(pack(transformed, self.pad_value, self.size_divisor))
+        return made
+
+    def _sample(self, index: int, position: int, unreadable: dict[int, str]) -> Sample:
+        sample = _read(self.source, index, unreadable, self.skip)
+        if sample is not None:
+            return sample
+        others = self.order.alike(index)
+        rng = np.random.default_rng((self.seed, _SUBSTITUTE, position))
+        for other in rng.choice(others, min(len(others), _SUBSTITUTES), replace=False).tolist():
+            sample = _read(self.source, other, unreadable, self.skip)
+            if sample is not None:
+                return sample
+        raise UserError(
+            f"{len(unreadable)} images, and so many in a row, cannot be read; is their folder still there? "
+            f"The last: {list(unreadable.values())[-1]}"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _portable(self)
+
+
+@dataclass(frozen=True)
+class EvalBatchMaker:
+    """Makes a batch of each padded size that occurs; with `skip` an image that cannot be read is left out."""
+
+    source: SampleSource
+    transform: Transform
+    pad_value: tuple[int, int, int]
+    size_divisor: int
+    skip: bool
+
+    def __call__(self, entries: Sequence[Entry]) -> Made:
+        made = Made([])
+        by_size: dict[tuple[int, int], list[Sample]] = {}
+        for index, _ in entries:
+            sample = _read(self.source, index, made.unreadable, self.skip)
+            if sample is not None:
+                sample = self.transform(sample, np.random.default_rng((0, _AUGMENTATION, index)))
+                by_size.setdefault(padded_size(*sample.image.shape[:2], self.size_divisor), []).append(sample)
+        made.batches += [pack(samples, self.pad_value, self.size_divisor) for samples in by_size.values()]
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _portable(self)
+
+
+def _read(source: SampleSource, index: int, unreadable: dict[int, str], skip: bool) -> Sample | None:
+    """None, and an entry in `unreadable`, for an image that is to be left out."""
+    if index in unreadable:
+        return None
+    try:
+        return source.sample(index)
+    except UserError as error:
+        if not skip or getattr(error.__cause__, "errno", None) in _NO_FAULT_OF_THE_FILE:
+            raise
+        unreadable[index] = str(error)
+        return None
+
+
+def _portable(maker: Any) -> tuple[Any, ...]:
+    # Data set and transform may be of classes that an experiment file defines.
+    return _restored, (type(maker), Portable(tuple(vars(maker).values())))
+
+
+def _restored(kind: type, parts: Portable) -> Any:
+    return kind(*parts.value)
