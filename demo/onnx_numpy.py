@@ -48,8 +48,11 @@ def read_metadata(session: onnxruntime.InferenceSession) -> dict:
 
 
 def read_image(path: str) -> np.ndarray:
-    """(H, W, 3) uint8 RGB. `cv2.imread` cannot open every name everywhere, so numpy reads the bytes."""
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    """(H, W, 3) uint8 RGB, turned upright as EXIF says.
+
+    `cv2.imread` cannot open every name everywhere, so numpy reads the bytes.
+    """
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise SystemExit(f"{path}: not an image that OpenCV can read")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

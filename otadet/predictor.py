@@ -141,7 +141,8 @@ def load_detector(
     exp.weights = None
     model = exp.build_model(len(names))
     put_weights(model, checkpoint, state, class_names)
-    if changes := changed_fields(trained, {"mean": tuple(exp.mean), "std": tuple(exp.std)}):
+    own = {"mean": tuple(exp.mean), "std": tuple(exp.std), "image_bits": exp.image_bits}
+    if changes := changed_fields(trained, own):
         logger.warning(f"{checkpoint}: the experiment has other values than the training had: {changes}")
     return model.eval(), state
 

@@ -60,6 +60,16 @@ def test_a_file_gives_what_its_pixels_give(tmp_path):
         assert torch.equal(predictor(path).boxes, predictor(image()).boxes)
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
+def test_boxes_of_a_portrait_are_in_pixels_of_the_upright_picture(tmp_path, suffix):
+    predictor = Predictor(BrightRegion(), ResizeShortestEdge((96,), 400), NORMALIZE, both, NAMES)
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    path = tmp_path / f"portrait.{suffix}"
+    Image.fromarray(np.ascontiguousarray(np.rot90(image(), k=-1))).save(path, exif=exif, quality=100)
+    assert predictor(path).boxes[0].tolist() == pytest.approx(BOX, abs=1.1)
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     predictor = Predictor(BrightRegion(), ResizeShortestEdge((96,), 400), NORMALIZE, both, NAMES)
     with pytest.raises(UserError, match=r"none\.png"):

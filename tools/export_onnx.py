@@ -60,6 +60,7 @@ def main() -> None:
             dynamic_size=args.dynamic_size,
             nms=args.nms,
             size=tuple(args.size) if args.size else None,
+            image_bits=exp.image_bits,
         ),
         experiment=exp.name,
     )

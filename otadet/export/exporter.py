@@ -44,6 +44,8 @@ class ExportOptions:
     size: tuple[int, int] | None = None
     """(height, width) of the input, multiples of 32. None: the smallest that holds what the test transform makes of a
     landscape image."""
+    image_bits: int = 16
+    """Bits that the values of 16-bit image files use, for whoever reads files for the network."""
 
 
 def export_onnx(
@@ -120,6 +122,7 @@ def _describe(
         **asdict(postprocess),
         experiment=experiment,
         otadet=__version__,
+        image_bits=options.image_bits,
     )
 
 

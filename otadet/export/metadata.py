@@ -13,6 +13,10 @@ from otadet.postprocess import Postprocess
 INPUT = "images: float32 (N, 3, H, W), RGB, (pixel - mean) / std of pixels in 0-255, padded right and bottom"
 
 
+LATER = ("rank_by", "image_bits")
+"""Entries that files of an older otadet lack."""
+
+
 @dataclass(frozen=True)
 class OnnxMetadata:
     """The entries of `metadata_props`. Texts are stored as they are, everything else as JSON."""
@@ -51,6 +55,8 @@ class OnnxMetadata:
     input: str = INPUT
     rank_by: str = "score"
     """What `score_threshold` and `topk_per_level` look at: "score" or "class". Files of an older otadet lack it."""
+    image_bits: int = 16
+    """Of a 16-bit image file, how many bits its values use. Files of an older otadet lack it."""
 
     def to_strings(self) -> dict[str, str]:
         return {name: value if isinstance(value, str) else json.dumps(value) for name, value in asdict(self).items()}
@@ -58,7 +64,7 @@ class OnnxMetadata:
     @classmethod
     def from_strings(cls, strings: Mapping[str, str], path: str | Path) -> OnnxMetadata:
         """Inverse of `to_strings`. Raises `UserError` naming `path` for a file that otadet did not write."""
-        present = [field for field in fields(cls) if field.name in strings or field.name != "rank_by"]
+        present = [field for field in fields(cls) if field.name in strings or field.name not in LATER]
         missing = [field.name for field in present if field.name not in strings]
         if missing:
             raise UserError(

@@ -25,10 +25,11 @@ class OnnxPredictor:
     >>> detections = predictor("photo.jpg")
     """
 
-    def __init__(self, path: str | Path, providers: Sequence[str] = CPU, *, options: ReadOptions = UPRIGHT) -> None:
+    def __init__(self, path: str | Path, providers: Sequence[str] = CPU, *, options: ReadOptions | None = None) -> None:
         """providers: ONNX Runtime's execution providers, best first, such as "CUDAExecutionProvider".
 
-        options: how image files are read; by default as people see them, their EXIF orientation applied.
+        options: how image files are read; by default as people see them, their EXIF orientation applied, and with the
+            `image_bits` of the file's metadata.
 
         Raises `UserError` for a missing file, one that ONNX Runtime refuses, and one that otadet did not write.
         """
@@ -36,7 +37,7 @@ class OnnxPredictor:
         self.metadata = OnnxMetadata.from_strings(self._session.get_modelmeta().custom_metadata_map, path)
         self.class_names = self.metadata.class_names
         self._transform = input_transform(self.metadata)
-        self.options = options
+        self.options = options or replace(UPRIGHT, bits=min(max(self.metadata.image_bits, 8), 16))
         self._normalize = PixelNorm(self.metadata.mean, self.metadata.std)
 
     def __call__(self, image: np.ndarray | str | Path) -> Detections:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from otadet.data.pixels import PixelNorm
@@ -73,10 +74,21 @@ def dynamic_nms(detector, tmp_path_factory) -> Path:
         normalize=NORMALIZE,
         postprocess=POSTPROCESS,
         class_names=NAMES,
-        options=ExportOptions(dynamic_batch=True, dynamic_size=True, nms=True),
+        options=ExportOptions(dynamic_batch=True, dynamic_size=True, nms=True, image_bits=12),
         experiment="tiny",
     )
     return path
+
+
+def test_files_are_read_as_the_experiment_reads_them_and_upright(dynamic_nms, tmp_path):
+    deep = picture(64, 96)[..., 0].astype(np.uint16) * 16 + 5
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.ascontiguousarray(np.rot90(deep))).save(tmp_path / "portrait.png", exif=exif)
+    predictor = OnnxPredictor(dynamic_nms)
+    found = predictor(tmp_path / "portrait.png")
+    assert len(found)
+    assert_equal(found, predictor(np.repeat((deep >> 4).astype(np.uint8)[..., None], 3, axis=2)))
 
 
 @pytest.fixture(scope="module")
