@@ -140,13 +140,13 @@ def as_numbers(storage: Tensor, dtype: torch.dtype, count: object, name: str) ->
 
 def read_numbers(file: IO[bytes], storage: Tensor) -> None:
     """Fill `storage`, bytes, from a file."""
-    memory = memoryview(storage.numpy())
+    memory: Any = storage.numpy()
     done = 0
     while done < len(memory):
         chunk = file.read(min(_CHUNK, len(memory) - done))
         if not chunk:
             raise TorchFileError("the numbers of a tensor are cut short")
-        memory[done : done + len(chunk)] = chunk
+        memory[done : done + len(chunk)] = memoryview(chunk)
         done += len(chunk)
 
 
