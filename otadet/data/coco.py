@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from otadet.data.coco_json import FILE_NAME_CODEC, read_coco_json
-from otadet.data.file_names import SimilarNames
+from otadet.data.file_names import IS_THERE, SimilarNames
 from otadet.data.images import DEFAULT, ReadOptions, read_image
 from otadet.data.prescan import scan_images, scan_warnings, size_problem
 from otadet.data.transforms import MIN_SIDE, Sample, sides
@@ -236,6 +236,8 @@ def _unreadable_images(path: Path, problems: list[str], images: int) -> str:
     advice = "Every image is: is the image folder the right one?"
     if len(problems) < images:
         advice = 'Repair them, or leave them out with unreadable = "skip".'
+    if any(IS_THERE in problem for problem in problems):
+        advice = "Write file_name in the annotations as the files are named, or rename the files."
     return f"{path}: {len(problems)} of its {images} images are unreadable:{listed}{more}\n{advice}"
 
 

@@ -9,6 +9,8 @@ from urllib.parse import unquote
 
 from otadet.data.image_file import shown
 
+IS_THERE = " is there, the same name "
+"""What a hint has after the name of the file that it proposes."""
 _MOST_FILES = 1_000_000
 
 
@@ -31,12 +33,12 @@ class SimilarNames:
             self._list()
         key = _key(name)
         for files, difference in (
-            (self._by_path.get(key), "the same name in another writing"),
-            (self._by_name.get(key.rsplit("/", 1)[-1]), "the same name in another folder"),
+            (self._by_path.get(key), "in another writing"),
+            (self._by_name.get(key.rsplit("/", 1)[-1]), "in another folder"),
         ):
             if files and len(files) == 1:
                 return (
-                    f"; {shown(files[0])} is there, {difference}: correct file_name {_ascii(name)}, or the file's name"
+                    f"; {shown(files[0])}{IS_THERE}{difference}: correct file_name {_ascii(name)}, or the file's name"
                 )
         return ""
 

@@ -115,6 +115,7 @@ def test_a_name_in_another_writing_is_named(tmp_path, prescan, written, there):
     with pytest.raises(UserError) as caught:
         dataset(tmp_path / "images", [written], prescan=prescan).sample(0)
     assert f"; {there} is there" in str(caught.value)
+    assert not prescan or str(caught.value).endswith("or rename the files.")
 
 
 def test_only_one_file_of_the_folder_is_proposed(tmp_path):
