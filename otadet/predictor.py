@@ -18,8 +18,8 @@ from otadet.data.images import UPRIGHT, ReadOptions, read_image
 from otadet.data.pixels import PixelNorm
 from otadet.data.transforms import Sample, Transform
 from otadet.engine.checkpoint import load_checkpoint, put_weights
-from otadet.engine.older import with_older_fields
-from otadet.engine.restore import changed_fields, shown_value
+from otadet.engine.older import NETWORK, check_same_values, with_older_fields
+from otadet.engine.restore import changed_fields
 from otadet.errors import UserError
 from otadet.names import name_list
 from otadet.postprocess import Postprocess
@@ -135,7 +135,7 @@ def load_detector(
             f"{exp.num_classes}; leave num_classes unset"
         )
     trained = with_older_fields(state.get("exp") or {})
-    _check_same_network(checkpoint, exp, trained)
+    check_same_values(checkpoint, NETWORK, trained, exp.describe())
     # The checkpoint has all weights: do not read or download those that its training started from.
     exp = copy(exp)
     exp.weights = None
@@ -145,13 +145,3 @@ def load_detector(
     if changes := changed_fields(trained, own):
         logger.warning(f"{checkpoint}: the experiment has other values than the training had: {changes}")
     return model.eval(), state
-
-
-def _check_same_network(checkpoint: str | Path, exp: BaseExp, trained: dict[str, Any]) -> None:
-    """Raise `UserError` for settings without which the weights mean something else, though they may well fit."""
-    own = exp.describe()
-    changed = [name for name in ("coarse_from", "anchor_offset") if name in trained and trained[name] != own[name]]
-    if changed:
-        had = " ".join(f"{name} {shown_value(trained[name])}" for name in changed)
-        has = " ".join(f"{name} {own[name]}" for name in changed)
-        raise UserError(f"{checkpoint}: trained with {had}, but the experiment has {has}; add {had} to the command")

@@ -24,7 +24,7 @@ from otadet.engine.distributed import (
     world_size,
 )
 from otadet.engine.guard import NonFiniteError
-from otadet.engine.older import with_older_fields
+from otadet.engine.older import TRAINING, check_same_values, with_older_fields
 from otadet.engine.precision import precision_name
 from otadet.engine.recorder import LossSums, Recorder
 from otadet.engine.restore import changed_fields, restore_rng, rng_state
@@ -280,6 +280,8 @@ class Trainer:
         """
         state = from_main(lambda: load_training(path) if state is None else state)
         check_class_names(path, state, self.class_names)
+        before = with_older_fields(state["exp"])
+        check_same_values(path, TRAINING, before, self.experiment)
         self.updater.restore(path, state)
         if len(state["rng"]) == world_size():
             restore_rng(path, state["rng"][rank()], self.device)
@@ -292,12 +294,12 @@ class Trainer:
         if from_main(lambda: Path(path).resolve() == self.last_checkpoint.resolve()):
             self._saved_at = self.iteration
         logger.info(f"resumed from {path}, after iteration {self.iteration}")
-        if changes := changed_fields(with_older_fields(state["exp"]), self.experiment):
+        if changes := changed_fields(before, self.experiment):
             logger.warning(f"resumed with other values than before: {changes}")
         # Checkpoints of earlier versions do not say.
-        before, now = state.get("precision"), precision_name(self.settings.amp_dtype)
-        if before not in (None, now):
-            logger.warning(f"resumed in {now}, after {before}: the result is not that of an uninterrupted run")
+        precision, now = state.get("precision"), precision_name(self.settings.amp_dtype)
+        if precision not in (None, now):
+            logger.warning(f"resumed in {now}, after {precision}: the result is not that of an uninterrupted run")
         if self.iteration < self.settings.iterations != state["iterations"]:
             logger.warning(
                 f"the run was to have {state['iterations']} iterations and now has {self.settings.iterations}; "

@@ -504,3 +504,14 @@ def test_the_start_is_logged(tmp_path, log):
     text = "".join(log)
     assert "model: 130 parameters; 18 train, 112 are frozen" in text
     assert "iterations 0 to 1, 2.5 per epoch; SGD, lr 0.1, x0.1 at iterations 6, after a warm-up of 3" in text
+
+
+def test_a_run_from_before_the_fields_goes_on_with_what_it_had_then(tmp_path):
+    older = {"lr": 0.1, "norm_weight_decay": True}
+    first = toy_trainer(tmp_path, experiment=older, iterations=2)
+    first.train()
+    now = {"lr": 0.1, "coarse_from": "p5", "anchor_offset": 0.0, "weight_decay_on": "no_norms"}
+    with pytest.raises(UserError, match=r"add coarse_from c5 anchor_offset 0\.5 weight_decay_on all to the command"):
+        toy_trainer(tmp_path, experiment=now).resume(first.last_checkpoint)
+    as_then = {"lr": 0.1, "coarse_from": "c5", "anchor_offset": 0.5, "weight_decay_on": "all"}
+    assert toy_trainer(tmp_path, experiment=as_then).resume(first.last_checkpoint) is None
