@@ -18,7 +18,7 @@ _TO_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11
 
 _OF_CODECS = re.compile(
     r"Corrupt JPEG|Premature end|Invalid|Unknown|Inconsistent|Warning|More samples|libpng|TIFF|\w+(Decode\w*)?: |"
-    r"\[ *(WARN|ERROR)"
+    r"\[ *(WARN|ERROR)|\s*\[\d+\] prec\("
 )
 """How lines begin that are the decoders'."""
 _DAMAGE = re.compile(r"Corrupt JPEG data|Premature end of JPEG")

@@ -6,6 +6,7 @@ their size is known, and tells nothing of the place where an orientation is stor
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import threading
@@ -21,6 +22,8 @@ FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "AVIF", "JPEG2000
 """Pillow's names of the formats that are read. Some of the others start programs of the system (EPS: Ghostscript)."""
 _MOST_STEPS = 10_000
 """Segments of a JPEG, chunks of a PNG and the like: far more than files have, and looked at in no time."""
+_MOST_CHUNKS = 1_000_000
+"""Of a PNG: a large one may have a chunk for every 8 KB."""
 _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 
@@ -165,8 +168,8 @@ def _png(file: BinaryIO) -> Header:
     length, kind, width, height, bits = struct.unpack(">I4sIIB", file.read(17))
     if kind != b"IHDR":
         raise HeaderError("does not begin with the chunk IHDR")
-    orientation, position = 1, 8 + 12 + length
-    for _ in range(_MOST_STEPS):
+    orientation, position, end = 1, 8 + 12 + length, file.seek(0, io.SEEK_END)
+    for _ in range(_MOST_CHUNKS):
         file.seek(position)
         start = file.read(8)
         if len(start) < 8:
@@ -174,9 +177,14 @@ def _png(file: BinaryIO) -> Header:
         length, kind = struct.unpack(">I4s", start)
         if kind == b"IEND":
             break
+        # OpenCV takes memory for a chunk, up to 4 GB, before it looks whether the file has it.
+        if position + 12 + length > end:
+            raise HeaderError("truncated, or damaged inside: one of its parts would reach past its end")
         if kind == b"eXIf":
             orientation = _exif_orientation(file.read(min(length, 2**16)))
         position += 12 + length
+    else:
+        raise HeaderError(f"it has more than {_MOST_CHUNKS:,} parts")
     return Header("PNG", height, width, orientation, bits)
 
 

@@ -257,6 +257,16 @@ def test_only_regular_files_are_opened(tmp_path, monkeypatch, look):
             assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("look", [read_image, check_image, read_size])
+def test_a_part_of_a_png_that_is_longer_than_the_file(tmp_path, look):
+    path = save(tmp_path / "long.png", COLOR)
+    data = path.read_bytes()
+    place = data.index(b"IDAT")
+    path.write_bytes(data[: place - 4] + b"\xff\xff\xff\xff" + data[place:])
+    with pytest.raises(UserError, match=r"long\.png.*truncated, or damaged inside"):
+        look(path)
+
+
 def test_a_link_to_an_image_is_followed(tmp_path):
     path = save(tmp_path / "image.png", COLOR)
     (tmp_path / "link.png").symlink_to(path)
