@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from otadet.engine.stop import INTERRUPTED, Interruption, Stopped, end_at_once_on_signals, talks_to_user
+from otadet.engine.stop import INTERRUPTED, Interruption, Stopped, end_at_once_on_signals, leave, talks_to_user
 from otadet.errors import MainProcessError, UserError
 
 if TYPE_CHECKING:
@@ -115,11 +114,10 @@ def run(main: Callable[[], None]) -> None:
 
 def _end(status: int) -> None:
     """Leave this process with `status`, unless it is 0."""
-    sys.stdout.flush()
-    sys.stderr.flush()
     distributed = sys.modules.get("torch.distributed")
-    if status and distributed is not None and distributed.is_available() and distributed.is_initialized():
-        # An orderly end would wait for the other processes, which wait for this one.
-        os._exit(status)
+    grouped = distributed is not None and distributed.is_available() and distributed.is_initialized()
+    # With other processes an orderly end would wait for them, and they for this one.
+    if status == INTERRUPTED or (status and grouped):
+        leave(status)
     if status:
         sys.exit(status)

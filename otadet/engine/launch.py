@@ -32,6 +32,7 @@ from otadet.engine.stop import (
     Stopped,
     end_at_once_on_signals,
     held_back_signals,
+    leave,
     stop_signals,
     take_signals,
 )
@@ -112,7 +113,7 @@ def _join_torchrun(
                 raise
             if not speaks_for_host():
                 raise MainProcessError(gone) from error
-            raise UserError(f"{gone} ({type(error).__name__}: {next(iter(str(error).splitlines()), '')})") from error
+            raise UserError(f"{gone} ({type(error).__name__}: {str(error).partition('. ')[0][:200]})") from error
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,7 @@ def _killed_message(processes: Sequence[Any], ranks: Sequence[int]) -> str:
 
 def _child(seat: _Seat, sender: Connection, fn: Callable[..., None], *args: Any) -> None:
     interruption = Interruption()
+    stopped: bool | None = None
     try:
         interruption.install()
         take_signals()
@@ -214,9 +216,7 @@ def _child(seat: _Seat, sender: Connection, fn: Callable[..., None], *args: Any)
         with _process_group(seat.device, seat.rank, **group) as device:
             fn(device, *args)
     except KeyboardInterrupt as error:
-        end_at_once_on_signals()
-        sender.send(_Report(seat.rank, "interrupted", stopped=isinstance(error, Stopped)))
-        sys.exit(INTERRUPTED)
+        stopped = isinstance(error, Stopped)
     except MainProcessError:
         _leave(2)
     except UserError as error:
@@ -226,6 +226,9 @@ def _child(seat: _Seat, sender: Connection, fn: Callable[..., None], *args: Any)
             _leave(INTERRUPTED)
         _leave(1, sender, _Report(seat.rank, traceback.format_exc(), time=time.monotonic()))
     end_at_once_on_signals()
+    if stopped is not None:
+        sender.send(_Report(seat.rank, "interrupted", stopped=stopped))
+        leave(INTERRUPTED)
 
 
 def _leave(status: int, sender: Connection | None = None, report: _Report | None = None) -> None:

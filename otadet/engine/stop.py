@@ -5,6 +5,7 @@ Imports next to nothing, so that a tool can call `end_at_once_on_signals` before
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -51,6 +52,18 @@ def end_at_once() -> None:
     if talks_to_user():
         os.write(2, f"{_INTERRUPTED_LINE}\n".encode())
     os._exit(INTERRUPTED)
+
+
+def leave(status: int) -> None:
+    """End this process with its files closed and its own processes ended, but without taking Python apart.
+
+    That takes a second and more once PyTorch is loaded, on a busy machine many, and whoever sent a signal soon sends
+    one that kills.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    atexit._run_exitfuncs()
+    os._exit(status)
 
 
 class Interruption:

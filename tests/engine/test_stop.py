@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from otadet import cli
 from otadet.cli import run
 from otadet.engine import stop as stop_module
 from otadet.engine.stop import INTERRUPTED, Interruption, StopRequest, stop_signals
@@ -78,7 +79,9 @@ def test_an_interruption_is_one_keyboard_interrupt_however_often_it_is_said(cloc
     assert interruption.requested
 
 
-def test_a_tool_ends_with_130_also_when_its_interruption_turns_into_another_error(capsys):
+def test_a_tool_ends_with_130_also_when_its_interruption_turns_into_another_error(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "leave", sys.exit)
+
     def main():
         try:
             send(signal.SIGTERM)

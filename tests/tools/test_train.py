@@ -3,6 +3,7 @@ import errno
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -185,6 +186,39 @@ def test_resume_takes_a_checkpoint_a_field_or_nothing(train, tmp_path, capsys):
     train("--output", out, "max_iterations", 4, "--resume")
     assert "nothing to do" in capsys.readouterr().err
     assert rows(out)[-1]["iteration"] == "4"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no process groups to send SIGTERM to")
+@pytest.mark.parametrize("words", [[], ["-d", "2"]])
+def test_sigterm_to_the_whole_group_in_mid_training_costs_nothing(train, experiment, tmp_path, words):
+    out, settings = tmp_path / "out", ["max_iterations", 40, "log_every", 3, "workers", 2]
+    command = [sys.executable, ROOT / "tools" / "train.py", "-f", experiment, "--device", "cpu", "--output", out]
+    with subprocess.Popen(
+        [str(word) for word in (*command, *words, *settings)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        said = [next(line for line in process.stderr if " 3/40 " in line)]
+        os.killpg(process.pid, signal.SIGTERM)
+        said += [line for line in process.stderr if "/40 " not in line and "evaluation at" not in line]
+    assert process.returncode == 130
+    assert "stopping at the next safe point" in said[1]
+    assert "stopped after" in said[2]
+    assert len(said) == 3
+    stopped = load_checkpoint(out / "last.pth")
+    assert 3 <= stopped["iteration"] < 40
+    if words:
+        assert len(stopped["rng"]) == 2
+        return
+    train("--output", out, "--resume", *settings)
+    train("--output", tmp_path / "whole", *settings)
+    whole, resumed = (load_checkpoint(folder / "last.pth") for folder in (tmp_path / "whole", out))
+    for weights in ("model", "ema"):
+        assert all(torch.equal(resumed[weights][name], tensor) for name, tensor in whole[weights].items())
+    tables = [[{**row, "iterations_per_second": ""} for row in rows(folder)] for folder in (tmp_path / "whole", out)]
+    assert tables[0] == tables[1]
 
 
 def test_resume_auto_starts_and_goes_on(train, tmp_path):
