@@ -94,7 +94,7 @@ def _fast_dtype(device: torch.device) -> tuple[torch.dtype | None, str]:
     if device.type == "cpu":
         if cpu_has_bf16():
             return torch.bfloat16, "this processor has bf16 arithmetic"
-        return None, "this processor has no bf16 arithmetic, and emulating it is many times slower"
+        return None, "this processor has no bf16 arithmetic, and emulating it is several times slower"
     if device.type != "cuda":
         return None, f"mixed precision is not known to be faster on {device.type}"
     if _gpu_has_bf16(device):

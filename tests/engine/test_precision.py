@@ -72,7 +72,7 @@ def test_bf16_by_name_is_obeyed_with_a_warning_where_it_is_emulated(cpu):
     cpu(onednn=False)
     choice = choose_precision(CPU, amp=True, name="bf16")
     assert choice.amp_dtype is torch.bfloat16
-    assert "many times slower; leave amp_dtype unset to train in fp32" in choice.warning
+    assert "several times slower; leave amp_dtype unset to train in fp32" in choice.warning
     cpu()
     assert choose_precision(CPU, amp=True, name="bf16").warning is None
 

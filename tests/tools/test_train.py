@@ -151,7 +151,7 @@ def test_mixed_precision_that_would_only_hurt_is_left_out(train, tmp_path, monke
     train("--output", out, "--resume", "max_iterations", 3, "--amp", "amp_dtype", "bf16")
     last = (out / "train.log").read_text().split("device:")[-1]
     assert "mixed fp32 and bf16 (amp_dtype bf16)" in last
-    assert "many times slower; leave amp_dtype unset" in last
+    assert "several times slower; leave amp_dtype unset" in last
     assert "resumed in mixed fp32 and bf16, after fp32" in (out / "train.log").read_text()
     assert load_checkpoint(out / "last.pth")["precision"] == "mixed fp32 and bf16"
 
