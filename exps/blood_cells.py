@@ -1,4 +1,4 @@
-"""Blood cells in smears (2 classes, 256 px), from scratch on a CPU: ResNet-18 of half the width, slim FCOS head, OTA."""
+"""Blood cells in smears (2 classes, 256 px), from scratch on a CPU: ResNet-18 of half the width, slim head, OTA."""
 
 from otadet.assigners import OTAAssigner
 from otadet.data.transforms import ColorJitter, Compose, RandomFlip, RandomTranspose, RandomZoom, Transform
