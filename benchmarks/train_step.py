@@ -12,6 +12,11 @@ GPU and in 10 on two CPU cores: what does not fit is left out, and said. Nothing
 
 from __future__ import annotations
 
+from otadet.engine.stop import end_at_once_on_signals
+
+if __name__ == "__main__":
+    end_at_once_on_signals()  # before the imports that take seconds
+
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from dataclasses import asdict

@@ -8,6 +8,7 @@ into your own program as a start; it imports neither otadet nor PyTorch.
 
 import argparse
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -22,11 +23,18 @@ def main() -> None:
     parser.add_argument("--save-json", metavar="FILE")
     args = parser.parse_args()
 
-    session = onnxruntime.InferenceSession(args.model, providers=["CPUExecutionProvider"])
-    metadata = read_metadata(session)
+    try:
+        session = onnxruntime.InferenceSession(args.model, providers=["CPUExecutionProvider"])
+        metadata = read_metadata(session)
+    except Exception as error:  # those of ONNX Runtime have nothing else in common
+        sys.exit(f"error: {in_one_line(args.model)}: no file of tools/export_onnx.py: {in_one_line(error)}")
     results = {}
     for path in args.images:
-        boxes, scores, labels = detect(session, metadata, read_image(path))
+        image = read_image(path)
+        try:
+            boxes, scores, labels = detect(session, metadata, image)
+        except Exception as error:
+            sys.exit(f"error: {in_one_line(args.model)}: cannot be run on {in_one_line(path)}: {in_one_line(error)}")
         keep = scores >= args.threshold
         results[path] = [
             {"class": metadata["class_names"][label], "score": float(score), "box": box.tolist()}
@@ -41,10 +49,73 @@ def main() -> None:
 
 
 def read_metadata(session: onnxruntime.InferenceSession) -> dict:
-    """Numbers, lists and truth values are stored as JSON, texts as they are."""
+    """Numbers, lists and truth values are stored as JSON, texts as they are. Raises `ValueError` for what cannot be."""
     texts = {"experiment", "otadet", "input", "rank_by"}
     entries = session.get_modelmeta().custom_metadata_map.items()
-    return {name: value if name in texts else json.loads(value) for name, value in entries}
+    metadata = {name: value if name in texts else read_json(name, value) for name, value in entries}
+    check_metadata(metadata)
+    metadata["class_names"] = [in_one_line(name) for name in metadata["class_names"]]
+    scores = next(output for output in session.get_outputs() if output.name == "scores")
+    images, classes = session.get_inputs()[0], len(metadata["class_names"])
+    if not metadata["nms"] and scores.shape[-1] != classes:
+        raise ValueError(f"class_names has {classes} names, but the graph {scores.shape[-1]} classes")
+    if not metadata["dynamic_size"] and images.shape[2:] != metadata["size"]:
+        raise ValueError(f"size is {metadata['size']}, but the graph takes {images.shape[2:]}")
+    return metadata
+
+
+def in_one_line(text: object) -> str:
+    """For a terminal: at most 300 characters, and nothing that it would obey."""
+    return "".join(letter if letter.isprintable() else " " for letter in str(text)[:300])
+
+
+def read_json(name: str, text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name} is {text[:60]}, which is no JSON") from error
+
+
+def check_metadata(metadata: dict) -> None:
+    """Raise `ValueError` where an entry is missing or is not what it has to be. A file may hold anything."""
+    flags = ("nms", "dynamic_size")
+    limits = {
+        "size": (2, 1, 65535, int),
+        "mean": (3, -1e6, 1e6, (int, float)),
+        "std": (3, 1e-6, 1e6, (int, float)),
+        "pad_value": (3, 0, 255, int),
+        "strides": (None, 1, 65535, int),
+        "letterbox": (2, 1, 65535, int),
+        "shortest_edge": (2, 1, 65535, int),
+        "size_divisor": (0, 1, 65535, int),
+        "topk_per_level": (0, 1, 10**9, int),
+        "max_detections": (0, 1, 10**9, int),
+        "score_threshold": (0, 0, 1, (int, float)),
+        "nms_iou": (0, 0, 1, (int, float)),
+    }
+    missing = [name for name in (*limits, *flags, "class_names") if name not in metadata]
+    wrong = [name for name in flags if name not in missing and not isinstance(metadata[name], bool)]
+    for name, (count, low, high, kind) in limits.items():  # count: 0 for a single number, None for any
+        value = metadata.get(name)
+        if name in missing or (value is None and name in ("letterbox", "shortest_edge")):
+            continue
+        numbers = [value] if count == 0 else value
+        is_right = isinstance(numbers, list) and len(numbers) == (count or len(numbers) or 1)
+        if not is_right or not all(
+            isinstance(number, kind) and not isinstance(number, bool) and low <= number <= high for number in numbers
+        ):
+            wrong.append(name)
+    names = metadata.get("class_names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        wrong.append("class_names")
+    if not missing and (metadata["letterbox"] is None) == (metadata["shortest_edge"] is None):
+        wrong.append("letterbox or shortest_edge")
+    sizes = [metadata.get(name) for name in ("size", "letterbox", "shortest_edge") if name not in wrong]
+    if any(size[0] * size[1] > 2**26 for size in sizes if size):
+        wrong.append("the input's area")
+    if missing or wrong:
+        problem = f"lacks {', '.join(missing)}" if missing else f"is wrong in {', '.join(wrong)}"
+        raise ValueError(f"its metadata {problem}")
 
 
 def read_image(path: str) -> np.ndarray:
@@ -74,6 +145,8 @@ def detect(
         boxes, scores, labels = postprocess(
             outputs["boxes"][0], outputs["scores"][0], ranks[0], canvas.shape[:2], metadata
         )
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(metadata["class_names"]):
+        raise ValueError("it finds classes that have no name")
     height, width = image.shape[:2]
     boxes = (boxes / np.float32((*scale, *scale))).clip(0, np.float32((width, height, width, height)))
     inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # nothing is left of what was found in the padding
@@ -120,6 +193,8 @@ def postprocess(
         level = np.argsort(-flat_ranks[first : first + count], kind="stable")[: metadata["topk_per_level"]] + first
         kept.append(level[(flat_ranks[level] > metadata["score_threshold"]) & (flat[level] > 0)])
         first += count
+    if first != len(flat):
+        raise ValueError(f"its strides are those of {first} scores, but it has {len(flat)}")
     kept = np.concatenate(kept)
     kept = kept[np.argsort(-flat[kept], kind="stable")]
     boxes, scores, labels = boxes[anchors[kept]], flat[kept], labels[kept]

@@ -22,6 +22,8 @@ from trainbench.turns import Budget, Pair, in_turn, seconds_of
 
 WARM_UP = 2
 """Steps: the first makes the optimizer's state, the second says what one costs."""
+LONG_CALL = 5.0
+"""Seconds of inference in both from which its first call is not repeated to measure it."""
 SPLIT_STEPS = 5
 """At most, with a clock on the phases."""
 RULES = ("ota", "simota", "atss")
@@ -106,10 +108,11 @@ class Measurement:
                 # First, as both still have the same weights and find the same objects.
                 self._compare_inference()
             cost = self._warm_up()
-            self._compare_steps(cost)
-            self._split(cost)
-            self._share_of_rules(cost)
-            self._count(cost)
+            if cost is not None:
+                self._compare_steps(cost)
+                self._split(cost)
+                self._share_of_rules(cost)
+                self._count(cost)
             if self.row.mode == "compile":
                 self._compare_inference()
         return self.row
@@ -117,23 +120,31 @@ class Measurement:
     def _compare_inference(self) -> None:
         images = self.batches[0].images
         calls = [partial(self.ours.detect, images), partial(self.theirs.detect, images)]
-        for call in calls:
-            call()
+        if self.budget.left <= 0:
+            self.row.left_out.append("inference: no time left for it")
+            return
+        # The first calls prepare much; on a slow machine they have to do as the estimate.
         cost = sum(seconds_of(call, self.device) for call in calls)
+        if cost < LONG_CALL:
+            cost = sum(seconds_of(call, self.device) for call in calls)
         turns = self._repeats("inference", cost, self.repeat, share=0.2)
         if turns:
             self.row.inference = in_turn(*calls, self.device, turns)
 
-    def _warm_up(self) -> float:
-        """Seconds of a step of the slower one."""
+    def _warm_up(self) -> float | None:
+        """Seconds of a step; None where the budget is over, or the steps so far have shown that it will be."""
         self.say("warming up")
-        slowest = 0.0
-        for name, contestant in (("otadet", self.ours), ("torchvision", self.theirs)):
+        contestants = {"otadet": self.ours, "torchvision": self.theirs}
+        order = [name for name in contestants for _ in range(WARM_UP)]
+        seconds = 0.0
+        for done, name in enumerate(order):
+            if self.budget.left <= seconds * (len(order) - done):
+                self.row.left_out.append(f"training: no time left for it, with steps of {seconds:.2g} s")
+                return None
             with self._memory[name].watch():
-                seconds = [seconds_of(partial(contestant.step, self.batches[0]), self.device) for _ in range(WARM_UP)]
-            slowest = max(slowest, seconds[-1])
+                seconds = seconds_of(partial(contestants[name].step, self.batches[0]), self.device)
             self.row.memory[name] = self._memory[name].peak
-        return slowest
+        return seconds
 
     def _compare_steps(self, cost: float) -> None:
         turns = self._repeats("training step", 2 * cost, self.repeat, share=0.5)

@@ -76,6 +76,8 @@ def export_onnx(
     options = options or ExportOptions()
     detector.eval()
     metadata = _describe(detector, transform, normalize, postprocess, class_names, options, experiment)
+    # Whoever reads the file checks it: what would be refused then is refused now.
+    metadata = OnnxMetadata.from_strings(metadata.to_strings(), path)
     # Opened first: a place that cannot be written to should not cost the minutes of an export.
     with atomic_write(path) as file:
         by_class = postprocess.rank_by == "class"

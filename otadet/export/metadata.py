@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from otadet.errors import UserError
+from otadet.export.metadata_check import read_texts
 from otadet.postprocess import Postprocess
 
 INPUT = "images: float32 (N, 3, H, W), RGB, (pixel - mean) / std of pixels in 0-255, padded right and bottom"
@@ -63,21 +63,9 @@ class OnnxMetadata:
 
     @classmethod
     def from_strings(cls, strings: Mapping[str, str], path: str | Path) -> OnnxMetadata:
-        """Inverse of `to_strings`. Raises `UserError` naming `path` for a file that otadet did not write."""
-        present = [field for field in fields(cls) if field.name in strings or field.name not in LATER]
-        missing = [field.name for field in present if field.name not in strings]
-        if missing:
-            raise UserError(
-                f"{path}: its metadata lacks {', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}; "
-                "this needs a file written by tools/export_onnx.py"
-            )
-        # The annotations of the fields are texts here, such as "str".
-        return cls(
-            **{
-                field.name: strings[field.name] if field.type == "str" else _from_json(strings[field.name])
-                for field in present
-            }
-        )
+        """Inverse of `to_strings`. Raises `UserError` naming `path`, the entry and what would be right for a file that
+        otadet did not write, or that somebody changed; all is checked before anything is used."""
+        return cls(**read_texts(strings, {field.name: field.name not in LATER for field in fields(cls)}, path))
 
     @property
     def postprocess(self) -> Postprocess:
@@ -91,8 +79,3 @@ class OnnxMetadata:
     def level_counts(self, height: int, width: int) -> list[int]:
         """Anchors of each level for an input of that size in pixels."""
         return [-(-height // stride) * -(-width // stride) for stride in self.strides]
-
-
-def _from_json(text: str) -> object:
-    value = json.loads(text)
-    return tuple(value) if isinstance(value, list) else value

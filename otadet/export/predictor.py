@@ -12,8 +12,9 @@ from torch import Tensor
 from otadet.data.images import UPRIGHT, ReadOptions, read_image
 from otadet.data.pixels import PixelNorm
 from otadet.data.transforms import Letterbox, ResizeShortestEdge, Sample, Transform
+from otadet.export.contract import check_graph, check_outputs
 from otadet.export.metadata import OnnxMetadata
-from otadet.export.session import CPU, open_session, run_session
+from otadet.export.session import CPU, metadata_of, open_session, run_session
 from otadet.predictor import detect_in_image
 from otadet.structures import Detections
 
@@ -34,7 +35,9 @@ class OnnxPredictor:
         Raises `UserError` for a missing file, one that ONNX Runtime refuses, and one that otadet did not write.
         """
         self._session = open_session(path, providers)
-        self.metadata = OnnxMetadata.from_strings(self._session.get_modelmeta().custom_metadata_map, path)
+        self._path = path
+        self.metadata = OnnxMetadata.from_strings(metadata_of(self._session, path), path)
+        check_graph(self._session, self.metadata, path)
         self.class_names = self.metadata.class_names
         self._transform = input_transform(self.metadata)
         self.options = options or replace(UPRIGHT, bits=min(max(self.metadata.image_bits, 8), 16))
@@ -51,6 +54,7 @@ class OnnxPredictor:
 
     def _detect(self, images: Tensor) -> Detections:
         outputs = run_session(self._session, self._normalize(images).numpy())
+        check_outputs(outputs, self.metadata, tuple(images.shape), self._path)
         if self.metadata.nms:
             return Detections(outputs["boxes"], outputs["scores"], outputs["labels"])
         counts = self.metadata.level_counts(*images.shape[2:])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from otadet.errors import UserError
+from otadet.names import printable
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -37,10 +38,10 @@ def open_session(model: str | Path | bytes, providers: Sequence[str] = CPU) -> I
     available = onnxruntime.get_available_providers()
     if unknown := [provider for provider in providers if provider not in available]:
         raise UserError(f"{', '.join(unknown)}: this ONNX Runtime has no such provider, but {', '.join(available)}")
-    if not isinstance(model, bytes) and not Path(model).is_file():
-        raise UserError(f"{model}: no such ONNX file")
+    if not isinstance(model, bytes):
+        _check_file(model)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors, no warnings
+    options.log_severity_level = 4  # fatal alone: errors are raised as well
     # Left to itself it counts the machine's cores, not those that this process may use.
     options.intra_op_num_threads = torch.get_num_threads()
     source = model if isinstance(model, bytes) else str(model)
@@ -49,7 +50,33 @@ def open_session(model: str | Path | bytes, providers: Sequence[str] = CPU) -> I
     except Exception as error:
         # Its exceptions have no base class but Exception in common.
         name = "the exported model" if isinstance(model, bytes) else str(model)
-        raise UserError(f"{name}: ONNX Runtime cannot load it: {error}") from error
+        raise UserError(f"{name}: ONNX Runtime cannot load it: {_brief(error)}") from error
+
+
+def metadata_of(session: InferenceSession, path: str | Path) -> dict[str, str]:
+    """The entries of a file's metadata. Raises `UserError` naming `path` where they are no texts."""
+    try:
+        return dict(session.get_modelmeta().custom_metadata_map)
+    except Exception as error:
+        raise UserError(f"{path}: its metadata is damaged: {_brief(error)}; export it anew") from error
+
+
+def _check_file(path: str | Path) -> None:
+    try:
+        kind = "a folder" if Path(path).is_dir() else None if Path(path).is_file() else "no such ONNX file"
+        is_empty = kind is None and Path(path).stat().st_size == 0
+    except (OSError, ValueError) as error:
+        raise UserError(f"{printable(str(path))}: cannot be opened ({error})") from error
+    if kind is not None:
+        raise UserError(f"{printable(str(path))}: {kind}; give a file written by tools/export_onnx.py")
+    if is_empty:
+        raise UserError(f"{path}: an empty file; export it anew with tools/export_onnx.py")
+
+
+def _brief(error: Exception) -> str:
+    """What ONNX Runtime says, in one line that holds nothing of the file that could not be printed."""
+    text = printable(" ".join(str(error).split())) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def run_session(session: InferenceSession, images: np.ndarray) -> dict[str, Tensor]:
@@ -60,6 +87,7 @@ def run_session(session: InferenceSession, images: np.ndarray) -> dict[str, Tens
     except Exception as error:
         expected = " x ".join(map(str, session.get_inputs()[0].shape))
         raise UserError(
-            f"ONNX Runtime cannot run the model, made for {expected}, on {' x '.join(map(str, images.shape))}: {error}"
+            f"ONNX Runtime cannot run the model, made for {expected}, on {' x '.join(map(str, images.shape))}: "
+            f"{_brief(error)}"
         ) from error
     return {name: torch.from_numpy(output) for name, output in zip(names, outputs, strict=True)}

@@ -220,7 +220,7 @@ def test_numpy_demo_needs_neither_otadet_nor_torch(numpy_demo):
     assert not {"otadet", "torch", "torchvision"} & set(vars(numpy_demo))
     source = Path(numpy_demo.__file__).read_text(encoding="utf-8")
     imports = {line.split()[1] for line in source.splitlines() if line.startswith(("import ", "from "))}
-    assert imports == {"argparse", "json", "cv2", "numpy", "onnxruntime"}
+    assert imports == {"argparse", "json", "sys", "cv2", "numpy", "onnxruntime"}
 
 
 def export_to(path: Path, detector: nn.Module, options: ExportOptions | None = None, transform=None) -> None:
