@@ -40,7 +40,7 @@ class OnnxPredictor:
         check_graph(self._session, self.metadata, path)
         self.class_names = self.metadata.class_names
         self._transform = input_transform(self.metadata)
-        self.options = options or replace(UPRIGHT, bits=min(max(self.metadata.image_bits, 8), 16))
+        self.options = options or replace(UPRIGHT, bits=self.metadata.image_bits)
         self._normalize = PixelNorm(self.metadata.mean, self.metadata.std)
 
     def __call__(self, image: np.ndarray | str | Path) -> Detections:
