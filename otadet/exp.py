@@ -48,6 +48,7 @@ class BaseExp:
     num_classes: int | None = None  # None: as many as the data has; otherwise checked against it
     unreadable: str = "fail"  # or "skip": what becomes of images that cannot be read
     prescan: bool = True  # look at every image file before the start
+    outside_images: bool = False  # file names of the annotations may be absolute, or lead out of the image folder
     workers: int = 4  # loader processes a device
     max_pixels: int = 2**28  # an image file with more is refused: 0.8 GB as RGB
     exif_orientation: bool = False  # turn pictures as EXIF says; the annotations must be for the upright ones then
@@ -222,6 +223,7 @@ class BaseExp:
             unreadable=self.unreadable,
             prescan=self.prescan,
             options=self.build_read_options(),
+            outside_images=self.outside_images,
         )
         if self.num_classes not in (None, len(dataset.class_names)):
             raise UserError(

@@ -58,6 +58,17 @@ def clean_class_names(names: object, source: str | Path) -> tuple[str, ...]:
     return tuple(cleaned)
 
 
+def names_as_trained(own: Sequence[str] | None, trained: Sequence[str]) -> tuple[str, ...] | None:
+    """The class names to read data with that a checkpoint is used on: its own, unless the experiment has other ones.
+
+    own: those of the experiment, None where it takes them from the data; the same names in another order are not other
+    ones. trained: those of the checkpoint.
+    """
+    if trained and (own is None or sorted(own) == sorted(trained)):
+        return tuple(trained)
+    return None if own is None else tuple(own)
+
+
 def name_list(names: Sequence[str], at_most: int = 20) -> str:
     """The names with commas, for a message; of many only the first."""
     return ", ".join([*names[:at_most], *(["..."] if len(names) > at_most else [])])

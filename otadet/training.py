@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import takewhile
@@ -37,6 +37,7 @@ from otadet.evaluation.coco import CocoResult, evaluate_coco, predict_dataset, r
 from otadet.evaluation.report import format_result
 from otadet.exp import SCORES, BaseExp
 from otadet.files import remove_temporaries
+from otadet.names import names_as_trained
 from otadet.predictor import Predictor
 from otadet.structures import GroundTruth
 from otadet.visualize.curves import plot_curves
@@ -93,7 +94,9 @@ def _train_in(
     if resume is not None and Path(resume).parent == output:
         from_main(lambda: _check_there(Path(resume)))
     resumed, start = _read_on_main(load_training, resume), _read_on_main(load_checkpoint, checkpoint)
-    train_set, val_set = build_datasets(exp)
+    if resumed is not None:
+        exp.class_names = names_as_trained(exp.class_names, resumed["class_names"])
+    train_set, val_set = build_datasets(exp, [] if start is None else start["class_names"])
     torch.manual_seed(exp.seed)
     model = exp.build_model(len(train_set.class_names)).to(device)
     if start is not None:
@@ -156,12 +159,19 @@ def _train_and_draw(exp: BaseExp, trainer: Trainer, validation: Validation, val_
     return finished
 
 
-def build_datasets(exp: BaseExp) -> tuple[CocoDataset, CocoDataset]:
-    """The training and the validation set, with the same labels; read by the main process alone."""
+def build_datasets(exp: BaseExp, trained: Sequence[str] = ()) -> tuple[CocoDataset, CocoDataset]:
+    """The training and the validation set, with the same labels; read by the main process alone.
+
+    trained: classes of the weights to start from, whose order is taken where the data has the same. Raises `UserError`
+    where there is no box to train on.
+    """
 
     def build() -> tuple[CocoDataset, CocoDataset]:
         train_set = exp.build_train_dataset()
+        if sorted(train_set.class_names) == sorted(trained):
+            train_set = train_set.with_class_order(trained)
         # The order of the classes is the training set's, whatever it is in the other file.
+        train_set.check_trainable()
         exp.class_names = train_set.class_names
         return train_set, exp.build_val_dataset()
 

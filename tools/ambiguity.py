@@ -47,9 +47,11 @@ def parse_args() -> Namespace:
 def main() -> None:
     args = parse_args()
     from otadet.data.loader import eval_loader
+    from otadet.engine.checkpoint import load_checkpoint
     from otadet.errors import UserError
     from otadet.evaluation.ambiguity import EvenlySpaced, count_ambiguous, with_radii
     from otadet.files import write_csv
+    from otadet.names import names_as_trained
     from otadet.predictor import load_detector
 
     for name, value in (("--limit", args.limit), ("--batch", args.batch), ("--radius", min(args.radius or [1]))):
@@ -61,8 +63,10 @@ def main() -> None:
     chosen = {word: chosen_rule(exp, word) for word in args.assigner}
     names = {word: f"exp ({short_name(rule)})" if word == "exp" else word for word, rule in chosen.items()}
     rules = [sized for word, rule in chosen.items() for sized in with_radii(names[word], rule, radii)]
+    state = load_checkpoint(args.checkpoint)
+    exp.class_names = names_as_trained(exp.class_names, state["class_names"])
     dataset = exp.build_train_dataset() if args.split == "train" else exp.build_val_dataset()
-    model, _ = load_detector(exp, args.checkpoint, dataset.class_names)
+    model, _ = load_detector(exp, args.checkpoint, dataset.class_names, state=state)
     normalize = exp.build_normalize().to(device)
     loader = eval_loader(
         dataset if args.limit is None else EvenlySpaced(dataset, args.limit),

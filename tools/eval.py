@@ -42,6 +42,7 @@ def main() -> None:
     from otadet.evaluation.coco import coco_predictions, evaluate_coco, predict_dataset, readable
     from otadet.evaluation.report import format_result, write_metrics
     from otadet.files import atomic_write
+    from otadet.names import names_as_trained
     from otadet.predictor import load_detector
 
     for path in filter(None, (args.json, args.metrics)):
@@ -51,6 +52,7 @@ def main() -> None:
     device = pick_device(args.device)
     # A wrong file is better found before all images are looked at.
     state = load_checkpoint(args.checkpoint)
+    exp.class_names = names_as_trained(exp.class_names, state["class_names"])
     dataset = exp.build_val_dataset()
     print(dataset.summary())
     for line in dataset.warnings:

@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
 from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from otadet.cli import chosen_rule, experiment_parser, load_experiment, pick_device, run, short_name
 
@@ -69,6 +69,8 @@ def main() -> None:
     import torch
 
     from otadet.data.annotated import annotated_images
+    from otadet.engine.checkpoint import load_checkpoint
+    from otadet.names import names_as_trained
     from otadet.visualize.assignment_figure import assignment_figure, assignment_sheet
     from otadet.visualize.canvas import write_image
 
@@ -77,8 +79,12 @@ def main() -> None:
     rules = chosen_rules(exp, args.assigner)
     if args.mass:
         check_mass(rules)
+    state = None
+    if args.checkpoint is not None:
+        state = load_checkpoint(args.checkpoint)
+        exp.class_names = names_as_trained(exp.class_names, state["class_names"])
     found, class_names = annotated_images(exp, args.path)
-    model = build_network(exp, args.checkpoint, class_names).to(device)
+    model = build_network(exp, args.checkpoint, state, class_names).to(device)
     on_sheet, names = [], []
     for image, out in zip(found, output_files(args.output, [image.path for image in found]), strict=True):
         with torch.no_grad():
@@ -126,13 +132,15 @@ def check_mass(rules: dict[str, Assigner]) -> None:
         raise UserError(f"--mass shades what OTA transports, and none of {', '.join(rules)} is OTA: add --assigner ota")
 
 
-def build_network(exp: BaseExp, checkpoint: str | None, class_names: tuple[str, ...]) -> nn.Module:
+def build_network(
+    exp: BaseExp, checkpoint: str | None, state: dict[str, Any] | None, class_names: tuple[str, ...]
+) -> nn.Module:
     import torch
 
     from otadet.predictor import load_detector
 
     if checkpoint is not None:
-        return load_detector(exp, checkpoint, class_names)[0]
+        return load_detector(exp, checkpoint, class_names, state=state)[0]
     print("no checkpoint: the predictions are those of an untrained network")
     torch.manual_seed(exp.seed)
     exp.weights = None

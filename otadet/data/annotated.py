@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,17 +43,19 @@ def annotated_images(exp: BaseExp, paths: Sequence[Path]) -> tuple[list[Annotate
     the annotations or the end of one, else by its name alone. A folder stands for those of its images that have boxes.
     Raises `UserError` for an image that neither set has or whose name several have, and for a folder without any.
     """
-    datasets = list(_datasets(exp))
+    datasets = _datasets(exp)
     found = [image for path in paths for image in (_in_folder if _is_folder(path, datasets) else _find)(path, datasets)]
     return found, datasets[0].class_names
 
 
-def _datasets(exp: BaseExp) -> Iterator[CocoDataset]:
+def _datasets(exp: BaseExp) -> list[CocoDataset]:
+    """The validation and the training set, with the classes of the latter."""
     # One image is wanted: it is not worth while to look at all of them, and to skip some needs just that.
     exp = copy(exp)
     exp.prescan, exp.unreadable = False, "fail"
-    yield exp.build_val_dataset()
-    yield exp.build_train_dataset()
+    train_set = exp.build_train_dataset()
+    exp.class_names = train_set.class_names
+    return [exp.build_val_dataset(), train_set]
 
 
 def _is_folder(path: Path, datasets: Sequence[CocoDataset]) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from otadet.data.coco_json import FILE_NAME_CODEC, read_coco_json
+from otadet.data.class_list import match_classes
+from otadet.data.coco_json import read_coco_json
 from otadet.data.file_names import IS_THERE, SimilarNames
 from otadet.data.images import DEFAULT, ReadOptions, read_image
 from otadet.data.prescan import scan_images, scan_warnings, size_problem
@@ -44,13 +46,16 @@ class CocoDataset:
     Images without objects are kept; boxes are clipped to their image, and dropped when nothing is left.
 
     json_path, image_dir: the annotations, and the folder that their file names are relative to.
-    class_names: the classes in the order of the labels; they must be those of the file. None takes them from the file.
+    class_names: the classes in the order of the labels. The file may lack some, and have others without boxes. None
+        takes those of the file, less the headings among them.
     unreadable: what to do about image files that fail the pre-scan: "fail" raises, "skip" leaves the images out.
     prescan: look at every image file first, without decoding it (`images.check_image`), and compare its size with the
         annotations'. Without it an unreadable file is found when its turn comes.
     options: how the files are read. With an orientation applied, the annotations must be for the upright pictures.
 
-    Raises `UserError` for bad annotations, class names that differ, or unreadable images.
+    outside_images: whether file names may be absolute or lead out of `image_dir`. Links in it are followed.
+
+    Raises `UserError` for bad annotations, boxes of other classes, or unreadable images.
     """
 
     class_names: tuple[str, ...]
@@ -72,6 +77,7 @@ class CocoDataset:
         unreadable: str = "fail",
         prescan: bool = True,
         options: ReadOptions = DEFAULT,
+        outside_images: bool = False,
     ) -> None:
         if unreadable not in ("fail", "skip"):
             raise UserError(f'unreadable is {unreadable!r}; it must be "fail" or "skip"')
@@ -81,12 +87,11 @@ class CocoDataset:
         if not self.image_dir.is_dir():
             raise UserError(f"{self.image_dir}: no such folder; the images of {self.json_path} are expected there")
 
-        tables = read_coco_json(self.json_path)
-        self.class_names = _label_names(self.json_path, tables.category_names, class_names)
-        labels = np.array([self.class_names.index(name) for name in tables.category_names])
-        self.category_ids = tuple(tables.category_ids[row] for row in np.argsort(labels))
-
-        paths = [self.image_dir / name.decode(*FILE_NAME_CODEC) for name in tables.file_names.tolist()]
+        tables = read_coco_json(self.json_path, outside_images=outside_images)
+        classes = match_classes(self.json_path, tables.categories, class_names)
+        self._classes, self._has_annotations = classes, tables.has_annotations
+        self.class_names, self.category_ids = classes.names, classes.category_ids
+        paths = [self.image_dir / name for name in tables.file_names]
         scan = scan_images(paths, tables.image_sizes, whole=prescan, options=options, folder=self.image_dir)
         problems = scan.problems
         if problems and (unreadable == "fail" or len(problems) == len(paths)):
@@ -95,14 +100,15 @@ class CocoDataset:
         self._tables = tables.of_images(readable)
         self._sizes = scan.sizes[readable]
         self.warnings = scan_warnings(scan, paths, options)
-        self._labels = labels[self._tables.category_rows]
+        self._labels = classes.labels[self._tables.category_rows]
         self._set_boxes(unreadable=len(problems))
 
     def _set_boxes(self, unreadable: int) -> None:
         """Clips, decides what is trained on, and counts."""
         tables = self._tables
         self.image_ids = tables.image_ids
-        corners = np.concatenate((tables.boxes[:, :2], tables.boxes[:, :2] + tables.boxes[:, 2:]), axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            corners = np.concatenate((tables.boxes[:, :2], tables.boxes[:, :2] + tables.boxes[:, 2:]), axis=1)
         height, width = self._sizes[tables.image_rows].T
         clipped = corners.clip(0, np.stack((width, height, width, height), axis=1))
         self._boxes = clipped.astype(np.float32)
@@ -119,13 +125,22 @@ class CocoDataset:
             unreadable=unreadable,
         )
 
+    def with_class_order(self, names: Sequence[str]) -> CocoDataset:
+        """The same data with the labels in the order of `names`, which are its class names."""
+        other, place = copy(self), {name: label for label, name in enumerate(names)}
+        other.class_names = tuple(names)
+        ids = dict(zip(self.class_names, self.category_ids, strict=True))
+        other.category_ids = tuple(ids[name] for name in names)
+        other._labels = np.array([place[name] for name in self.class_names])[self._labels]
+        return other
+
     def __len__(self) -> int:
         return len(self.image_ids)
 
     @property
     def file_names(self) -> list[str]:
         """(I,) names of the image files, relative to `image_dir`."""
-        return [name.decode(*FILE_NAME_CODEC) for name in self._tables.file_names.tolist()]
+        return list(self._tables.file_names)
 
     @property
     def sizes(self) -> np.ndarray:
@@ -134,7 +149,7 @@ class CocoDataset:
 
     def path(self, index: int) -> Path:
         """The file of an image."""
-        return self.image_dir / self._tables.file_names[index].decode(*FILE_NAME_CODEC)
+        return self.image_dir / self._tables.file_names[index]
 
     def sample(self, index: int) -> Sample:
         """An image and the objects to train on.
@@ -142,7 +157,7 @@ class CocoDataset:
         Raises `UserError` naming the file when it cannot be read, or is not of the size that its annotations are for.
         """
         path, size = self.path(index), tuple(self._sizes[index].tolist())
-        image = self._read(path)
+        image = self._read(index)
         if image.shape[:2] != size:
             raise UserError(size_problem(path, image.shape[:2], size, self.options))
         rows = slice(self._offsets[index], self._offsets[index + 1])
@@ -152,17 +167,17 @@ class CocoDataset:
             boxes=self._boxes[rows][kept],
             labels=self._labels[rows][kept],
             image_id=int(self.image_ids[index]),
-            file_name=self._tables.file_names[index].decode(*FILE_NAME_CODEC),
+            file_name=self._tables.file_names[index],
             original_size=size,
         )
 
-    def _read(self, path: Path) -> np.ndarray:
+    def _read(self, index: int) -> np.ndarray:
         try:
-            return read_image(path, self.options)
+            return read_image(self.path(index), self.options)
         except UserError as error:
             if not str(error).endswith("no such image file"):
                 raise
-            hint = SimilarNames(self.image_dir).hint(str(path.relative_to(self.image_dir)))
+            hint = SimilarNames(self.image_dir).hint(self._tables.file_names[index])
             raise UserError(f"{error}{hint}") from error
 
     def boxes_per_class(self) -> np.ndarray:
@@ -180,9 +195,28 @@ class CocoDataset:
             "degenerate boxes dropped": counts.degenerate,
             "unreadable images skipped": counts.unreadable,
             f"classes without boxes ({_some(unused)})": len(unused),
+            f"categories left out, which are headings or no classes ({_some(self._classes.left_out)})": len(
+                self._classes.left_out
+            ),
         }
         main = f"{counts.images} images, {counts.boxes} boxes, {len(self.class_names)} classes"
         return "; ".join((f"{self.json_path.name}: {main}", *(f"{n} {what}" for what, n in remarks.items() if n)))
+
+    def check_trainable(self) -> None:
+        """Raise `UserError`, saying why, where there is no box to train on."""
+        counts = self.counts
+        if counts.boxes:
+            return
+        if not self._has_annotations:
+            why = "it has no list 'annotations', as the file of a test split; name one with boxes in train_json"
+        elif not len(self._tables.boxes):
+            why = "its list of annotations is empty" if not counts.unreadable else "the images left have no annotation"
+        else:
+            why = f"{counts.degenerate} of its annotations are degenerate, of no size or outside their image"
+            if counts.crowd:
+                why = f"{counts.crowd} of its annotations are crowd regions (set iscrowd 0 if they are single objects)"
+                why += f", {counts.degenerate} are degenerate" if counts.degenerate else ""
+        raise UserError(f"{self.json_path}: has no box to train on: {why}")
 
     def coco_dict(self) -> dict:
         """What `pycocotools.coco.COCO.dataset` holds after reading a complete file of these images, for evaluation.
@@ -213,21 +247,6 @@ class CocoDataset:
         ids_and_names = zip(self.category_ids, self.class_names, strict=True)
         categories = [{"id": category_id, "name": name} for category_id, name in ids_and_names]
         return {"info": {}, "licenses": [], "images": images, "annotations": annotations, "categories": categories}
-
-
-def _label_names(path: Path, found: tuple[str, ...], wanted: Sequence[str] | None) -> tuple[str, ...]:
-    if wanted is None:
-        return found
-    if sorted(wanted) == sorted(found):
-        return tuple(wanted)
-    raise UserError(
-        f"{path}: its classes are not those of class_names\n"
-        f"  in the file: {', '.join(found)}\n"
-        f"  class_names: {', '.join(wanted)}\n"
-        f"  only in the file: {', '.join(sorted(set(found) - set(wanted))) or 'none'};"
-        f" only in class_names: {', '.join(sorted(set(wanted) - set(found))) or 'none'}\n"
-        "Correct class_names, or leave it out to take the classes from the file."
-    )
 
 
 def _unreadable_images(path: Path, problems: list[str], images: int) -> str:

@@ -6,28 +6,37 @@ counts are touched. Shape letters: `I` images, `M` annotations.
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from otadet.data.class_list import Categories
+from otadet.data.image_file import shown
+from otadet.data.image_names import ImageNames, name_problem
+from otadet.data.json_file import brief_value, load_json
+from otadet.data.json_section import Section
 from otadet.errors import UserError
+from otadet.names import MAX_CLASS_NAME, clean_name
 
-FILE_NAME_CODEC = "utf-8", "surrogatepass"
-"""Python has the bytes of a file name that are no UTF-8 as surrogates, and so have JSON files."""
+_READ_KEYS = frozenset(
+    ("images", "annotations", "categories", "id", "file_name", "name", "image_id", "category_id", "bbox")
+)
 
 
 @dataclass(frozen=True, eq=False)
 class CocoTables:
     """What an annotation file says, in its own order except that categories are sorted by id."""
 
-    category_ids: tuple[int, ...]
-    category_names: tuple[str, ...]
+    categories: Categories
+    has_annotations: bool
+    """False for the file of a test split, which has no list of them."""
     image_ids: np.ndarray
     """(I,) int64."""
-    file_names: np.ndarray
-    """(I,) bytes in `FILE_NAME_CODEC`."""
+    file_names: ImageNames
+    """(I,) relative to the image folder."""
     image_sizes: np.ndarray
     """(I, 2) int64 height, width; 0 where the file does not say."""
     image_rows: np.ndarray
@@ -48,7 +57,7 @@ class CocoTables:
         return replace(
             self,
             image_ids=self.image_ids[kept],
-            file_names=self.file_names[kept],
+            file_names=self.file_names.kept(kept),
             image_sizes=self.image_sizes[kept],
             image_rows=(np.cumsum(kept) - 1)[self.image_rows[rows]],
             category_rows=self.category_rows[rows],
@@ -58,127 +67,101 @@ class CocoTables:
         )
 
 
-def read_coco_json(path: str | Path) -> CocoTables:
+def read_coco_json(path: str | Path, *, outside_images: bool = False) -> CocoTables:
     """The annotations of a COCO instances file.
 
-    Needed are `images` (id, file_name), `categories` (id, name) and `annotations` (image_id, category_id, bbox);
-    everything else may be missing.
+    Needed are `images` (id, file_name) and `categories` (id, name), and of `annotations`, if there are any, image_id,
+    category_id and bbox; everything else may be missing. Class names are cleaned (`otadet.names`).
 
-    Raises `UserError` naming the file and the entry when it is no such file or contradicts itself.
+    outside_images: whether a file_name may be absolute or lead out of the image folder. Raises `UserError` naming the
+    file and the entry when it is no such file, contradicts itself, or names what cannot be a file.
     """
     path = Path(path)
-    content = _load(path)
-    images, annotations, categories = (
-        _Section(path, name, content) for name in ("images", "annotations", "categories")
-    )
+    content = load_json(path, _entry)
+    images, categories = Section(path, "images", content), Section(path, "categories", content)
     for section in (images, categories):
         if not section.rows:
-            raise UserError(f"{path}: its list of {section.name} is empty")
+            raise UserError(f"{shown(path)}: its list of {section.name} is empty")
+    has_annotations = "annotations" in content
+    annotations = Section(path, "annotations", content if has_annotations else {"annotations": []})
     # Annotation ids are not needed, so they may be missing; equal ones betray files that were badly merged.
     if any("id" in row for row in annotations.rows):
         annotations.unique_ids()
 
     category_ids = categories.unique_ids()
-    names = categories.strings("name")
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"{path}: two categories are named {name!r}")
     by_id = np.argsort(category_ids)
+    category_rows = annotations.references("category_id", category_ids[by_id])
     image_ids = images.unique_ids()
-    sizes = np.stack((images.numbers("height", missing=0), images.numbers("width", missing=0)), axis=1)
     return CocoTables(
-        category_ids=tuple(category_ids[by_id].tolist()),
-        category_names=tuple(names[row] for row in by_id),
+        categories=_categories(categories, category_ids, by_id, np.bincount(category_rows, minlength=len(by_id))),
+        has_annotations=has_annotations,
         image_ids=image_ids,
-        file_names=np.array([name.encode(*FILE_NAME_CODEC) for name in images.strings("file_name")]),
-        image_sizes=np.nan_to_num(sizes).clip(0).astype(np.int64),
+        file_names=ImageNames.of(_file_names(images, outside_images)),
+        image_sizes=np.stack((images.sides("height"), images.sides("width")), axis=1),
         image_rows=annotations.references("image_id", image_ids),
-        category_rows=annotations.references("category_id", category_ids[by_id]),
+        category_rows=category_rows,
         boxes=annotations.boxes("bbox"),
-        areas=annotations.numbers("area", missing=np.nan),
+        areas=_finite_or_nan(annotations.numbers("area", missing=np.nan)),
         crowd=annotations.numbers("iscrowd", missing=0) > 0,
     )
 
 
-def _load(path: Path) -> dict:
-    try:
-        return json.loads(path.read_bytes(), object_hook=_without_outlines)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such annotation file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON, perhaps cut short: {error}") from error
-
-
-def _without_outlines(entry: dict) -> dict:
+def _entry(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entry = dict(pairs)
+    if len(entry) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen and key in _READ_KEYS:
+                raise ValueError(f"an object in it has the key {key!r} twice")
+            seen.add(key)
     # The bulk of a COCO file; dropping them while parsing saves gigabytes in every process.
     entry.pop("segmentation", None)
     return entry
 
 
-class _Section:
-    """One list of the file, read column by column; every error names the file and the entry."""
+def _categories(section: Section, ids: np.ndarray, by_id: np.ndarray, boxes: np.ndarray) -> Categories:
+    """ids: (K,) as in the file. by_id: (K,) their order. boxes: (K,) annotations of each category, in that order."""
+    names = _class_names(section)
+    parents = [row.get("supercategory") for row in section.rows]
+    parents = [clean_name(parent) if isinstance(parent, str) else None for parent in parents]
+    children = Counter(parents)
+    is_heading, first = np.zeros(len(by_id), dtype=bool), {}
+    for place, row in enumerate(by_id.tolist()):
+        name = names[row]
+        is_heading[place] = not boxes[place] and children[name] > (parents[row] == name)
+        if is_heading[place]:
+            continue
+        other = first.setdefault(name, place)
+        if other != place:
+            raise UserError(f"{shown(section.path)}: {_same_name(name, ids[by_id], boxes, other, place)}")
+    return Categories(tuple(ids[by_id].tolist()), tuple(names[row] for row in by_id), boxes, is_heading)
 
-    def __init__(self, path: Path, name: str, content: object) -> None:
-        rows = content.get(name) if isinstance(content, dict) else None
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise UserError(f"{path}: has no list {name!r} of objects, so it is no COCO instances file")
-        self.path, self.name, self.rows = path, name, rows
 
-    def column(self, key: str) -> list:
-        for position, row in enumerate(self.rows):
-            if key not in row:
-                raise self.error(position, f"has no {key!r}")
-        return [row[key] for row in self.rows]
+def _class_names(section: Section) -> list[str]:
+    names = section.strings("name")
+    for position, name in enumerate(names):
+        if len(name) > MAX_CLASS_NAME:
+            problem = f"has {len(name)} characters, and at most {MAX_CLASS_NAME} are allowed"
+            raise section.error(position, f"name {brief_value(name)} {problem}")
+        if not clean_name(name):
+            raise section.error(position, f"name {brief_value(name)} is empty")
+    return [clean_name(name) for name in names]
 
-    def strings(self, key: str) -> list[str]:
-        values = self.column(key)
-        for position, value in enumerate(values):
-            if not isinstance(value, str) or not value:
-                raise self.error(position, f"{key} is {value!r}, not a name")
-        return values
 
-    def whole_numbers(self, key: str) -> np.ndarray:
-        """(rows,) int64."""
-        values = self.column(key)
-        for position, value in enumerate(values):
-            if type(value) is not int or abs(value) >= 2**63:
-                raise self.error(position, f"{key} is {value!r}, not a whole number")
-        return np.array(values, dtype=np.int64)
+def _same_name(name: str, ids: np.ndarray, boxes: np.ndarray, first: int, second: int) -> str:
+    unused = [place for place in (first, second) if not boxes[place]]
+    advice = f"no box has the id {ids[unused[0]]}: remove that entry" if unused else "merge them, or rename one"
+    return f"two categories are named {name!r}, with the ids {ids[first]} and {ids[second]}; {advice}"
 
-    def unique_ids(self) -> np.ndarray:
-        """(rows,) int64."""
-        ids = self.whole_numbers("id")
-        values, counts = np.unique(ids, return_counts=True)
-        if len(values) < len(ids):
-            raise UserError(f"{self.path}: {self.name} have the id {values[counts > 1][0]} more than once")
-        return ids
 
-    def references(self, key: str, ids: np.ndarray) -> np.ndarray:
-        """(rows,) int64 position in `ids` of the id under `key`."""
-        wanted, order = self.whole_numbers(key), np.argsort(ids)
-        rows = order[np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)]
-        unknown = np.flatnonzero(ids[rows] != wanted)
-        if len(unknown):
-            raise self.error(unknown[0], f"{key} {wanted[unknown[0]]} is not in the file")
-        return rows
+def _file_names(images: Section, outside: bool) -> list[str]:
+    names = images.strings("file_name")
+    for position, name in enumerate(names):
+        problem = name_problem(name, outside)
+        if problem:
+            raise images.error(position, f"file_name {brief_value(name)} {problem}")
+    return names
 
-    def numbers(self, key: str, missing: float) -> np.ndarray:
-        """(rows,) float64."""
-        values = [row.get(key, missing) for row in self.rows]
-        for position, value in enumerate(values):
-            if not isinstance(value, int | float | None):
-                raise self.error(position, f"{key} is {value!r}, not a number")
-        return np.array([missing if value is None else value for value in values], dtype=np.float64)
 
-    def boxes(self, key: str) -> np.ndarray:
-        """(rows, 4) float64."""
-        values = self.column(key)
-        for position, value in enumerate(values):
-            if not isinstance(value, list) or len(value) != 4 or not all(isinstance(v, int | float) for v in value):
-                raise self.error(position, f"{key} is {value!r}, not four numbers x, y, width, height")
-        return np.array(values, dtype=np.float64).reshape(-1, 4)
-
-    def error(self, position: int, problem: str) -> UserError:
-        return UserError(f"{self.path}: {self.name}[{position}]: {problem}")
+def _finite_or_nan(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values), values, np.nan)

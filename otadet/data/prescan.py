@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -108,7 +109,7 @@ def _name_similar_files(problems: dict[int, str], paths: Sequence[Path], folder:
     similar = SimilarNames(folder)
     for row, problem in problems.items():
         if problem.endswith("no such image file"):
-            problems[row] = problem + similar.hint(str(paths[row].relative_to(folder)))
+            problems[row] = problem + similar.hint(os.path.relpath(paths[row], folder))
 
 
 def range_warnings(rows: Sequence[int], paths: Sequence[Path], options: ReadOptions) -> list[str]:

@@ -1,5 +1,6 @@
 import contextlib
 import io
+import json
 import os
 import pickle
 from pathlib import Path
@@ -37,12 +38,118 @@ def test_class_names_decide_the_order_of_the_labels(coco_folder):
     assert [a["category_id"] for a in dataset.coco_dict()["annotations"]] == [7, 90, 90, 7]
 
 
-@pytest.mark.parametrize("names", [["ape"], ["ape", "zebra", "cow"], ["ape", "horse"], ["ape", "ape", "zebra"]])
-def test_class_names_that_differ_are_listed(coco_folder, names):
-    with pytest.raises(UserError) as error:
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ["ape"],
+            r"annotations\.json: has boxes of zebra, not among the 1 classes wanted \(ape\); wanted are those of",
+        ),
+        (["ape", "zebre"], r"boxes of zebra, not among .*\(ape, zebre\); did you mean 'zebre'\?"),
+        (["cow", "horse"], r"has boxes of ape, zebra, not among"),
+        (["ape", "ape", "zebra"], r"class names \[0\] and \[1\] are both 'ape'"),
+    ],
+    ids=str,
+)
+def test_boxes_of_other_classes_are_refused(coco_folder, names, message):
+    with pytest.raises(UserError, match=message):
         CocoDataset(*coco_folder(), class_names=names)
-    assert "in the file: ape, zebra" in str(error.value)
-    assert f"class_names: {', '.join(names)}" in str(error.value)
+
+
+def test_a_file_may_lack_classes_and_list_others_without_boxes(coco_folder):
+    categories = [{"id": 90, "name": "zebra"}, {"id": 7, "name": "ape"}, {"id": 1, "name": "bird"}]
+    dataset = CocoDataset(*coco_folder(categories=categories), class_names=["cow", "zebra", "horse", "ape"])
+    assert dataset.class_names == ("cow", "zebra", "horse", "ape")
+    assert dataset.category_ids == (2, 90, 3, 7), "free ones for the classes that the file lacks"
+    np.testing.assert_array_equal(dataset.sample(0).labels, [3, 1])
+    names = {entry["id"]: entry["name"] for entry in dataset.coco_dict()["categories"]}
+    assert [names[a["category_id"]] for a in dataset.coco_dict()["annotations"]] == ["ape", "zebra", "zebra", "ape"]
+    assert "left out, which are headings or no classes (bird)" in dataset.summary()
+
+
+def test_the_order_of_the_classes_can_change(coco_folder):
+    straight = CocoDataset(*coco_folder())
+    turned = straight.with_class_order(["zebra", "ape"])
+    assert turned.category_ids == (90, 7)
+    np.testing.assert_array_equal(turned.sample(0).labels, 1 - straight.sample(0).labels)
+    assert turned.coco_dict()["annotations"] == straight.coco_dict()["annotations"]
+    assert straight.class_names == ("ape", "zebra")
+
+
+@pytest.mark.parametrize("name", ["animals", "ape"])
+def test_a_heading_is_no_class(coco_folder, name):
+    """As in Roboflow's exports, where it may be called like the only class."""
+    categories = [
+        {"id": 0, "name": name, "supercategory": "none"},
+        {"id": 7, "name": "ape", "supercategory": name},
+        {"id": 90, "name": "zebra", "supercategory": name},
+    ]
+    dataset = CocoDataset(*coco_folder(categories=categories))
+    assert dataset.class_names == ("ape", "zebra")
+    assert dataset.category_ids == (7, 90)
+    assert f"1 categories left out, which are headings or no classes ({name})" in dataset.summary()
+    if name == "animals":
+        asked_for = CocoDataset(*coco_folder(categories=categories), class_names=["animals", "ape", "zebra"])
+        assert asked_for.category_ids == (0, 7, 90), "a training took it for a class"
+
+
+def test_what_has_boxes_is_no_heading(coco_folder):
+    categories = [{"id": 7, "name": "ape"}, {"id": 90, "name": "zebra", "supercategory": "ape"}]
+    assert CocoDataset(*coco_folder(categories=categories)).class_names == ("ape", "zebra")
+    itself = [{"id": n, "name": name, "supercategory": name} for n, name in ((7, "ape"), (90, "zebra"), (3, "cow"))]
+    assert CocoDataset(*coco_folder(categories=itself)).class_names == ("cow", "ape", "zebra")
+
+
+@pytest.mark.parametrize(
+    ("sections", "why"),
+    [
+        ({"annotations": None}, "it has no list 'annotations', as the file of a test split"),
+        ({"annotations": []}, "its list of annotations is empty"),
+        (
+            {"annotations": [annotation([1, 1, 4, 5], iscrowd=1)]},
+            r"1 of its annotations are crowd regions \(set iscrowd 0",
+        ),
+        ({"annotations": [annotation([-9, -9, 4, 5])]}, "1 of its annotations are degenerate, of no size or outside"),
+        (
+            {"annotations": [annotation([1, 1, 4, 5], iscrowd=1), annotation([1, 1, 0, 0]), annotation([1, 1, 9, 0])]},
+            "1 of its annotations are crowd regions .*, 2 are degenerate",
+        ),
+    ],
+    ids=["no list", "empty", "crowd", "outside", "both"],
+)
+def test_why_there_is_no_box_to_train_on(coco_folder, sections, why):
+    dataset = CocoDataset(*coco_folder(**sections))
+    assert dataset.coco_dict()["images"]
+    with pytest.raises(UserError, match=rf"annotations\.json: has no box to train on: .*{why}"):
+        dataset.check_trainable()
+    CocoDataset(*coco_folder()).check_trainable()
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.png", "{folder}/secret.png", "images/../../secret.png", "a\\..\\..\\b.png"]
+)
+def test_file_names_that_lead_out_of_the_folder(coco_folder, tmp_path, name):
+    json_path, images = coco_folder()
+    (images / "0.png").rename(tmp_path / "secret.png")
+    (images / "images").mkdir()
+    content = json.loads(json_path.read_text())
+    content["images"] = [{**content["images"][0], "file_name": name.format(folder=tmp_path)}]
+    content["annotations"] = content["annotations"][1:2]
+    json_path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"images\[0\]: file_name .*(leads out|is absolute).*outside_images true"):
+        CocoDataset(json_path, images)
+    if "\\" not in name:
+        assert CocoDataset(json_path, images, outside_images=True).sample(0).image.shape == (20, 30, 3)
+    (tmp_path / "secret.png").unlink()
+    with pytest.raises(UserError, match="no such image file"):
+        CocoDataset(json_path, images, outside_images=True)
+
+
+def test_links_in_the_folder_are_followed(coco_folder, tmp_path):
+    json_path, images = coco_folder()
+    (images / "0.png").rename(tmp_path / "elsewhere.png")
+    (images / "0.png").symlink_to(tmp_path / "elsewhere.png")
+    assert CocoDataset(json_path, images).sample(0).image.shape == (20, 30, 3)
 
 
 def test_images_without_objects_are_kept(coco_folder):

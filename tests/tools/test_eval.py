@@ -47,7 +47,7 @@ def test_overrides_reach_the_experiment(evaluate, capsys):
 
 def test_a_checkpoint_for_other_classes_is_an_error(evaluate, project):
     save_state(project.folder / "other.pth", project.experiment, ["cat", "dog", "cow"])
-    with pytest.raises(UserError, match=r"other\.pth.*cat, dog, cow.*röd 人, blue"):
+    with pytest.raises(UserError, match=r"has boxes of röd 人, blue.*not among the 3 classes wanted \(cat, dog, cow\)"):
         evaluate(checkpoint=project.folder / "other.pth")
 
 
@@ -55,3 +55,43 @@ def test_a_folder_for_the_results_is_refused_before_the_work(evaluate, tmp_path,
     with pytest.raises(UserError, match="is a folder"):
         evaluate("--json", tmp_path)
     assert not capsys.readouterr().out
+
+
+def rewritten(project, name, change):
+    """val.json under another name, changed."""
+    content = json.loads((project.folder / "val.json").read_text(encoding="utf-8"))
+    change(content)
+    (project.folder / name).write_text(json.dumps(content), encoding="utf-8")
+    return name
+
+
+def swap_ids(content):
+    """The classes in another order, with other ids."""
+    content["categories"] = [{"id": 0, "name": NAMES[1]}, {"id": 1, "name": NAMES[0]}]
+    for entry in content["annotations"]:
+        entry["category_id"] = {3: 1, 90: 0}[entry["category_id"]]
+
+
+def keep_first_class(content):
+    """A split whose file lists only the class that occurs in it."""
+    content["categories"] = content["categories"][:1]
+    content["annotations"] = [entry for entry in content["annotations"] if entry["category_id"] == 3]
+
+
+@pytest.mark.parametrize("names", [(), ("class_names", ",".join(NAMES)), ("class_names", ",".join(NAMES[::-1]))])
+@pytest.mark.parametrize("change", [swap_ids, keep_first_class])
+def test_classes_are_matched_by_name_with_those_of_the_checkpoint(evaluate, project, tmp_path, change, names):
+    split = rewritten(project, "other.json", change)
+    evaluate("--metrics", tmp_path / "metrics.json", "--json", tmp_path / "found.json", "val_json", split, *names)
+    metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["stats"]["AP"] == pytest.approx(1)
+    assert [entry["name"] for entry in metrics["per_class"]] == NAMES
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [entry["category_id"] for entry in found] == ([1, 0, 1] if change is swap_ids else [3, 1, 3])
+
+
+def test_a_test_split_without_annotations_gets_predictions(evaluate, project, tmp_path, capsys):
+    split = rewritten(project, "test.json", lambda content: content.pop("annotations"))
+    evaluate("--json", tmp_path / "found.json", "val_json", split)
+    assert len(json.loads((tmp_path / "found.json").read_text())) == 3
+    assert "no ground truth to compare with" in capsys.readouterr().out
