@@ -16,6 +16,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from otadet.engine.stop import StopRequest  # noqa: E402
 
 
 def main() -> None:
@@ -38,9 +41,16 @@ def run(tool: str, *arguments: str) -> None:
     print(f"\n$ python tools/{tool} {shlex.join(arguments)}", flush=True)
     # A checkout that is not installed works as well.
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    status = subprocess.call([sys.executable, ROOT / "tools" / tool, *arguments], env=os.environ | {"PYTHONPATH": path})
-    if status:
-        sys.exit(status)
+    command = [sys.executable, ROOT / "tools" / tool, *arguments]
+    # The tool ends in order where it is asked to, and this program with it.
+    with StopRequest(quiet=True) as stop, subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}) as process:
+        while process.poll() is None:
+            time.sleep(0.05)
+            if stop.requested and os.name == "posix":  # elsewhere Ctrl-C reaches it by itself, and this would kill it
+                process.terminate()
+                process.wait()
+    if process.returncode:
+        sys.exit(process.returncode)
 
 
 def copy_some(folder: str, target: Path, count: int = 6) -> None:

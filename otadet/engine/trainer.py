@@ -269,7 +269,7 @@ class Trainer:
             return "The run has saved no checkpoint yet"
         saved = f"{self.last_checkpoint} is whole and has iteration {self._saved_at}"
         if not self._work_left():
-            return f"The training itself is complete: {saved}"
+            return f"The training itself is complete: {saved}; --resume does what is left"
         return f"{saved}: --resume goes on from there"
 
     def resume(self, path: str | Path, state: dict[str, Any] | None = None) -> None:
