@@ -8,7 +8,6 @@ costs a file descriptor on both sides; and where these run out it waits for ever
 from __future__ import annotations
 
 import errno
-import mmap
 import multiprocessing
 import os
 import pickle
@@ -42,6 +41,7 @@ _PATIENCE_SECONDS = 60.0
 """After which it is said that a result is waited for."""
 _POLL_SECONDS = 0.5
 _ALIGNMENT = 64
+_HAS_ANONYMOUS_FILES = hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd")
 _LACKING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
 
 Item = TypeVar("Item")
@@ -233,7 +233,7 @@ def _failure(error: Exception) -> _Failure:
 
 def _send(connection: Connection, result: Any) -> None:
     """Pickled; its arrays, where that can be, in anonymous memory of which one descriptor goes along."""
-    if not hasattr(os, "memfd_create"):
+    if not _HAS_ANONYMOUS_FILES:
         connection.send_bytes(pickle.dumps((result, None)))
         return
     memory = None
@@ -275,11 +275,12 @@ def _receive(connection: Connection) -> Any:
     if not descriptors:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     try:
-        memory = mmap.mmap(descriptors[0], 0)
+        # Python's mmap would keep a descriptor open as long as a result lives.
+        size = os.fstat(descriptors[0]).st_size
+        memory = torch.from_file(f"/proc/self/fd/{descriptors[0]}", shared=True, size=size, dtype=torch.uint8).numpy()
     finally:
         os.close(descriptors[0])
-    view = memoryview(memory)
-    return pickle.loads(data, buffers=[view[start:end] for start, end in places])
+    return pickle.loads(data, buffers=[memory[start:end] for start, end in places])
 
 
 def _cause_of_death(process: BaseProcess) -> str:

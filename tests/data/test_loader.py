@@ -4,6 +4,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from loguru import logger
 
 from otadet.data.batch import Batch, collate, to_original
 from otadet.data.loader import eval_loader, train_loader
@@ -17,10 +20,11 @@ AUGMENT = Compose((RandomFlip(0.5, 0.5), RandomZoom(0.7, 1.4, GREY), ResizeShort
 
 @dataclass(frozen=True)
 class Noise:
-    """A data set of noise images; the image `broken` cannot be read."""
+    """A data set of noise images, of which some cannot be read."""
 
     size: int
     broken: int | None = None
+    all_broken: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return self.size
@@ -30,7 +34,7 @@ class Noise:
         return np.array([(20 + index, 30) for index in range(self.size)])
 
     def sample(self, index: int) -> Sample:
-        if index == self.broken:
+        if index == self.broken or index in self.all_broken:
             raise UserError(f"{index}.png: broken")
         image = np.random.default_rng(index).integers(0, 256, (20 + index, 30, 3), dtype=np.uint8)
         boxes = np.array([[1, 2, 10, 12], [5, 5, 25, 15]], np.float32)[: index % 3]
@@ -121,6 +125,107 @@ def test_iterating_leaves_the_global_generators_alone():
 def test_an_unreadable_image_is_one_clear_error(workers):
     with pytest.raises(UserError, match=r"^3\.png: broken$"):
         stream(Noise(5, broken=3), workers=workers)
+
+
+@pytest.mark.parametrize("group_by_aspect", [False, True])
+def test_another_image_takes_the_place_of_one_that_is_lost(group_by_aspect):
+    options = {"unreadable": "skip", "iterations": 20, "group_by_aspect": group_by_aspect}
+    healthy = stream(Noise(14), **options)
+    lost = Noise(14, all_broken=(3, 12))
+    whole = stream(lost, **options)
+    for before, after in zip(healthy, whole, strict=True):
+        assert len(after) == len(before)
+        kept = [place for place, image_id in enumerate(before.image_ids) if image_id not in (103, 112)]
+        assert [after.image_ids[place] for place in kept] == [before.image_ids[place] for place in kept]
+        assert not {103, 112} & set(after.image_ids)
+        if group_by_aspect:
+            assert len({height > width for height, width in after.original_sizes}) == 1
+    assert len({image_id for batch in whole for image_id in batch.image_ids}) == 12
+    assert_same(stream(lost, start_iteration=11, workers=2, **options), whole[11:])
+
+
+def test_lost_images_are_named_once_and_counted():
+    lines: list[str] = []
+    sink = logger.add(lines.append, format="{level} {message}")
+    batches = train_loader(
+        Noise(6, all_broken=(1, 4)), AUGMENT, batch_size=4, iterations=9, pad_value=GREY, unreadable="skip", workers=2
+    )
+    list(batches)
+    logger.remove(sink)
+    assert sorted(batches.unreadable) == [1, 4]
+    assert sorted(line.split(";")[0] for line in lines) == ["WARNING 1.png: broken", "WARNING 4.png: broken"]
+    assert lines[1].endswith("(unreadable images so far: 2)\n")
+
+
+@pytest.mark.parametrize("images", [1, 6, 300])
+def test_a_folder_that_is_gone_is_an_error(images):
+    gone = Noise(images, all_broken=tuple(range(images)))
+    with pytest.raises(
+        UserError, match=rf"^{min(images, 101)} images.*folder still there\? The last: \d+\.png: broken"
+    ):
+        stream(gone, unreadable="skip", batch_size=1)
+
+
+def test_a_lack_of_descriptors_is_no_fault_of_an_image():
+    class Exhausted(Noise):
+        def sample(self, index):
+            raise UserError("0.png: cannot be read") from OSError(24, "Too many open files")
+
+    for unreadable in ("skip", "fail"):
+        with pytest.raises(UserError, match=r"^0\.png: cannot be read$"):
+            stream(Exhausted(3), unreadable=unreadable)
+
+
+def evaluation(dataset, transform, **options) -> list[Batch]:
+    return list(eval_loader(dataset, transform, **{"batch_size": 3, "pad_value": GREY, **options}))
+
+
+def test_evaluation_leaves_out_what_is_lost():
+    batches = evaluation(Noise(9, all_broken=(0, 4)), Letterbox((32, 32), GREY), unreadable="skip", workers=2)
+    assert sorted(image_id for batch in batches for image_id in batch.image_ids) == [101, 102, 103, 105, 106, 107, 108]
+    with pytest.raises(UserError, match=r"0\.png: broken"):
+        evaluation(Noise(9, all_broken=(0, 4)), Letterbox((32, 32), GREY))
+    assert evaluation(Noise(2, all_broken=(0, 1)), Letterbox((32, 32), GREY), unreadable="skip") == []
+
+
+class OwnTransform:
+    """A user's, which says nothing of the size of its results."""
+
+    def __call__(self, sample, rng):
+        return ResizeShortestEdge((40,), 80)(sample, rng)
+
+
+SMALL = ResizeShortestEdge((40,), 80)
+
+
+@pytest.mark.parametrize(
+    ("transform", "size_is_known"),
+    [(SMALL, True), (Compose((SMALL,)), True), (OwnTransform(), False), (Compose((OwnTransform(), SMALL)), False)],
+)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_image_is_padded_more_in_a_batch_than_alone(transform, size_is_known, workers):
+    alone = {batch.image_ids[0]: batch for batch in evaluation(Noise(40), transform, batch_size=1)}
+    assert len({batch.images.shape for batch in alone.values()}) == 2
+    batches = evaluation(Noise(40), transform, batch_size=7, workers=workers)
+    assert sorted(image_id for batch in batches for image_id in batch.image_ids) == list(range(100, 140))
+    for batch in batches:
+        for image_id, image in zip(batch.image_ids, batch.images, strict=True):
+            assert torch.equal(image, alone[image_id].images[0])
+    if size_is_known:
+        # At most one batch of each size is not full.
+        not_full = [batch.images.shape[2:] for batch in batches if len(batch) < 7]
+        assert len(not_full) == len(set(not_full))
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 60), st.integers(1, 9), st.integers(1, 5))
+def test_ranks_share_the_evaluation_fairly(images, batch_size, world_size):
+    options = {"batch_size": batch_size, "world_size": world_size}
+    ranks = [eval_loader(Noise(images), SMALL, rank=rank, pad_value=GREY, **options) for rank in range(world_size)]
+    shares = [[index for batch in loader._work.items for index, _ in batch] for loader in ranks]
+    assert sorted(index for share in shares for index in share) == list(range(images))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert all(len(batch) <= batch_size for loader in ranks for batch in loader._work.items)
 
 
 def test_loaders_can_be_sent_to_workers_that_are_started_anew():

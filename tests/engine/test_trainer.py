@@ -205,6 +205,30 @@ def test_a_run_that_died_resumes_from_its_last_save(tmp_path):
     assert [row["iteration"] for row in rows(tmp_path / "part")] == ["2", "4", "6", "8"]
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (UserError("5.png: gone"), r"(?s)^5\.png: gone\n.*last\.pth is whole and has iteration 5: --resume goes on"),
+        (KeyError("a transform"), "a transform"),
+    ],
+)
+def test_a_batch_that_does_not_come_costs_nothing_that_was_done(tmp_path, error, message):
+    def lose_an_image(start):
+        yield from toy_batches(5, start)
+        raise error
+
+    whole = toy_trainer(tmp_path / "whole")
+    whole.train()
+    part = toy_trainer(tmp_path / "part", loader=lose_an_image)
+    with pytest.raises(type(error), match=message):
+        part.train()
+    rest = toy_trainer(tmp_path / "part", seed=99)
+    rest.resume(rest.last_checkpoint)
+    assert rest.iteration == 5
+    rest.train()
+    assert_equal(weights_of(rest), weights_of(whole))
+
+
 def test_an_interrupted_run_says_how_to_go_on(tmp_path, log):
     toy_trainer(tmp_path, loss=CallAt(3, interrupt)).train()
     assert "stopped after 3 of 8 iterations" in log[-1]

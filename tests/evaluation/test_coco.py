@@ -11,7 +11,8 @@ from otadet.data.loader import eval_loader
 from otadet.data.pixels import PixelNorm
 from otadet.data.transforms import ResizeShortestEdge
 from otadet.errors import UserError
-from otadet.evaluation.coco import STATS, coco_predictions, evaluate_coco, predict_dataset
+from otadet.evaluation.coco import STATS, coco_predictions, evaluate_coco, predict_dataset, readable
+from otadet.postprocess import Postprocess
 from otadet.structures import Anchors, Detections, Predictions
 
 BOXES = {21: [(0, [10, 10, 50, 60]), (1, [30, 20, 90, 70])], 5: [(0, [5, 5, 45, 35])], 8: []}
@@ -176,6 +177,85 @@ def test_the_saved_predictions_have_the_same_numbers(make_dataset, tmp_path):
     assert list(result.stats) == list(STATS)
     assert list(result.stats.values()) == pytest.approx(again.stats.tolist())
     assert np.mean([entry.AP for entry in result.per_class]) == pytest.approx(result.stats["AP"])
+
+
+class SumOfTheRest(nn.Module):
+    """A convolution of which every channel sees the whole picture through GroupNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Conv2d(3, 32, 3, 2), nn.GroupNorm(4, 32), nn.ReLU(), nn.Conv2d(32, 6, 3, 4))
+
+    def forward(self, images):
+        maps = self.layers(images)
+        values = maps.flatten(2).transpose(1, 2)
+        level = tuple(maps.shape[2:])
+        boxes = torch.cat((values[..., :2] * 9, values[..., :2] * 9 + values[..., 2:4].exp() * 20), dim=2)
+        anchors = Anchors(torch.zeros(len(values[0]), 2), torch.zeros(1, 4), torch.ones(1), (level,))
+        return Predictions(values[..., 4:], boxes), anchors
+
+
+@pytest.fixture
+def portraits_and_landscapes(tmp_path):
+    sizes = [(90, 60), (60, 90), (70, 60), (60, 60)] * 4
+    rng = np.random.default_rng(0)
+    images = []
+    for number, (height, width) in enumerate(sizes):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        images.append({"id": number, "file_name": f"{number}.png", "height": height, "width": width})
+    boxes = [
+        {"id": 3 * number + k, "image_id": number, "category_id": k % 2, "bbox": [2, 5, 20 + 9 * k, 30], "iscrowd": 0}
+        for number in range(len(sizes))
+        for k in range(3)
+    ]
+    content = {"images": images, "annotations": boxes, "categories": [{"id": k, "name": "ab"[k]} for k in (0, 1)]}
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    return CocoDataset(tmp_path / "truth.json", tmp_path)
+
+
+def test_neither_batch_nor_processes_nor_threads_nor_layout_have_a_say(portraits_and_landscapes):
+    dataset, normalize, model = portraits_and_landscapes, PixelNorm((110, 110, 110), (60, 60, 60)), SumOfTheRest()
+
+    def predict(batch_size, processes=1, threads=1, layout=torch.contiguous_format):
+        torch.set_num_threads(threads)
+        model.to(memory_format=layout)
+        before = model.layers[0].weight.stride()
+        found = {}
+        for rank in range(processes):
+            options = {"batch_size": batch_size, "rank": rank, "world_size": processes}
+            loader = eval_loader(dataset, ResizeShortestEdge((64,), 128), pad_value=normalize.pad_value, **options)
+            found |= predict_dataset(model, loader, Postprocess(0.3), normalize, torch.device("cpu"))
+        assert model.layers[0].weight.stride() == before
+        assert torch.get_num_threads() == threads
+        return found
+
+    alone = predict(1)
+    stats = evaluate_coco(dataset, alone).stats
+    assert 0 < stats["AP"] < 1
+    variants = [{"batch_size": size} for size in (2, 5, 8)]
+    variants += [{"batch_size": 5, "processes": count} for count in (2, 3)]
+    variants += [{"batch_size": 5, "threads": 2}, {"batch_size": 2, "threads": 2, "layout": torch.channels_last}]
+    try:
+        for variant in variants:
+            found = predict(**variant)
+            for image_id, one in alone.items():
+                assert torch.equal(found[image_id].boxes, one.boxes), variant
+                assert torch.equal(found[image_id].scores, one.scores), variant
+            assert evaluate_coco(dataset, found).stats == stats
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_an_image_that_was_left_out_does_not_count(make_dataset):
+    dataset = make_dataset()
+    detections = {image_id: one for image_id, one in perfect().items() if image_id != 21}
+    assert evaluate_coco(dataset, detections).stats["AP"] < 0.9
+    assert evaluate_coco(dataset, detections, readable(dataset, detections, {0: "gone"})).stats["AP"] == pytest.approx(
+        1
+    )
+    with pytest.raises(UserError, match=r"none of its 3 images can be read.*The first: gone"):
+        readable(dataset, {}, {0: "gone", 1: "gone", 2: "gone"})
 
 
 class OneBox(nn.Module):
