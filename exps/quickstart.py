@@ -16,10 +16,10 @@ class Exp(BaseExp):
     workers, group_by_aspect = 0, False
 
     train_sizes, test_size, max_size = (160,), 160, 160
-    depth, width, weights, channels, tower_depth = 10, 32, None, 64, 2
+    depth, width, weights, channels, tower_depth = 10, 32, None, 48, 2
     coarse_from, anchor_offset = "c5", 0.5
 
-    batch_size, optimizer, lr, weight_decay, weight_decay_on = 8, "adamw", 4e-3, 0.05, "weights"
+    batch_size, optimizer, lr, weight_decay, weight_decay_on = 8, "adamw", 5e-3, 0.05, "weights"
     max_epochs, schedule, warmup_iterations, grad_clip, ema = 6, "cosine", 50, 10.0, 0.995
     eval_every = 3
     amp = True
