@@ -94,9 +94,10 @@ def main() -> None:
     facts = environment(device)
     print(describe(setup, facts), flush=True)
     rows, failures = measure_all(planned, setup, device, args, Budget(seconds))
-    if rows:
-        print(f"\n{tables(rows, setup, facts)}")
     missing = left_out(rows, [*reasons, *failures])
+    if not rows and not args.in_process:
+        raise UserError(f"nothing could be measured: {'; '.join(missing)}")
+    print(f"\n{tables(rows, setup, facts)}")
     for line in missing:
         print(f"left out: {line}")
     content = {
@@ -158,7 +159,8 @@ def measure_all(
         try:
             rows.append(measure_row(precision, mode, setup, device, args, Budget(seconds)))
         except Exception as error:
-            if mode == "eager" and not isinstance(error, torch.OutOfMemoryError):
+            # Out of memory and all else that PyTorch says; a compiler may say anything. The other rows go on.
+            if mode == "eager" and not isinstance(error, RuntimeError):
                 raise
             failures.append(f"{precision} {mode}: {_first_line(error)}")
         if device.type == "cuda":

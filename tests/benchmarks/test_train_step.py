@@ -79,6 +79,24 @@ def test_a_run_has_every_number_in_tables_and_file(monkeypatch, tmp_path, capsys
     assert Row.from_dict(row).as_dict(1) == row
 
 
+def test_a_row_that_fails_is_left_out_and_the_others_go_on(monkeypatch, tmp_path, capsys):
+    def measure_row(precision, *_):
+        if precision == "bf16":
+            raise torch.OutOfMemoryError("out of memory\nand much more")
+        return Row(precision, "eager")
+
+    monkeypatch.setattr(sys, "argv", ["train_step.py", "--device", "cpu", "--output", str(tmp_path / "a.json")])
+    benchmark = load_benchmark()
+    monkeypatch.setattr(benchmark, "measure_row", measure_row)
+    monkeypatch.setattr(benchmark, "plan", lambda *_: ([("bf16", "eager"), ("fp32", "eager")], []))
+    benchmark.main()
+    assert "left out: bf16 eager: out of memory\n" in capsys.readouterr().out
+    assert [row["precision"] for row in json.loads((tmp_path / "a.json").read_text())["rows"]] == ["fp32"]
+    monkeypatch.setattr(benchmark, "plan", lambda *_: ([("bf16", "eager")], ["fp16: is for CUDA only"]))
+    with pytest.raises(UserError, match="nothing could be measured: fp16: is for CUDA only; bf16 eager: out of memory"):
+        benchmark.main()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
