@@ -226,7 +226,9 @@ class CocoDataset:
         renumbered from 1, because COCOeval takes the id 0 for "unmatched".
         """
         tables, rows = self._tables, np.flatnonzero(self._valid)
-        areas = np.where(np.isnan(tables.areas), tables.boxes[:, 2:].prod(axis=1), tables.areas)
+        with np.errstate(over="ignore", invalid="ignore"):
+            whole = np.nan_to_num(tables.boxes[:, 2:].prod(axis=1))
+        areas = np.where(np.isnan(tables.areas), whole, tables.areas)
         annotations = [
             {
                 "id": number,

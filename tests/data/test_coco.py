@@ -207,6 +207,13 @@ def test_pycocotools_finds_every_object_of_the_completed_dict(coco_folder):
     assert evaluate(truth, detections)[0] == pytest.approx(1.0)
 
 
+def test_a_box_beyond_all_bounds_has_a_finite_area(coco_folder):
+    huge = [-1e308, -1e308, 1.5e308, 1.5e308]
+    (entry,) = CocoDataset(*coco_folder(annotations=[annotation(huge)])).coco_dict()["annotations"]
+    assert entry["bbox"] == huge
+    assert np.isfinite(entry["area"])
+
+
 def test_areas_of_the_file_are_kept_and_missing_ones_filled_in(coco_folder):
     dataset = CocoDataset(*coco_folder(annotations=[annotation([1, 1, 4, 5]), annotation([1, 1, 4, 5], area=11.5)]))
     assert [a["area"] for a in dataset.coco_dict()["annotations"]] == [20, 11.5]
