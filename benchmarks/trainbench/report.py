@@ -116,8 +116,8 @@ def _memory_and_counts(rows: Sequence[Row], on_gpu: bool) -> str:
     else:
         lines.append(
             "peak: of live tensors; what an operator takes and gives back is not seen. Without a GPU there are no\n"
-            "launches: operators are ATen's, by the profiler, and those that wait are of the kinds that a GPU's host waits\n"
-            "for; otadet's assigner calls them on a CPU alone, where looking at values costs nothing."
+            "launches: operators are ATen's, by the profiler, and those that wait are of the kinds that a GPU's host\n"
+            "waits for; otadet's assigner calls them on a CPU alone, where looking at values costs nothing."
         )
     return "\n".join(lines)
 
