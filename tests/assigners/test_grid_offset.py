@@ -66,7 +66,7 @@ def test_candidates_on_all_levels_are_brute_force(
     edges = torch.tensor([[0.0, 0.0], [width, height], [width, 0.0], [0.0, height], [width / 2, height]])
     center = on_quarters(torch.cat((center, edges)))
     boxes = torch.cat((center - 20, center + 20), 1)
-    truth = pad_truths([GroundTruth(boxes, torch.zeros(len(boxes), dtype=torch.int64))], torch.device("cpu"))
+    truth = pad_truths([GroundTruth(boxes, torch.zeros(len(boxes), dtype=torch.int64))], 1)
     distance = torch.cdist(center.double(), anchors.points.double())
     for side in (1, 3, 5):
         found = as_mask(nearest(anchors, truth, side), len(anchors.points))[0]
