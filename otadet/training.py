@@ -17,6 +17,7 @@ from torch import nn
 from otadet.data.batch import Batch
 from otadet.data.coco import CocoDataset
 from otadet.data.loader import eval_loader, train_loader
+from otadet.data.transforms import Sample
 from otadet.engine.checkpoint import (
     load_checkpoint,
     load_training,
@@ -45,6 +46,7 @@ from otadet.visualize.detections import prediction_sheet
 
 AUTO = "auto"
 """In place of a checkpoint to resume: go on with what the output folder has, else start."""
+_NAMED_AT_MOST = 20
 SHEET_IMAGES = 12
 SHEET_SCORE = 0.5
 """Detections with a lower score are left out of the sheet."""
@@ -104,7 +106,8 @@ def _train_in(
         put_weights(model, checkpoint, start, strict=False)
     torch.manual_seed(exp.seed + rank())
     validation = Validation(exp, val_set, device)
-    trainer = build_trainer(exp, model, train_set, validation, device, output, precision)
+    left_out: dict[int, str] = {}
+    trainer = build_trainer(exp, model, train_set, validation, device, output, precision, left_out)
     validation.stop = trainer.stop
     from_main(lambda: _open_output(output, is_new=resume is None))
     if resume is not None:
@@ -113,7 +116,7 @@ def _train_in(
     _log_data(exp, train_set, val_set)
     _log_device(device, precision, insist_on_amp)
     try:
-        return _train_and_draw(exp, trainer, validation, val_set)
+        return _train_and_draw(exp, trainer, validation, val_set, left_out)
     except OutputError as error:
         raise OutputError(f"{error}. {trainer.what_is_safe()}") from error
 
@@ -144,8 +147,11 @@ def _open_output(output: Path, *, is_new: bool) -> None:
     configure_log(output / "train.log")
 
 
-def _train_and_draw(exp: BaseExp, trainer: Trainer, validation: Validation, val_set: CocoDataset) -> bool:
+def _train_and_draw(
+    exp: BaseExp, trainer: Trainer, validation: Validation, val_set: CocoDataset, left_out: dict[int, str]
+) -> bool:
     finished = trainer.train()
+    _log_left_out(left_out)
     if finished and trainer.stop.requested:
         logger.warning(
             "stopped after the last iteration: all is saved, the pictures alone are missing; "
@@ -188,10 +194,11 @@ def build_trainer(
     device: torch.device,
     output: str | Path,
     precision: Precision | None = None,
+    left_out: dict[int, str] | None = None,
 ) -> Trainer:
     """The trainer of an experiment. `model` is on `device` already; `evaluate` is as in `Trainer`.
 
-    precision: None is what is best on `device`.
+    precision: None is what is best on `device`. left_out: as in `train_loader`.
     """
     precision = precision or choose_precision(device, amp=exp.amp, name=exp.amp_dtype)
     settings = TrainSettings(
@@ -224,6 +231,7 @@ def build_trainer(
             pad_value=normalize.pad_value,
             pin_memory=device.type == "cuda",
             unreadable=exp.unreadable,
+            left_out=left_out,
             stop=lambda: trainer.stop.requested,
         )
 
@@ -323,6 +331,25 @@ def _log_device(device: torch.device, precision: Precision, insist_on_amp: bool)
         logger.warning(precision.warning)
 
 
+def _log_left_out(left_out: dict[int, str]) -> None:
+    """Those of all processes, of which each has named its own alone so far, and only the main one to the user."""
+    found = {index: message for share in gather_objects(left_out) for index, message in share.items()}
+    if found:
+        listed = "".join(f"\n  {found[index]}" for index in sorted(found)[:_NAMED_AT_MOST])
+        more = f"\n  and {len(found) - _NAMED_AT_MOST} more" if len(found) > _NAMED_AT_MOST else ""
+        logger.warning(f"{len(found)} images of the training set became unreadable and were left out:{listed}{more}")
+
+
+def _sample_to_draw(exp: BaseExp, val_set: CocoDataset, row: int) -> Sample | None:
+    try:
+        return val_set.sample(row)
+    except UserError:
+        # Its evaluation has named it already.
+        if exp.unreadable == "fail":
+            raise
+        return None
+
+
 def _draw_results(exp: BaseExp, trainer: Trainer, val_set: CocoDataset) -> None:
     """curves.png and predictions.png, the latter with the best weights, or the last where best.pth is gone."""
     model = trainer.updater.best_model
@@ -337,7 +364,7 @@ def _draw_results(exp: BaseExp, trainer: Trainer, val_set: CocoDataset) -> None:
         trainer.device,
     )
     rows = np.linspace(0, len(val_set) - 1, min(SHEET_IMAGES, len(val_set))).round().astype(int)
-    samples = [val_set.sample(row) for row in rows]
+    samples = [sample for row in rows if (sample := _sample_to_draw(exp, val_set, row)) is not None]
     truths = [GroundTruth(torch.from_numpy(sample.boxes), torch.from_numpy(sample.labels)) for sample in samples]
     images = [sample.image for sample in samples]
     prediction_sheet(

@@ -35,6 +35,7 @@ def train_loader(
     size_divisor: int = 32,
     pin_memory: bool = False,
     unreadable: str = "fail",
+    left_out: dict[int, str] | None = None,
     stop: Callable[[], bool] = no_stop,
 ) -> BatchStream:
     """The batches `start_iteration` ... `iterations` - 1 of an endless stream, of which this rank gets its share.
@@ -50,6 +51,7 @@ def train_loader(
     unreadable: "fail" raises the `UserError` of an image that cannot be read. "skip" takes another one in its place,
         drawn from the seed and the position among those that may come in the same batch: batches stay full, and the
         stream is then a function of which files can be read as well.
+    left_out: gets an entry, index -> what is wrong, for each image that was skipped on this rank.
     stop: whether a batch that does not come is not to be waited for any longer.
     """
     if not len(dataset):
@@ -61,7 +63,7 @@ def train_loader(
     order = _by_orientation(dataset, seed) if group_by_aspect else Shuffled(np.arange(len(dataset)), (seed, 0))
     batches = _TrainBatches(order, batch_size // world_size, start_iteration, iterations, rank, world_size)
     maker = TrainBatchMaker(dataset, transform, pad_value, size_divisor, unreadable == "skip", seed, order)
-    return BatchStream(Work(maker, batches), workers, pin_memory, stop)
+    return BatchStream(Work(maker, batches), workers, pin_memory, stop, left_out)
 
 
 def eval_loader(
@@ -103,9 +105,16 @@ class BatchStream:
     process died.
     """
 
-    def __init__(self, work: Work, workers: int, pin_memory: bool, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        work: Work,
+        workers: int,
+        pin_memory: bool,
+        stop: Callable[[], bool],
+        unreadable: dict[int, str] | None = None,
+    ) -> None:
         self._work, self._workers, self._pin_memory, self._stop = work, workers, pin_memory, stop
-        self.unreadable: dict[int, str] = {}
+        self.unreadable = {} if unreadable is None else unreadable
         """Index -> what is wrong, of the images that were left out since this object was made."""
 
     def __len__(self) -> int:
