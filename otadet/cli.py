@@ -107,17 +107,17 @@ def run(main: Callable[[], None]) -> None:
         status, message = INTERRUPTED, "interrupted" if talks_to_user() else ""
     finally:
         end_at_once_on_signals()
+        interruption.uninstall()
     if message:
         print(message, file=sys.stderr)
-    _end(status)
-
-
-def _end(status: int) -> None:
-    """Leave this process with `status`, unless it is 0."""
-    distributed = sys.modules.get("torch.distributed")
-    grouped = distributed is not None and distributed.is_available() and distributed.is_initialized()
-    # With other processes an orderly end would wait for them, and they for this one.
-    if status == INTERRUPTED or (status and grouped):
-        leave(status)
     if status:
         sys.exit(status)
+
+
+def run_tool(main: Callable[[], None]) -> None:
+    """`run`, and the end of this process, as the last statement of a tool."""
+    try:
+        run(main)
+    except SystemExit as ended:
+        leave(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+    leave(0)

@@ -23,7 +23,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from otadet.cli import chosen_rule, experiment_parser, load_experiment, pick_device, run, short_name
+from otadet.cli import chosen_rule, experiment_parser, load_experiment, pick_device, run_tool, short_name
 
 
 def parse_args() -> Namespace:
@@ -105,4 +105,4 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_tool(main)

@@ -20,7 +20,7 @@ from argparse import ArgumentParser, BooleanOptionalAction, Namespace, RawDescri
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otadet.cli import DEVICES, pick_device, run
+from otadet.cli import DEVICES, pick_device, run_tool
 
 if TYPE_CHECKING:
     import torch
@@ -143,4 +143,4 @@ def as_row(cost: Cost) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_tool(main)

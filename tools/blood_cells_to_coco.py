@@ -27,7 +27,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from otadet.cli import run
+from otadet.cli import run_tool
 from otadet.data.images import read_image
 from otadet.errors import UserError
 from otadet.files import atomic_path, atomic_write
@@ -242,4 +242,4 @@ def coco_content(
 
 
 if __name__ == "__main__":
-    run(main)
+    run_tool(main)

@@ -26,7 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otadet.cli import add_experiment_arguments, pick_device, run
+from otadet.cli import add_experiment_arguments, pick_device, run_tool
 from otadet.data.image_file import shown
 
 if TYPE_CHECKING:
@@ -264,4 +264,4 @@ def save_json(path: Path, records: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_tool(main)

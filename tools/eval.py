@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otadet.cli import experiment_parser, load_experiment, pick_device, run
+from otadet.cli import experiment_parser, load_experiment, pick_device, run_tool
 
 if TYPE_CHECKING:
     from otadet.data.batch import Batch
@@ -94,4 +94,4 @@ def counted(batches: Iterable[Batch], images: int) -> Iterator[Batch]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_tool(main)

@@ -22,7 +22,7 @@ if __name__ == "__main__":
 from argparse import Namespace
 from pathlib import Path
 
-from otadet.cli import experiment_parser, load_experiment, pick_device, run
+from otadet.cli import experiment_parser, load_experiment, pick_device, run_tool
 
 
 def parse_args() -> Namespace:
@@ -68,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_tool(main)

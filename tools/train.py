@@ -24,7 +24,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otadet.cli import experiment_parser, load_experiment, pick_device, run
+from otadet.cli import experiment_parser, load_experiment, pick_device, run_tool
 
 if TYPE_CHECKING:
     import torch
@@ -118,4 +118,4 @@ def train(device: torch.device, args: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_tool(main)

@@ -20,7 +20,7 @@ from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otadet.cli import chosen_rule, experiment_parser, load_experiment, pick_device, run, short_name
+from otadet.cli import chosen_rule, experiment_parser, load_experiment, pick_device, run_tool, short_name
 
 if TYPE_CHECKING:
     import torch
@@ -195,4 +195,4 @@ def summary(assigned: AssignedImage) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_tool(main)

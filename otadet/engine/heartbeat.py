@@ -22,6 +22,8 @@ import torch.distributed as dist
 
 _MOST_SECONDS = 2.0
 """Between two signs of life, where `timeout` is not small."""
+_START = timedelta(minutes=30)
+"""How long hosts wait for each other to start."""
 _LEFT = "left"
 
 
@@ -156,10 +158,14 @@ def heartbeat_of_torchrun(timeout: float) -> Iterator[Heartbeat]:
 
 def _connect() -> dist.Store:
     # Not the process group's: an operation that waits in that would hold up the signs of life.
-    store = dist.TCPStore(
-        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(minutes=5)
-    )
-    return dist.PrefixStore(f"otadet/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, is_master=False, timeout=_START)
+    return dist.PrefixStore(f"signs of life, attempt {restarts()}", store)
+
+
+def restarts() -> int:
+    """How often torchrun has started this process again."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 
 
 def speaks_for_host() -> bool:

@@ -24,7 +24,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from otadet.engine.cores import limit_threads
-from otadet.engine.heartbeat import heartbeat_of_torchrun, speaks_for_host
+from otadet.engine.heartbeat import heartbeat_of_torchrun, restarts, speaks_for_host
 from otadet.engine.stop import (
     INTERRUPTED,
     REPEAT_SECONDS,
@@ -100,8 +100,8 @@ def _join_torchrun(
         fn(device, *args)
         return
     with (
-        _process_group(device, local_rank, init_method="env://") as local_device,
         heartbeat_of_torchrun(timeout) as heart,
+        _process_group(device, local_rank, **_group_of_torchrun()) as local_device,
     ):
         try:
             fn(local_device, *args)
@@ -260,6 +260,12 @@ def _end_with_torchrun() -> None:
         os._exit(INTERRUPTED)
 
     threading.Thread(target=watch, name="watch torchrun", daemon=True).start()
+
+
+def _group_of_torchrun() -> dict[str, Any]:
+    store, rank, size = next(dist.rendezvous("env://"))
+    # A process that is started again must not find the addresses of those before it, which a store may outlive.
+    return {"store": dist.PrefixStore(f"attempt {restarts()}", store), "rank": rank, "world_size": size}
 
 
 @contextmanager

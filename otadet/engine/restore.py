@@ -62,7 +62,8 @@ def restore_optimizer(path: object, optimizer: torch.optim.Optimizer, kind: str,
 
     kind: class name of the optimizer that was saved. Raises `UserError` where it is another one.
     """
-    own = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    # The rate that is saved is that of the last update; the next one sets its own.
+    own = [{name: group[name] for name in group.keys() - {"params", "lr"}} for group in optimizer.param_groups]
     sizes = [len(group["params"]) for group in optimizer.param_groups]
     if kind != type(optimizer).__name__ or sizes != [len(group["params"]) for group in state["param_groups"]]:
         raise UserError(
@@ -71,7 +72,7 @@ def restore_optimizer(path: object, optimizer: torch.optim.Optimizer, kind: str,
         )
     _check_optimizer_state(path, optimizer, kind, state["state"])
     saved = zip(state["param_groups"], own, strict=True)
-    groups = [{**options, "params": list(group["params"])} for group, options in saved]
+    groups = [{**options, "lr": group["lr"], "params": list(group["params"])} for group, options in saved]
     optimizer.load_state_dict({"state": deepcopy(state["state"]), "param_groups": groups})
 
 

@@ -20,7 +20,12 @@ INTERRUPTED = 130
 """Exit status of a process that Ctrl-C or SIGTERM ended."""
 REPEAT_SECONDS = 1.0
 """`timeout`, launchers and terminals send one wish more than once; only a person repeats it later than this."""
+STUCK_SECONDS = 3.0
+"""After which a signal that has found no answer ends a process that has nothing to save."""
 _INTERRUPTED_LINE = "interrupted"
+
+
+Handler = Callable[[int, "FrameType | None"], None]
 
 
 class Stopped(KeyboardInterrupt):
@@ -75,11 +80,48 @@ class Interruption:
     def __init__(self) -> None:
         self.requested = False
         self._first = 0.0
+        self._pipe: int | None = None
+        self._thread: threading.Thread | None = None
+        self._over = threading.Event()
 
     def install(self) -> None:
         """Answer the signals from now on."""
-        _install(_in_this_process(self._handle))
-        sys.unraisablehook = self._unraisable
+        handler = _in_this_process(self._handle)
+        if _install(handler):
+            sys.unraisablehook = self._unraisable
+            self._watch(handler)
+
+    def uninstall(self) -> None:
+        """Watch for signals no longer; the handlers stay until there are others."""
+        if self._thread is not None:
+            signal.set_wakeup_fd(-1)
+            self._over.set()
+            os.close(self._pipe)
+            self._thread.join()
+            self._thread = None
+
+    def _watch(self, handler: Handler) -> None:
+        """End the process where `handler` is not called: Python waits with that for the end of a call into C, such as
+        one that waits for another process."""
+        if os.name != "posix":
+            return
+        reading, self._pipe = os.pipe()
+        os.set_blocking(self._pipe, False)
+        signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
+        # A signal to a process that is forked from this one is none to this one.
+        os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+
+        def watch() -> None:
+            while byte := os.read(reading, 1):
+                if byte[0] not in stop_signals() or signal.getsignal(byte[0]) is not handler:
+                    continue
+                self._over.wait(STUCK_SECONDS)
+                if not self.requested and signal.getsignal(byte[0]) is handler:
+                    end_at_once()
+            os.close(reading)
+
+        self._thread = threading.Thread(target=watch, name="watch for signals", daemon=True)
+        self._thread.start()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested and time.monotonic() - self._first < REPEAT_SECONDS:
@@ -153,9 +195,6 @@ def take_signals() -> None:
     """Undo, in a process that was started in it, what `held_back_signals` holds back."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_signals())
-
-
-Handler = Callable[[int, "FrameType | None"], None]
 
 
 def _install(handler: Handler) -> dict[int, Any]:

@@ -3,11 +3,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
 
-from otadet import cli
 from otadet.cli import run
 from otadet.engine import stop as stop_module
 from otadet.engine.stop import INTERRUPTED, Interruption, StopRequest, stop_signals
@@ -79,9 +79,7 @@ def test_an_interruption_is_one_keyboard_interrupt_however_often_it_is_said(cloc
     assert interruption.requested
 
 
-def test_a_tool_ends_with_130_also_when_its_interruption_turns_into_another_error(capsys, monkeypatch):
-    monkeypatch.setattr(cli, "leave", sys.exit)
-
+def test_a_tool_ends_with_130_also_when_its_interruption_turns_into_another_error(capsys):
     def main():
         try:
             send(signal.SIGTERM)
@@ -110,6 +108,7 @@ def test_errors_of_a_tool_that_nobody_interrupted_stay_errors():
         "run(lambda: __import__('interrupted_module'))",
         "run(lambda: [type('Falls', (), {'__del__': lambda self: os.kill(os.getpid(), number)})() and None])",
         "run(lambda: None); atexit.register(os.kill, os.getpid(), number)",
+        "run_tool(lambda: atexit.register(os.kill, os.getpid(), number))",
         "run(lambda: time.sleep(9) if os.fork() else (os.kill(os.getpid(), number), os.kill(os.getppid(), number)))",
     ],
 )
@@ -117,21 +116,49 @@ def test_a_signal_at_any_moment_ends_a_tool_with_one_line(program, tmp_path):
     (tmp_path / "interrupted_module.py").write_text(
         "import os, signal\ntry: os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException: raise ImportError\n"
     )
-    code = f"""
+    ended = run_program(
+        f"""
         from otadet.engine.stop import end_at_once_on_signals
         end_at_once_on_signals()
         import atexit, os, signal, time
-        from otadet.cli import run
+        from otadet.cli import run, run_tool
         number = signal.SIGTERM
         {program}
-    """
-    ended = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))},
-        capture_output=True,
-        text=True,
+        """,
+        tmp_path,
     )
     assert (ended.returncode, ended.stderr) == (INTERRUPTED, "interrupted\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a lock of Linux")
+def test_a_call_into_c_that_does_not_return_is_not_waited_for(tmp_path):
+    ended = run_program(
+        """
+        import ctypes, os, signal, threading
+        from otadet.cli import run
+        lock, lock_it = ctypes.create_string_buffer(64), ctypes.CDLL(None).pthread_mutex_lock
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        run(lambda: (lock_it(lock), lock_it(lock)))
+        """,
+        tmp_path,
+    )
+    assert (ended.returncode, ended.stderr) == (INTERRUPTED, "interrupted\n")
+
+
+def run_program(code: str, folder: Path) -> subprocess.CompletedProcess:
+    """Run `code` in a process that can import otadet and what is in `folder`."""
+    path = os.pathsep.join((str(ROOT), str(folder)))
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=100)
+
+
+def test_a_run_leaves_no_threads_and_files_behind():
+    run(lambda: None)
+    before = threading.active_count()
+    for _ in range(3):
+        run(lambda: None)
+    assert threading.active_count() == before
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_what_a_tool_imports_first_takes_no_time():
