@@ -89,7 +89,7 @@ def collate(samples: Sequence[Sample], pad_value: tuple[int, int, int], size_div
 
 def pack(samples: Sequence[Sample], pad_value: tuple[int, int, int], size_divisor: int) -> PackedBatch:
     """What `collate` does, as arrays."""
-    padded = [padded_size(*sample.image.shape[:2], size_divisor) for sample in samples]
+    padded = [padded_size(sample.image.shape[:2], size_divisor) for sample in samples]
     height, width = (max(size[axis] for size in padded) for axis in (0, 1))
     images = np.empty((len(samples), 3, height, width), np.uint8)
     images[:] = np.array(pad_value, np.uint8)[:, None, None]
@@ -107,8 +107,9 @@ def pack(samples: Sequence[Sample], pad_value: tuple[int, int, int], size_diviso
     )
 
 
-def padded_size(height: int, width: int, size_divisor: int) -> tuple[int, int]:
-    """Both rounded up to a multiple of `size_divisor`."""
+def padded_size(size: Sequence[int], size_divisor: int) -> tuple[int, int]:
+    """(height, width), both rounded up to a multiple of `size_divisor`."""
+    height, width = size
     return -(-height // size_divisor) * size_divisor, -(-width // size_divisor) * size_divisor
 
 

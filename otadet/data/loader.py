@@ -177,7 +177,7 @@ def _padded_sizes(dataset: SampleSource, transform: Transform, size_divisor: int
     if sizes is None or output_size is None:
         return [(0, 0)] * len(dataset)
     found = [output_size(height, width) for height, width in sizes.tolist()]
-    return [(0, 0) if size is None else padded_size(*size, size_divisor) for size in found]
+    return [(0, 0) if size is None else padded_size(size, size_divisor) for size in found]
 
 
 def _eval_batches(sizes: list[tuple[int, int]], batch_size: int, rank: int, world_size: int) -> list[list[Entry]]:

@@ -103,7 +103,7 @@ class EvalBatchMaker:
             sample = _read(self.source, index, made.unreadable, self.skip)
             if sample is not None:
                 sample = self.transform(sample, np.random.default_rng((0, _AUGMENTATION, index)))
-                by_size.setdefault(padded_size(*sample.image.shape[:2], self.size_divisor), []).append(sample)
+                by_size.setdefault(padded_size(sample.image.shape[:2], self.size_divisor), []).append(sample)
         made.batches += [pack(samples, self.pad_value, self.size_divisor) for samples in by_size.values()]
         return made
 
