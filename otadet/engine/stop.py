@@ -165,11 +165,11 @@ class StopRequest:
         self.requested = True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if not self.requested and not self.quiet:
+        first, self.requested = not self.requested, True
+        if first and not self.quiet:
             # A handler may run in the middle of a print, which is why it must not print itself.
             line = b"stopping at the next safe point; Ctrl-C again stops at once\n"
             os.write(2, b"\n" + line if os.isatty(2) else line)
-        self.requested = True
         if number != signal.SIGINT:
             return
         if self._first_interrupt is None:
