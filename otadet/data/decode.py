@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 import cv2
 import numpy as np
 
-from otadet.data.headers import Header, open_pillow, pillow_limit
+from otadet.data.headers import Header
+from otadet.data.pillow_files import open_pillow, pillow_limit
 from otadet.data.stderr import caught_stderr, pass_on
 
 _FLAGS = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
@@ -36,11 +37,24 @@ def decode(data: bytes, header: Header, max_pixels: int) -> np.ndarray:
 
     Raises `Damaged`, or anything that Pillow does on a file that it cannot decode.
     """
-    if header.orientation_at is not None and header.orientation != 1:
-        data = _stored_upright(data, header)
     # Of a PNG that was cut short OpenCV may return the first rows; Pillow refuses.
     pixels = _decode_opencv(data, header) if header.format != "PNG" or _ends_as_png(data) else None
-    return pixels if pixels is not None else _decode_pillow(data, max_pixels)
+    if pixels is None:
+        pixels = _decode_pillow(data, max_pixels)
+    # Both decoders apply the orientation of a TIFF, whatever they are told; 6 and 8 undo each other, the others itself.
+    return (
+        upright(pixels, {6: 8, 8: 6}.get(header.orientation, header.orientation)) if header.format == "TIFF" else pixels
+    )
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """A picture (H, W) or (H, W, 3) as it is seen; 5 to 8 of EXIF's orientations exchange height and width."""
+    if orientation in (5, 7):
+        pixels = cv2.transpose(pixels)
+    turn = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 7: cv2.ROTATE_180, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
+    if orientation in turn:
+        return cv2.rotate(pixels, turn[orientation])
+    return cv2.flip(pixels, {2: 1, 4: 0}[orientation]) if orientation in (2, 4) else pixels
 
 
 def was_cut(header: Header, data: bytes) -> bool:
@@ -51,14 +65,6 @@ def was_cut(header: Header, data: bytes) -> bool:
 
 def _ends_as_png(data: bytes) -> bool:
     return not was_cut(Header("PNG", 1, 1), data[-64:])
-
-
-def _stored_upright(data: bytes, header: Header) -> bytes:
-    """The TIFF without its orientation, which both decoders would apply, each in its own way."""
-    changed = bytearray(data)
-    order = "little" if data[:2] == b"II" else "big"
-    changed[header.orientation_at : header.orientation_at + 2] = (1).to_bytes(2, order)
-    return bytes(changed)
 
 
 @contextmanager
@@ -73,16 +79,17 @@ def _quiet() -> Iterator[list[str]]:
 
 
 def _decode_opencv(data: bytes, header: Header) -> np.ndarray | None:
-    buffer = np.frombuffer(data, np.uint8)
+    # For a TIFF with 16 bits OpenCV mixes the channels up when it is asked for RGB.
+    to_rgb = _TO_RGB if header.format == "JPEG" else None
     pixels = None
     with _quiet() as lines, suppress(cv2.error, MemoryError):
-        pixels = cv2.imdecode(buffer, _FLAGS | (cv2.IMREAD_COLOR if _TO_RGB is None else _TO_RGB))
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS | (cv2.IMREAD_COLOR if to_rgb is None else to_rgb))
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         return None
     for line in lines:
         if header.format == "JPEG" and _DAMAGE.match(line) and not _only_stray_bytes(line, data):
             raise Damaged(f"damaged inside ({line.strip()}), so that a part of the picture is lost or misplaced")
-    return pixels if _TO_RGB is not None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    return pixels if to_rgb is not None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
 
 
 def _only_stray_bytes(line: str, data: bytes) -> bool:

@@ -4,15 +4,18 @@ import socket
 import struct
 import sys
 import threading
+import tracemalloc
 import warnings
 import zlib
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL.PngImagePlugin import PngInfo
 
 from otadet.data.image_file import shown
-from otadet.data.images import UPRIGHT, ReadOptions, check_image, read_image, read_size, upright
+from otadet.data.images import UPRIGHT, ReadOptions, check_image, look_at_header, read_image, read_size, upright
 from otadet.errors import UserError
 
 RAMP = np.arange(24 * 40, dtype=np.uint16).reshape(24, 40) * 60
@@ -108,6 +111,41 @@ def test_an_orientation_is_applied_when_that_is_asked_for(tmp_path, suffix, orie
     assert np.abs(read_image(path).astype(int) - COLOR).max() <= 8
     assert read_size(path, UPRIGHT) == check_image(path, UPRIGHT) == expected.shape[:2]
     assert np.abs(read_image(path, UPRIGHT).astype(int) - expected).max() <= 8
+
+
+def tiff(values: dict[int, int], order: str, big: bool = False, rest: bytes = b"") -> bytes:
+    """A TIFF of one strip, raw; values: of its tags, 32 bits each."""
+    word, entry = ("Q", "HHQQ") if big else ("I", "HHII")
+    start = b"II" if order == "<" else b"MM"
+    start += struct.pack(f"{order}HHH{word}", 43, 8, 0, 16) if big else struct.pack(f"{order}HI", 42, 8)
+    count = struct.pack(order + ("Q" if big else "H"), len(values) + 1)
+    place = len(start) + len(count) + struct.calcsize(order + entry) * (len(values) + 1) + struct.calcsize(order + word)
+    entries = b""
+    for tag, value in sorted({**values, 273: place}.items()):
+        field = struct.pack(order + "I", value).ljust(struct.calcsize(order + word), b"\0")
+        entries += struct.pack(order + entry[:-1], tag, 4, 1) + field
+    return start + count + entries + struct.pack(order + word, 0) + rest
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_kinds_of_tiff(tmp_path, order, big, orientation):
+    # 257 and 256: size; 258: bits; 259: compression; 262: grey; 278 and 279: rows and bytes of the strip
+    values = {256: 40, 257: 24, 258: 16, 259: 1, 262: 1, 274: orientation, 277: 1, 278: 24, 279: 24 * 40 * 2}
+    path = tmp_path / "kind.tif"
+    path.write_bytes(tiff(values, order, big, RAMP.astype(f"{order}u2").tobytes()))
+    np.testing.assert_array_equal(read_image(path)[..., 0], GREY)
+    np.testing.assert_array_equal(read_image(path, UPRIGHT)[..., 0], upright(GREY, orientation))
+    assert look_at_header(path).bits == 16
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".ppm"])
+def test_16_bits_in_color(tmp_path, suffix):
+    pixels = np.random.default_rng(0).integers(0, 2**16, (24, 40, 3), dtype=np.uint16)
+    path = tmp_path / f"deep{suffix}"
+    path.write_bytes(cv2.imencode(suffix, pixels[..., ::-1].copy())[1].tobytes())
+    np.testing.assert_array_equal(read_image(path), pixels >> 8)
 
 
 def test_the_eight_orientations():
@@ -265,6 +303,42 @@ def test_a_part_of_a_png_that_is_longer_than_the_file(tmp_path, look):
     path.write_bytes(data[: place - 4] + b"\xff\xff\xff\xff" + data[place:])
     with pytest.raises(UserError, match=r"long\.png.*truncated, or damaged inside"):
         look(path)
+
+
+@pytest.mark.parametrize("look", [read_image, check_image, read_size])
+@pytest.mark.parametrize("text", ["large", "damaged"])
+def test_texts_in_a_png_are_none_of_our_business(tmp_path, look, text):
+    info = PngInfo()
+    info.add_text("comment", " " * (5 << 20), zip=True)
+    data = save(tmp_path / "text.png", COLOR, pnginfo=info).read_bytes()
+    if text == "damaged":
+        place = data.index(b"zTXt") + 20
+        data = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+    (tmp_path / "text.png").write_bytes(data)
+    with pytest.raises(UnidentifiedImageError if text == "damaged" else ValueError):
+        Image.open(tmp_path / "text.png")
+    assert look(tmp_path / "text.png") is not None
+
+
+def test_headers_without_an_end(tmp_path):
+    starts = {
+        "junk.jpg": b"\xff\xd8\xff\xe0\0\x10",
+        "long.jpg": b"\xff\xd8" + b"\xff\xe1\xff\xff".ljust(2**16 + 1, b"\0") * 20,
+        "tags.tif": tiff({256: 2**31, 257: 2**31}, "<"),
+        # A tag of 512 MB, before the one that says the size.
+        "tag.tif": b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHII", 255, 1, 2**29, 8),
+        "webp.webp": b"RIFF\0\0\0\x40WEBPVP8X\x0a\0\0\0".ljust(30, b"\xff"),
+        "comment.gif": b"GIF89a\x09\0\x09\0\0\0\0!\xfe" + b"\x01a" * 1000,
+    }
+    for name, start in starts.items():
+        (tmp_path / name).write_bytes(start)
+        os.truncate(tmp_path / name, 2**30)
+        tracemalloc.start()
+        with pytest.raises(UserError, match=name):
+            read_size(tmp_path / name)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 2**27
 
 
 def test_a_link_to_an_image_is_followed(tmp_path):
