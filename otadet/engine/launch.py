@@ -228,7 +228,8 @@ def _child(seat: _Seat, sender: Connection, fn: Callable[..., None], *args: Any)
     end_at_once_on_signals()
     if stopped is not None:
         sender.send(_Report(seat.rank, "interrupted", stopped=stopped))
-        leave(INTERRUPTED)
+    # Threads of the process group that still run would abort a process that is taken apart.
+    leave(0 if stopped is None else INTERRUPTED)
 
 
 def _leave(status: int, sender: Connection | None = None, report: _Report | None = None) -> None:
