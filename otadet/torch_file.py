@@ -1,15 +1,16 @@
-"""Files of `torch.save`, read as what they should be: tensors and plain Python, every byte of them verified.
+"""Files of `torch.save`, read by `torch.load` after everything in them has been verified.
 
 `torch.load` does not compare an archive's checksums, believes the sizes that a file states and unpacks what is
-compressed. This reader does none of that, and its memory is bounded by the size of the file.
+compressed. Here all of that is looked at first, so that memory is bounded by the size of the file.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import struct
-import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -17,176 +18,141 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from otadet.plain_pickle import PickleError, read_plain_pickle
+from otadet.pickle_grammar import MAX_DEPTH, PickleError, read_instructions
 
-MAX_PICKLE = 1 << 24
+MAX_PICKLE = 1 << 22
 """Bytes of the part that is not numbers of tensors; that of a large detector is a few hundred thousand."""
-MAX_SIZE = 1 << 48
-"""Largest size of an axis; torch multiplies them without looking."""
-_CHUNK = 1 << 22
-_DTYPES = {
-    "Double": torch.float64,
-    "Float": torch.float32,
-    "Half": torch.float16,
-    "BFloat16": torch.bfloat16,
-    "Long": torch.int64,
-    "Int": torch.int32,
-    "Short": torch.int16,
-    "Char": torch.int8,
-    "Byte": torch.uint8,
-    "Bool": torch.bool,
-}
-
-TENSOR_TYPES = frozenset(_DTYPES.values())
-"""The number formats that can be read."""
+MAX_OBJECTS = 1_000_000
+_ARCHIVE = b"PK\x03\x04"
+_IN_LARGE_RECORD = 0xFFFFFFFF
+"""In place of a number of 32 bits: it is in the record for large archives."""
 # BadZipFile is what zipfile documents; the others are what damaged archives bring out of it.
 _ZIP_ERRORS = (zipfile.BadZipFile, struct.error, EOFError, OSError, OverflowError, RuntimeError, ValueError)
 
 
-class TorchFileError(PickleError):
+class TorchFileError(Exception):
     """Not a file of tensors and plain Python as `torch.save` writes it, or a damaged one."""
 
 
 def is_archive(path: str | Path) -> bool:
     """Whether a file begins as those that `torch.save` writes since PyTorch 1.6."""
     with open(path, "rb") as file:
-        return file.read(4) == b"PK\x03\x04"
+        return file.read(4) == _ARCHIVE
 
 
 def read_torch_file(path: str | Path) -> Any:
     """The object that `torch.save` wrote, its tensors on the CPU; ordered dicts come as dicts, parameters as tensors.
 
-    Raises `TorchFileError` where any byte that matters is not what was written, and for tensors that are no plain
-    dense ones: views larger than their memory, sparse, quantized, of subclasses; `OSError` for a file that cannot be
-    opened.
+    Files of PyTorch before 1.6 are read too; they have no checksums, only their sizes are verified.
+
+    Raises `TorchFileError` where any byte that matters is not what was written, and for anything but plain Python and
+    dense tensors within their memory; `OSError` for a file that cannot be opened.
     """
+    # One open file for all: what is loaded is what was verified, even if another file takes its name meanwhile.
     with open(path, "rb") as file:
+        verify = _verify_archive if file.read(4) == _ARCHIVE else _verify_legacy
+        file.seek(0)
         try:
-            with zipfile.ZipFile(file) as archive:
-                return _Reader(archive, Path(path).stat().st_size).read()
+            verify(file, os.fstat(file.fileno()).st_size)
         except PickleError as error:
             raise TorchFileError(str(error)) from error
-        except _ZIP_ERRORS as error:
-            raise TorchFileError(f"the archive is damaged ({error})") from error
+        file.seek(0)
+        return _Copy().of(_load(file))
 
 
-class _Reader:
-    def __init__(self, archive: zipfile.ZipFile, file_size: int) -> None:
-        self._archive = archive
-        self._members = _members(archive, file_size)
-        self._storages: dict[str, Tensor] = {}
-
-    def read(self) -> Any:
-        if self._content("byteorder", 16) not in (b"", sys.byteorder.encode()):
-            raise TorchFileError("it comes from a machine with another byte order")
-        data = BytesIO(self._content("data.pkl", MAX_PICKLE))
-        value = read_plain_pickle(data, plain_names(), self._storage)
-        # Parts that nothing refers to are part of the file all the same.
-        for name in self._members:
-            self._verify(name)
-        return value
-
-    def _content(self, name: str, limit: int) -> bytes:
-        """A small member's bytes; none if it is not there."""
-        info = self._members.pop(name, None)
-        if info is None:
-            return b""
-        if info.file_size > limit:
-            raise TorchFileError(f"{name} in it has {info.file_size:,} bytes, which is more than {limit:,}")
-        return self._archive.read(info)
-
-    def _verify(self, name: str) -> None:
-        with self._archive.open(self._members[name]) as member:
-            while member.read(_CHUNK):
-                pass
-
-    def _storage(self, identity: Any) -> Tensor:
-        """(N,) the numbers of the storage with a persistent id ("storage", dtype, key, device, N)."""
-        kind, dtype, key, _, count = identity
-        if kind != "storage" or not isinstance(dtype, torch.dtype):
-            raise TorchFileError("it refers to something that is no storage of a tensor")
-        name = f"data/{key}"
-        if name not in self._storages:
-            if name not in self._members:
-                raise TorchFileError(f"the numbers of a tensor ({_shown(name)}) are missing in it")
-            self._storages[name] = self._read(self._members.pop(name))
-        return as_numbers(self._storages[name], dtype, count, name)
-
-    def _read(self, info: zipfile.ZipInfo) -> Tensor:
-        storage = torch.empty(info.file_size, dtype=torch.uint8)
-        with self._archive.open(info) as member:
-            read_numbers(member, storage)
-            # zipfile compares the checksum when it comes to the end.
-            member.read(1)
-        return storage
+def _load(file: IO[bytes]) -> Any:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=False)
+    # What torch.load raises for a file that it cannot read is documented nowhere, and of a dozen types.
+    except Exception as error:
+        said = (str(error).splitlines() or [""])[0][:100]
+        raise TorchFileError(f"PyTorch cannot read it ({type(error).__name__}: {said!a})") from error
 
 
-def plain_names() -> dict[str, Any]:
-    """What the names in a pickle of plain tensors stand for."""
-    return {
-        "collections OrderedDict": dict,
-        "torch._utils _rebuild_tensor_v2": _tensor,
-        "torch._utils _rebuild_parameter": lambda tensor, requires_grad, hooks: tensor,
-        **{f"torch {name}Storage": dtype for name, dtype in _DTYPES.items()},
-    }
+def _verify_archive(file: IO[bytes], file_size: int) -> None:
+    """Raise unless every part of a zip archive is whole, and it holds the numbers that its pickle states."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            parts = _parts(archive.infolist(), file_size)
+            _check_directory(archive, file, file_size)
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise TorchFileError(f"the archive is damaged (checksum of {damaged!a})")
+            pickle = archive.read(parts["data.pkl"])
+    except _ZIP_ERRORS as error:
+        raise TorchFileError(f"the archive is damaged ({error})") from error
+    for storage in read_instructions(BytesIO(pickle)).storages():
+        part = parts.get(f"data/{storage.key}")
+        if part is None or part.file_size != storage.nbytes:
+            has = "none" if part is None else f"{part.file_size:,}"
+            raise TorchFileError(f"it states {storage.nbytes:,} bytes for a tensor that has {has}")
 
 
-def as_numbers(storage: Tensor, dtype: torch.dtype, count: object, name: str) -> Tensor:
-    """(count,) of `dtype`: a view of the bytes `storage`, whose name is `name`."""
-    if type(count) is not int or count * dtype.itemsize != len(storage):
-        raise TorchFileError(f"it states {_shown(count)} numbers for a tensor of {len(storage)} bytes ({name})")
-    return storage.view(dtype)
-
-
-def read_numbers(file: IO[bytes], storage: Tensor) -> None:
-    """Fill `storage`, bytes, from a file."""
-    memory: Any = storage.numpy()
-    done = 0
-    while done < len(memory):
-        chunk = file.read(min(_CHUNK, len(memory) - done))
-        if not chunk:
-            raise TorchFileError("the numbers of a tensor are cut short")
-        memory[done : done + len(chunk)] = memoryview(chunk)
-        done += len(chunk)
-
-
-def _members(archive: zipfile.ZipFile, file_size: int) -> dict[str, zipfile.ZipInfo]:
-    """Name, without the folder that all are in, -> member. `TorchFileError` unless each is stored as it is."""
-    infos = archive.infolist()
+def _parts(infos: Sequence[zipfile.ZipInfo], file_size: int) -> dict[str, zipfile.ZipInfo]:
+    """Name, without the folder that all are in, -> part. Raises unless each is stored as it is, once."""
     if any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in infos):
         raise TorchFileError("its content is compressed, which PyTorch's never is")
     if sum(info.file_size for info in infos) > file_size:
         raise TorchFileError("it states larger parts than it has bytes")
-    members = {info.filename.partition("/")[2]: info for info in infos}
-    if len(members) != len(infos) or len({info.filename.partition("/")[0] for info in infos}) != 1:
+    # torch.load compares names as bytes and without regard to case.
+    names = {info.filename.lower() for info in infos if info.filename.isascii()}
+    if len(names) != len(infos) or len({name.partition("/")[0] for name in names}) != 1:
         raise TorchFileError("the archive is damaged (names of its parts)")
-    if "data.pkl" not in members:
+    parts = {info.filename.partition("/")[2]: info for info in infos}
+    if "data.pkl" not in parts:
         raise TorchFileError("it is a zip archive of something else")
-    return members
+    if parts["data.pkl"].file_size > MAX_PICKLE:
+        raise TorchFileError(f"its data.pkl has more than {MAX_PICKLE:,} bytes")
+    return parts
 
 
-def _tensor(
-    storage: Tensor,
-    offset: int,
-    size: tuple[int, ...],
-    stride: tuple[int, ...],
-    requires_grad: bool,
-    hooks: Mapping[str, Any],
-    metadata: object = None,
-) -> Tensor:
-    """A view of `storage` (N,) that lies within it and has no element twice by its number."""
-    numbers = (offset, *size, *stride)
-    if not all(type(number) is int and 0 <= number < MAX_SIZE for number in numbers) or len(size) != len(stride):
-        raise TorchFileError("a tensor in it has no sensible shape")
-    count = 1
-    for length in size:
-        count *= length
-    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
-    if count > len(storage) or (count > 0 and last >= len(storage)):
-        raise TorchFileError(f"it states the shape {_shown(size)} for a tensor of {len(storage)} numbers")
-    return storage.as_strided(size, stride, offset) if count else storage.new_empty(size)
+def _check_directory(archive: zipfile.ZipFile, file: IO[bytes], file_size: int) -> None:
+    """Raise unless all that state where the archive's directory is agree: zipfile and torch.load go by different ones.
+
+    They are the record at its end and, before it, the two that archives above 4 GB need and torch.save always writes.
+    """
+    file.seek(max(0, file_size - 98))
+    tail = file.read()
+    signature, offset, comment = struct.unpack("<4s12xLH", tail[-22:])
+    agree = signature == b"PK\x05\x06" and comment == 0 and offset in (archive.start_dir, _IN_LARGE_RECORD)
+    if tail[-42:-38] == b"PK\x06\x07":
+        directory, record = struct.unpack("<48xQ8xQ26x", tail)
+        agree = agree and directory == archive.start_dir and record == file_size - 98
+    # Parts can state sizes and places twice as well.
+    large = file_size > _IN_LARGE_RECORD
+    if not agree or any(info.extra and not large for info in archive.infolist()):
+        raise TorchFileError("the archive is damaged (place of its directory)")
 
 
-def _shown(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."
+def _verify_legacy(file: IO[bytes], file_size: int) -> None:
+    """Raise unless a file has room for the numbers that it states.
+
+    It is five pickles (magic number, protocol, machine, the object, names of its storages), then of each storage its
+    length, which torch.load compares, and its numbers.
+    """
+    *heads, content, names = (read_instructions(file) for _ in range(5))
+    for head in heads:
+        head.storages()
+    sizes = {storage.key: storage.nbytes for storage in sorted(content.storages(), key=lambda storage: storage.nbytes)}
+    if not re.fullmatch(r"l(?:\(x*e|xa)*", names.letters) or {*names.values, None} != {*sizes, None}:
+        raise TorchFileError("the numbers of its tensors are missing")
+    if sum(sizes.values()) > file_size:
+        raise TorchFileError("it states larger tensors than it has bytes")
+
+
+class _Copy:
+    """Copies what `torch.load` returned: without subclasses, as deep and as large as a walk through it can be."""
+
+    def __init__(self) -> None:
+        self._objects = 0
+
+    def of(self, value: Any, depth: int = 1) -> Any:
+        self._objects += 1
+        if depth > MAX_DEPTH or self._objects > MAX_OBJECTS:
+            raise TorchFileError(f"it is nested more than {MAX_DEPTH} deep or has more than {MAX_OBJECTS:,} parts")
+        if isinstance(value, dict):
+            # A file can give an ordered dict an attribute `items`.
+            return {key: self.of(item, depth + 1) for key, item in dict.items(value)}
+        if isinstance(value, list | tuple):
+            return type(value)(self.of(item, depth + 1) for item in value)
+        return value.detach() if isinstance(value, Tensor) else value

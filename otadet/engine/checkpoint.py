@@ -14,8 +14,8 @@ from otadet.engine.content import ContentError, check_resumable, checked_content
 from otadet.errors import UserError, nearest_name
 from otadet.files import atomic_write
 from otadet.names import name_list
-from otadet.plain_pickle import MAX_DEPTH
-from otadet.torch_file import TENSOR_TYPES, TorchFileError, is_archive, read_torch_file
+from otadet.pickle_grammar import MAX_DEPTH, TENSOR_TYPES
+from otadet.torch_file import TorchFileError, is_archive, read_torch_file
 
 FORMAT = 1
 MAX_BITS = 1000

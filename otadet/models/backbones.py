@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torchvision.models import get_model_weights, resnet
 
 from otadet.errors import UserError
-from otadet.legacy_torch_file import read_legacy_torch_file
 from otadet.models.norms import FrozenNorm
-from otadet.torch_file import TorchFileError, is_archive, read_torch_file
+from otadet.torch_file import TorchFileError, read_torch_file
 
 _BLOCKS = {
     10: (resnet.BasicBlock, (1, 1, 1, 1)),
@@ -88,7 +87,7 @@ def _read_weights(depth: int, weights: str) -> dict[str, Tensor]:
     if not Path(weights).is_file():
         raise UserError(f'weights {weights}: no such file; give a file, "imagenet", or none to train from scratch')
     try:
-        state = read_torch_file(weights) if is_archive(weights) else read_legacy_torch_file(weights)
+        state = read_torch_file(weights)
     except TorchFileError as error:
         raise UserError(f"weights {weights}: not a file of PyTorch weights, or damaged: {error}") from error
     except OSError as error:
