@@ -127,6 +127,7 @@ def read_instructions(file: IO[bytes]) -> Instructions:
     letters: list[str] = []
     values: list[Any] = []
     remembered: dict[int, tuple[str, Any]] = {}
+    argument: Any
     try:
         for code, argument, _ in pickletools.genops(file):
             if code.name in ("BINPUT", "LONG_BINPUT"):

@@ -22,7 +22,7 @@ from otadet.pickle_grammar import MAX_DEPTH, PickleError, read_instructions
 
 MAX_PICKLE = 1 << 22
 """Bytes of the part that is not numbers of tensors; that of a large detector is a few hundred thousand."""
-MAX_OBJECTS = 1_000_000
+MAX_OBJECTS = 200_000
 _ARCHIVE = b"PK\x03\x04"
 _IN_LARGE_RECORD = 0xFFFFFFFF
 """In place of a number of 32 bits: it is in the record for large archives."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from math import isfinite
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -37,20 +36,9 @@ def checked_content(state: Mapping[str, Any]) -> dict[str, Any]:
         shapes = ({name: tensor.shape for name, tensor in state[part].items()} for part in ("model", "ema"))
         _expect(next(shapes) == next(shapes), "ema", "not the averages of its model's tensors")
     state["class_names"] = _class_names(state["class_names"])
-    _expect(_is_named(state["exp"]) and _has_no_tensor(state["exp"]), "exp", "not fields and their values")
-    checks = {
-        "optimizer": _check_optimizer,
-        "optimizer_kind": _check_name,
-        "scaler": _check_scaler,
-        "rng": _check_generators,
-        "iteration": _check_count,
-        "iterations": _check_count,
-        "evaluated_at": _check_count_or_none,
-        "best": _check_score,
-        "interval": _check_interval,
-    }
-    for part in checks.keys() & state.keys():
-        checks[part](part, state[part])
+    _expect(_is_named(state["exp"]) and not _has_tensor(state["exp"]), "exp", "not fields and their values")
+    for part, (is_right, problem) in _PARTS_OF_A_TRAINING.items():
+        _expect(part not in state or is_right(state[part]), part, problem)
     return state
 
 
@@ -81,28 +69,6 @@ def _expect(condition: bool, part: str, problem: str) -> None:
         raise ContentError(f"damaged: {part} is {problem}")
 
 
-def _is_named(value: object) -> bool:
-    return isinstance(value, dict) and all(_is_name(name) for name in value)
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= MAX_NAME and value.isprintable()
-
-
-def _has_no_tensor(value: object) -> bool:
-    if isinstance(value, dict):
-        return all(_has_no_tensor(item) for item in value.values())
-    return all(map(_has_no_tensor, value)) if isinstance(value, list | tuple) else not isinstance(value, Tensor)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value <= MAX_ITERATIONS
-
-
 def _check_weights(part: str, value: object) -> None:
     _expect(_is_named(value), part, "not a dict of named tensors")
     assert isinstance(value, dict)
@@ -120,71 +86,99 @@ def _class_names(value: object) -> list[str]:
         raise ContentError(f"damaged: {error}") from error
 
 
-def _check_optimizer(part: str, value: object) -> None:
-    _expect(isinstance(value, dict) and {"state", "param_groups"} <= value.keys(), part, "no state of an optimizer")
-    assert isinstance(value, dict)
+def _has_tensor(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_tensor, value.values()))
+    return any(map(_has_tensor, value)) if isinstance(value, list | tuple) else isinstance(value, Tensor)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_NAME and value.isprintable()
+
+
+def _is_named(value: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict) and all(map(_is_name, value))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MAX_ITERATIONS
+
+
+def _is_none_or(is_right: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or is_right(value)
+
+
+def _is_optimizer(value: object) -> bool:
+    """{"state": {number of a parameter: its values}, "param_groups": [{"params": [number, ...], ...}, ...]}."""
+    if not _is_named(value) or not {"state", "param_groups"} <= value.keys():
+        return False
     state, groups = value["state"], value["param_groups"]
-    _expect(isinstance(groups, list) and all(_is_named(group) for group in groups), part, "without parameter groups")
-    numbers = [group.get("params") for group in groups]
-    lists = all(isinstance(members, list) and all(type(number) is int for number in members) for members in numbers)
-    _expect(lists, part, "without lists of parameters")
-    flat = [number for members in numbers for number in members]
-    _expect(sorted(flat) == list(range(len(flat))), part, "over parameters that are numbered wrongly")
-    _expect(isinstance(state, dict) and state.keys() <= set(flat), part, "of parameters that it does not have")
-    for values in state.values():
-        _expect(_is_named(values), part, "without named values of its parameters")
+    if not isinstance(groups, list) or not all(map(_is_named, groups)):
+        return False
+    lists = [group.get("params") for group in groups]
+    if not all(isinstance(members, list) for members in lists):
+        return False
+    numbers = [number for members in lists for number in members]
+    if any(type(number) is not int for number in numbers) or sorted(numbers) != list(range(len(numbers))):
+        return False
+    return isinstance(state, dict) and state.keys() <= set(numbers) and all(map(_is_named, state.values()))
 
 
-def _check_name(part: str, value: object) -> None:
-    _expect(_is_name(value) and value != "", part, "no name")
+def _is_scaler(value: object) -> bool:
+    """State of a gradient scaler; that of one that is not in use is empty."""
+    if not isinstance(value, dict):
+        return False
+    return not value or (
+        all(_is_number(value.get(name)) and value[name] >= 0 for name in _SCALER) and value["scale"] > 0
+    )
 
 
-def _check_scaler(part: str, value: object) -> None:
-    _expect(isinstance(value, dict), part, "no state of a gradient scaler")
-    assert isinstance(value, dict)
-    if value:
-        known = all(_is_number(value.get(name)) and value[name] >= 0 for name in _SCALER)
-        _expect(known and value["scale"] > 0, part, "no state of a gradient scaler")
-
-
-def _check_generators(part: str, value: object) -> None:
-    _expect(isinstance(value, list) and len(value) > 0, part, "not a list with an entry for each process")
-    assert isinstance(value, list)
+def _are_generators(value: object) -> bool:
+    """Of each process {"cpu": state, "cuda": state}; that of the GPU is known to fit only when it is restored."""
+    if not isinstance(value, list) or not value:
+        return False
     for states in value:
-        _expect(isinstance(states, dict) and "cpu" in states, part, "without the state of the CPU's generator")
-        for tensor in states.values():
-            byte_row = isinstance(tensor, Tensor) and tensor.dtype == torch.uint8 and tensor.ndim == 1
-            _expect(byte_row, part, "not the states of generators")
+        if not isinstance(states, dict) or "cpu" not in states or not all(map(_is_row_of_bytes, states.values())):
+            return False
         try:
             torch.Generator().set_state(states["cpu"])
-        except (RuntimeError, TypeError) as error:
-            raise ContentError(f"damaged: {part} is no state of a random generator") from error
+        except (RuntimeError, TypeError):
+            return False
+    return True
 
 
-def _check_count(part: str, value: object) -> None:
-    _expect(_is_count(value), part, "no number of iterations")
+def _is_row_of_bytes(value: object) -> bool:
+    return isinstance(value, Tensor) and value.dtype == torch.uint8 and value.ndim == 1
 
 
-def _check_count_or_none(part: str, value: object) -> None:
-    _expect(value is None or _is_count(value), part, "no number of iterations")
-
-
-def _check_score(part: str, value: object) -> None:
-    _expect(value is None or (_is_number(value) and isfinite(float(value))), part, "no score")  # type: ignore[arg-type]
-
-
-def _check_interval(part: str, value: object) -> None:
+def _are_sums(value: object) -> bool:
     """The losses since the last row of metrics.csv, of each process: {"count": int, "sums": {name: scalar}}."""
-    _expect(isinstance(value, list), part, "not a list with an entry for each process")
-    assert isinstance(value, list)
-    for sums in value:
-        complete = isinstance(sums, dict) and _is_count(sums.get("count")) and _is_named(sums.get("sums"))
-        _expect(complete, part, "no sum of losses")
-        _expect(_all_scalars(sums["sums"].values()), part, "no sum of losses")
-        alike = sums["count"] == value[0]["count"] and sums["sums"].keys() == value[0]["sums"].keys()
-        _expect(alike, part, "of other losses in each process")
+    if not isinstance(value, list) or not all(map(_is_sum, value)):
+        return False
+    return all(one["count"] == value[0]["count"] and one["sums"].keys() == value[0]["sums"].keys() for one in value)
 
 
-def _all_scalars(values: Collection[object]) -> bool:
-    tensors = [value for value in values if isinstance(value, Tensor) and value.is_floating_point() and value.ndim == 0]
-    return len(tensors) == len(values) and all_finite(tensors)
+def _is_sum(value: object) -> bool:
+    if not isinstance(value, dict) or not _is_count(value.get("count")) or not _is_named(value.get("sums")):
+        return False
+    sums = list(value["sums"].values())
+    scalars = all(isinstance(one, Tensor) and one.is_floating_point() and one.ndim == 0 for one in sums)
+    return scalars and all_finite(sums)
+
+
+_PARTS_OF_A_TRAINING: dict[str, tuple[Callable[[object], bool], str]] = {
+    "optimizer": (_is_optimizer, "no state of an optimizer"),
+    "optimizer_kind": (_is_name, "no name of an optimizer"),
+    "scaler": (_is_scaler, "no state of a gradient scaler"),
+    "rng": (_are_generators, "no states of random generators"),
+    "iteration": (_is_count, "no number of iterations"),
+    "iterations": (_is_count, "no number of iterations"),
+    "evaluated_at": (_is_none_or(_is_count), "no number of iterations"),
+    "best": (_is_none_or(_is_number), "no score"),
+    "interval": (_are_sums, "no sums of losses, the same ones in each process"),
+    "precision": (_is_name, "no name of a number format"),
+}

@@ -45,8 +45,8 @@ def restore_model(path: object, model: nn.Module, weights: Mapping[str, Tensor])
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()
         raise UserError(
-            f"{path}: does not fit the experiment's model: {first}\n"
-            "Resume with the experiment file and overrides that the run was started with."
+            f"{path}: does not fit the experiment's model: {first}; resume with the experiment file and overrides that "
+            "the run was started with"
         ) from error
 
 
