@@ -24,6 +24,7 @@ MAX_PICKLE = 1 << 22
 """Bytes of the part that is not numbers of tensors; that of a large detector is a few hundred thousand."""
 MAX_OBJECTS = 200_000
 _ARCHIVE = b"PK\x03\x04"
+_IS_FOLDER = 0x10
 _IN_LARGE_RECORD = 0xFFFFFFFF
 """In place of a number of 32 bits: it is in the record for large archives."""
 # BadZipFile is what zipfile documents; the others are what damaged archives bring out of it.
@@ -92,6 +93,9 @@ def _parts(infos: Sequence[zipfile.ZipInfo], file_size: int) -> dict[str, zipfil
     """Name, without the folder that all are in, -> part. Raises unless each is stored as it is, once."""
     if any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in infos):
         raise TorchFileError("its content is compressed, which PyTorch's never is")
+    # torch.load reads nothing for a folder, and leaves the memory as it finds it.
+    if any(info.external_attr & _IS_FOLDER for info in infos):
+        raise TorchFileError("the archive is damaged (attributes of its parts)")
     if sum(info.file_size for info in infos) > file_size:
         raise TorchFileError("it states larger parts than it has bytes")
     # torch.load compares names as bytes and without regard to case.
@@ -130,7 +134,9 @@ def _verify_legacy(file: IO[bytes], file_size: int) -> None:
     It is five pickles (magic number, protocol, machine, the object, names of its storages), then of each storage its
     length, which torch.load compares, and its numbers.
     """
-    *heads, content, names = (read_instructions(file) for _ in range(5))
+    # Not of the file itself: of that Python takes the memory that a text states before it reads it.
+    start = BytesIO(file.read(MAX_PICKLE))
+    *heads, content, names = (read_instructions(start) for _ in range(5))
     for head in heads:
         head.storages()
     sizes = {storage.key: storage.nbytes for storage in sorted(content.storages(), key=lambda storage: storage.nbytes)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import resource
 import sys
 import zipfile
@@ -232,6 +233,18 @@ def test_archives_with_two_directories_are_refused(tmp_path):
             print(name, read_torch_file(tmp_path / "both.pth"))
 
 
+def test_parts_that_are_marked_as_folders_are_refused(tmp_path):
+    """torch.load would take whatever is in the memory for their content."""
+    path = tmp_path / "a.pth"
+    torch.save({"x": torch.ones(100)}, path)
+    data = path.read_bytes()
+    for found in re.finditer(rb"PK\x01\x02", data):
+        attributes = found.start() + 38
+        path.write_bytes(data[:attributes] + bytes([data[attributes] | 0x10]) + data[attributes + 1 :])
+        with pytest.raises(TorchFileError, match="attributes of its parts"):
+            read_torch_file(path)
+
+
 def test_names_that_differ_in_case_are_refused(tmp_path):
     torch.save({"x": 1}, tmp_path / "a.pth")
     rewrite(tmp_path / "a.pth", **{"DATA__PKL": b"x"})
@@ -259,6 +272,12 @@ def test_files_of_machines_with_another_byte_order_are_read(tmp_path):
     assert read_torch_file(tmp_path / "a.pth")["x"].tolist() == [1, -2.5]
     rewrite(tmp_path / "a.pth", byteorder=b"middle")
     with pytest.raises(TorchFileError, match="ValueError"):
+        read_torch_file(tmp_path / "a.pth")
+
+
+def test_legacy_files_that_state_a_text_of_10_terabytes_are_refused(tmp_path):
+    (tmp_path / "a.pth").write_bytes(b"\x80\x02\x8d" + (10**13).to_bytes(8, "little"))
+    with pytest.raises(TorchFileError, match="damaged"):
         read_torch_file(tmp_path / "a.pth")
 
 
