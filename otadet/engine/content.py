@@ -117,7 +117,7 @@ def _is_optimizer(value: object) -> bool:
     if not _is_named(value) or not {"state", "param_groups"} <= value.keys():
         return False
     state, groups = value["state"], value["param_groups"]
-    if not isinstance(groups, list) or not all(map(_is_named, groups)):
+    if not isinstance(groups, list) or not all(_is_named(group) and _is_rate(group.get("lr")) for group in groups):
         return False
     lists = [group.get("params") for group in groups]
     if not all(isinstance(members, list) for members in lists):
@@ -126,6 +126,15 @@ def _is_optimizer(value: object) -> bool:
     if any(type(number) is not int for number in numbers) or sorted(numbers) != list(range(len(numbers))):
         return False
     return isinstance(state, dict) and state.keys() <= set(numbers) and all(map(_is_named, state.values()))
+
+
+def _is_rate(value: object) -> bool:
+    """A learning rate; optimizers take it as a tensor too."""
+    return _is_scalar(value) or _is_number(value)
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.ndim == 0
 
 
 def _is_scaler(value: object) -> bool:
@@ -166,8 +175,7 @@ def _is_sum(value: object) -> bool:
     if not isinstance(value, dict) or not _is_count(value.get("count")) or not _is_named(value.get("sums")):
         return False
     sums = list(value["sums"].values())
-    scalars = all(isinstance(one, Tensor) and one.is_floating_point() and one.ndim == 0 for one in sums)
-    return scalars and all_finite(sums)
+    return all(map(_is_scalar, sums)) and all_finite(sums)
 
 
 _PARTS_OF_A_TRAINING: dict[str, tuple[Callable[[object], bool], str]] = {

@@ -58,7 +58,7 @@ def restore_ema(path: object, model: nn.Module, state: Mapping[str, Any]) -> Non
 
 
 def restore_optimizer(path: object, optimizer: torch.optim.Optimizer, kind: str, state: Mapping[str, Any]) -> None:
-    """Load momenta and the like; the optimizer keeps its own learning rate, weight decay and so on.
+    """Load momenta and the like; the optimizer keeps its own weight decay and so on.
 
     kind: class name of the optimizer that was saved. Raises `UserError` where it is another one.
     """

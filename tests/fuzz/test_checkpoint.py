@@ -146,13 +146,13 @@ def test_changed_content_resumes_or_is_one_error(folder, content, data):
             target = target[parent]
         change = data.draw(st.sampled_from(["replace", "replace", "remove", "add"]))
         if change == "replace":
-            target[key] = data.draw(VALUES)
+            target[key] = copy.deepcopy(data.draw(VALUES))
         elif change == "remove":
             del target[key]
         elif isinstance(target, dict):
-            target[data.draw(st.sampled_from(["new", 7, "", "exp_avg"]))] = data.draw(VALUES)
+            target[data.draw(st.sampled_from(["new", 7, "", "exp_avg"]))] = copy.deepcopy(data.draw(VALUES))
         else:
-            target.append(data.draw(VALUES))
+            target.append(copy.deepcopy(data.draw(VALUES)))
     path = folder / "changed.pth"
     torch.save(changed, path)
     for use in (detect, go_on):
