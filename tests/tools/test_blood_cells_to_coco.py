@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from otadet.cli import run
 from otadet.data.coco import CocoDataset
 
 SCRIPT = Path(__file__).parents[2] / "tools/blood_cells_to_coco.py"
@@ -35,7 +36,7 @@ def source(tmp_path):
 
 def convert(monkeypatch, source, output, *options) -> None:
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(source), "--output", str(output), *options])
-    runpy.run_path(str(SCRIPT), run_name="__main__")
+    run(runpy.run_path(str(SCRIPT))["main"])
 
 
 def splits(folder) -> list[CocoDataset]:
