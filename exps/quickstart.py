@@ -1,4 +1,4 @@
-"""Synthetic shapes, drawn on first use: five classes in crowds, learned on a CPU in three minutes."""
+"""Synthetic shapes, drawn on first use: five classes in crowds, learned on a CPU in two minutes."""
 
 from otadet.assigners import OTAAssigner
 from otadet.data.coco import CocoDataset
