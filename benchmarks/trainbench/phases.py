@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from otadet.benchmark.meters import wait_for
-from otadet.data.loader import Batch
+from otadet.data.batch import Batch
 from otadet.engine.update import Updater
 
 PHASES = ("data", "transfer", "forward", "assignment", "loss", "backward", "optimizer")

@@ -9,14 +9,12 @@ from itertools import groupby
 import numpy as np
 from loguru import logger
 
-from otadet.data.batch import Batch, collate, padded_size, to_original
+from otadet.data.batch import Batch, padded_size
 from otadet.data.make_batch import Entry, EvalBatchMaker, SampleSource, TrainBatchMaker
 from otadet.data.order import ByOrientation, Order, Shuffled
 from otadet.data.transforms import Transform
 from otadet.data.workers import Work, no_stop
 from otadet.errors import UserError
-
-__all__ = ["Batch", "BatchStream", "SampleSource", "collate", "eval_loader", "to_original", "train_loader"]
 
 
 def train_loader(

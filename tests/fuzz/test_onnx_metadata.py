@@ -116,6 +116,20 @@ TEXTS = st.sampled_from(HOSTILE) | VALUES.map(json.dumps) | st.text(max_size=20)
 REPEATED = st.sampled_from(NUMBERS).flatmap(lambda n: st.integers(1, 4).map(lambda count: json.dumps([n] * count)))
 
 
+def write_changed(model, changes, path):
+    """Write `model` with other texts in its metadata, None for none; False for a text that no ONNX file can hold."""
+    texts = {entry.key: entry.value for entry in model.metadata_props}
+    for name, text in changes.items():
+        texts.pop(name)
+        if text is not None:
+            texts[name] = text
+    try:
+        path.write_bytes(changed(model, texts))
+    except (UnicodeEncodeError, ValueError):
+        return False
+    return True
+
+
 @settings(max_examples=250)
 @given(
     kind=st.sampled_from(["fixed", "nms"]),
@@ -126,15 +140,8 @@ REPEATED = st.sampled_from(NUMBERS).flatmap(lambda n: st.integers(1, 4).map(lamb
 @example(kind="nms", changes={"shortest_edge": "[1, 65535]"})
 @example(kind="fixed", changes={"class_names": '["a", "b"]'})
 def test_changed_metadata_works_or_is_one_clear_error(models, path, kind, changes):
-    texts = {entry.key: entry.value for entry in models[kind].metadata_props}
-    for name, text in changes.items():
-        texts.pop(name)
-        if text is not None:
-            texts[name] = text
-    try:
-        path.write_bytes(changed(models[kind], texts))
-    except (UnicodeEncodeError, ValueError):
-        return  # a text that no ONNX file can hold
+    if not write_changed(models[kind], changes, path):
+        return
     assert is_clear(use(path), path)
 
 
@@ -177,14 +184,7 @@ def demo():
     changes=st.dictionaries(st.sampled_from(NAMES), st.none() | TEXTS | REPEATED, min_size=1, max_size=2),
 )
 def test_the_numpy_demo_works_or_ends_in_one_line(demo, models, path, kind, changes):
-    texts = {entry.key: entry.value for entry in models[kind].metadata_props}
-    for name, text in changes.items():
-        texts.pop(name)
-        if text is not None:
-            texts[name] = text
-    try:
-        path.write_bytes(changed(models[kind], texts))
-    except (UnicodeEncodeError, ValueError):
+    if not write_changed(models[kind], changes, path):
         return
     cv2.imwrite(str(path.with_suffix(".png")), PICTURE)
     with patch("sys.argv", ["onnx_numpy.py", str(path), str(path.with_suffix(".png"))]):
