@@ -2,7 +2,7 @@
 
 from otadet.assigners import OTAAssigner
 from otadet.data.coco import CocoDataset
-from otadet.data.synthetic import write_synthetic
+from otadet.data.synthetic.write import write_synthetic
 from otadet.exp import BaseExp
 
 

@@ -46,13 +46,13 @@ def parse_args() -> Namespace:
 
 def main() -> None:
     args = parse_args()
+    from otadet.analysis.ambiguity import EvenlySpaced, count_ambiguous, with_radii
     from otadet.data.loader import eval_loader
     from otadet.engine.checkpoint import load_checkpoint
     from otadet.errors import UserError
-    from otadet.evaluation.ambiguity import EvenlySpaced, count_ambiguous, with_radii
     from otadet.files import write_csv
+    from otadet.inference.predictor import load_detector
     from otadet.names import names_as_trained
-    from otadet.predictor import load_detector
 
     for name, value in (("--limit", args.limit), ("--batch", args.batch), ("--radius", min(args.radius or [1]))):
         if value is not None and value < 1:

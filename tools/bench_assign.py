@@ -25,7 +25,7 @@ from otadet.cli import DEVICES, pick_device, run_tool
 if TYPE_CHECKING:
     import torch
 
-    from otadet.benchmark.compare import Comparison, Cost
+    from otadet.profiling.compare import Comparison, Cost
 
 SCENES = ("7x1", "25x1", "100x1", "7x16", "25x16", "100x16", "200x1:1")
 SCALING_BOXES = (5, 10, 25, 50, 100, 200)
@@ -51,10 +51,10 @@ def parse_args() -> Namespace:
 
 def main() -> None:
     args = parse_args()
-    from otadet.benchmark.compare import compare
-    from otadet.benchmark.scenes import parse_scene
     from otadet.errors import UserError
     from otadet.files import write_csv
+    from otadet.profiling.compare import compare
+    from otadet.profiling.problems import parse_scene
 
     if args.repeat < 1:
         raise UserError(f"--repeat {args.repeat}: must be at least 1")
@@ -78,7 +78,7 @@ def main() -> None:
 def chosen_rules(names: list[str] | None) -> dict:
     """Name -> function, OTA first, the dense ones last."""
     from otadet.assigners import assigner_names, named_assigner
-    from otadet.benchmark.dense import YARDSTICKS
+    from otadet.profiling.dense import YARDSTICKS
 
     wanted = [*assigner_names(), "dense"] if names is None else names
     rules = {name: named_assigner(name) for name in wanted if name != "dense"}
@@ -122,8 +122,8 @@ def ratio(seconds: float | None, reference: float | None) -> str:
 def print_scaling(device: torch.device, repeat: int) -> None:
     """OTA's time over the number of boxes and over the area of the image."""
     from otadet.assigners import OTAAssigner
-    from otadet.benchmark.compare import scaling
-    from otadet.benchmark.scenes import Scene
+    from otadet.profiling.compare import scaling
+    from otadet.profiling.problems import Scene
 
     over_boxes = scaling(OTAAssigner(), [Scene(boxes, 1) for boxes in SCALING_BOXES], device, repeat)
     print("\nOTA over boxes (1 image, 80 classes, 800x1216)")

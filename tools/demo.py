@@ -32,7 +32,7 @@ from otadet.data.image_file import shown
 if TYPE_CHECKING:
     import numpy as np
 
-    from otadet.predictor import Predictor
+    from otadet.inference.predictor import Predictor
     from otadet.structures import Detections
 
 DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -75,8 +75,8 @@ def fraction(text: str) -> float:
 def main() -> None:
     args = parse_args()
     from otadet.exp import load_exp
-    from otadet.fields import fields_of
-    from otadet.predictor import Predictor
+    from otadet.exp.fields import fields_of
+    from otadet.inference.predictor import Predictor
 
     exp = load_exp(args.exp)
     words, trailing = split_fields(args.path, fields_of(exp))

@@ -42,8 +42,8 @@ def main() -> None:
     from otadet.evaluation.coco import coco_predictions, evaluate_coco, predict_dataset, readable
     from otadet.evaluation.report import format_result, write_metrics
     from otadet.files import atomic_write
+    from otadet.inference.predictor import load_detector
     from otadet.names import names_as_trained
-    from otadet.predictor import load_detector
 
     for path in filter(None, (args.json, args.metrics)):
         if path.is_dir():

@@ -41,7 +41,7 @@ def main() -> None:
     args = parse_args()
     # PyTorch takes seconds to import; --help and misspelt options should not.
     from otadet.export import ExportOptions, export_onnx
-    from otadet.predictor import load_detector
+    from otadet.inference.predictor import load_detector
 
     exp = load_experiment(args)
     device = pick_device(args.device)

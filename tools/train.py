@@ -103,7 +103,7 @@ def configured(args: Namespace) -> BaseExp:
 
 def train(device: torch.device, args: Namespace) -> None:
     """What each process does."""
-    from otadet.training import train_experiment
+    from otadet.apps.train import train_experiment
 
     finished = train_experiment(
         configured(args),

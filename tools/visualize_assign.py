@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from otadet.analysis.assigned import AssignedImage
     from otadet.assigners import Assigner
-    from otadet.data.transforms import Sample
-    from otadet.evaluation.assigned import AssignedImage
+    from otadet.data.transforms.geometry import Sample
     from otadet.exp import BaseExp
 
 
@@ -68,10 +68,10 @@ def main() -> None:
     args = parse_args()
     import torch
 
-    from otadet.data.annotated import annotated_images
+    from otadet.apps.annotated import annotated_images
     from otadet.engine.checkpoint import load_checkpoint
     from otadet.names import names_as_trained
-    from otadet.visualize.assignment_figure import assignment_figure, assignment_sheet
+    from otadet.visualize.assignment.figure import assignment_figure, assignment_sheet
     from otadet.visualize.canvas import write_image
 
     exp = load_experiment(args)
@@ -137,7 +137,7 @@ def build_network(
 ) -> nn.Module:
     import torch
 
-    from otadet.predictor import load_detector
+    from otadet.inference.predictor import load_detector
 
     if checkpoint is not None:
         return load_detector(exp, checkpoint, class_names, state=state)[0]
@@ -153,9 +153,9 @@ def assign(
     """The image as the network sees it in evaluation, and the answer of each rule."""
     import numpy as np
 
+    from otadet.analysis.assigned import AssignedImage, Grid, RuleResult
     from otadet.assigners import OTAAssigner
     from otadet.data.batch import collate
-    from otadet.evaluation.assigned import AssignedImage, Grid, RuleResult
 
     normalize = exp.build_normalize().to(device)
     sample = exp.build_test_transform()(sample, np.random.default_rng(exp.seed))

@@ -14,13 +14,13 @@ from torchvision.models.detection.fcos import FCOS
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
+from otadet.apps.train import build_trainer
 from otadet.data.batch import Batch
 from otadet.engine.precision import autocast
 from otadet.engine.stop import StopRequest
 from otadet.exp import BaseExp
-from otadet.models.backbones import ResNet
+from otadet.models.backbones.resnet import ResNet
 from otadet.structures import Detections
-from otadet.training import build_trainer
 from trainbench.pictures import write_pictures
 
 STREAM = 100_000

@@ -12,7 +12,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from otadet.benchmark.meters import wait_for
+from otadet.profiling.meters import wait_for
 
 WINDOW = "one step"
 """The name that the step has in the profile: the profiler waits for the device itself, outside of it."""

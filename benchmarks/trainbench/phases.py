@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from otadet.benchmark.meters import wait_for
 from otadet.data.batch import Batch
 from otadet.engine.update import Updater
+from otadet.profiling.meters import wait_for
 
 PHASES = ("data", "transfer", "forward", "assignment", "loss", "backward", "optimizer")
 """In the order of a step. data: waiting for the loader. transfer: host to device. forward: normalisation and network.

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import torch
 
-from otadet.benchmark.scenes import Scene, draw_truth
 from otadet.export.check import textured_images
+from otadet.profiling.problems import Scene, draw_truth
 
 COUNT, HEIGHT, WIDTH = 8, 480, 640
 

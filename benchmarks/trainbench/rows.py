@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from otadet.assigners import named_assigner
-from otadet.benchmark.meters import Meter
+from otadet.profiling.meters import Meter
 from trainbench.contestants import Ours, Setup, Theirs
 from trainbench.counting import count_step
 from trainbench.hardware import AMP_DTYPES, fp32_arithmetic

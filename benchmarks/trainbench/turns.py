@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from otadet.benchmark.meters import wait_for
+from otadet.profiling.meters import wait_for
 
 LONG_ENOUGH = 0.2
 """Seconds that a turn should last: shorter calls are repeated in it, so that waiting for the device does not count."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth
-from otadet.assigners.candidates import Candidates, nearest_points
-from otadet.assigners.claims import Claims
-from otadet.assigners.grids import INSIDE_MARGIN
-from otadet.assigners.pairs import pack
+from otadet.assigners.ops.candidates import Candidates, nearest_points
+from otadet.assigners.ops.claims import Claims
+from otadet.assigners.ops.grids import INSIDE_MARGIN
+from otadet.assigners.ops.pairs import pack
 from otadet.boxes import boxes_to_distances, iou
 from otadet.structures import Anchors, Assignment, Predictions
 

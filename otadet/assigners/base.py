@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from otadet.assigners.inputs import are_sound, can_look, check_batch, check_objects, limited
+from otadet.assigners.ops.inputs import are_sound, can_look, check_batch, check_objects, limited
 from otadet.structures import BACKGROUND, Anchors, Assignment, GroundTruth, Predictions
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth
-from otadet.assigners.blocks import blocks, pairs_at_once
-from otadet.assigners.candidates import window
-from otadet.assigners.claims import Claims
-from otadet.assigners.grids import Region, inside_boxes, level_of_anchors
-from otadet.assigners.pairs import Pairs, pack
+from otadet.assigners.ops.candidates import window
+from otadet.assigners.ops.chunks import blocks, pairs_at_once
+from otadet.assigners.ops.claims import Claims
+from otadet.assigners.ops.grids import Region, inside_boxes, level_of_anchors
+from otadet.assigners.ops.pairs import Pairs, pack
 from otadet.boxes import area, boxes_to_distances, centers
 from otadet.structures import Anchors, Assignment, Predictions
 

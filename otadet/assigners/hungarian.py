@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth
-from otadet.assigners.blocks import PAIRS_AT_ONCE
-from otadet.assigners.costs import BoxCost, ClassCost, FocalCost, IoUCost, PairValues, relative_cost
+from otadet.assigners.ops.chunks import PAIRS_AT_ONCE
+from otadet.assigners.ops.costs import BoxCost, ClassCost, FocalCost, IoUCost, PairValues, relative_cost
 from otadet.boxes import centers, giou, iou
 from otadet.errors import UserError
 from otadet.structures import BACKGROUND, Anchors, Assignment, Predictions

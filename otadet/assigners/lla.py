@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth
-from otadet.assigners.blocks import blocks, pairs_at_once
-from otadet.assigners.candidates import Candidates, nearest
-from otadet.assigners.claims import Claims
-from otadet.assigners.costs import (
+from otadet.assigners.ops.candidates import Candidates, nearest
+from otadet.assigners.ops.chunks import blocks, pairs_at_once
+from otadet.assigners.ops.claims import Claims
+from otadet.assigners.ops.costs import (
     BackgroundCosts,
     BoxCost,
     ClassCost,
@@ -20,9 +20,9 @@ from otadet.assigners.costs import (
     look_up,
     relative_cost,
 )
-from otadet.assigners.grids import INSIDE_MARGIN, inside_boxes
-from otadet.assigners.inputs import can_look
-from otadet.assigners.pairs import Pairs, pack
+from otadet.assigners.ops.grids import INSIDE_MARGIN, inside_boxes
+from otadet.assigners.ops.inputs import can_look
+from otadet.assigners.ops.pairs import Pairs, pack
 from otadet.assigners.simota import take
 from otadet.structures import Anchors, Assignment, Predictions
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 
 from otadet.assigners.base import Assigner, PaddedTruth
-from otadet.assigners.blocks import blocks, pairs_at_once
-from otadet.assigners.claims import Claims
-from otadet.assigners.grids import Region
-from otadet.assigners.overlap import least_best, overlapping, reach_of
+from otadet.assigners.ops.chunks import blocks, pairs_at_once
+from otadet.assigners.ops.claims import Claims
+from otadet.assigners.ops.grids import Region
+from otadet.assigners.ops.overlap import least_best, overlapping, reach_of
 from otadet.boxes import iou
 from otadet.structures import BACKGROUND, IGNORED, Anchors, Assignment, Predictions
 

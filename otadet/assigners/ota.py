@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from otadet.assigners.ambiguity import check_ambiguity, claim, keep_smallest, supply_of_owners
 from otadet.assigners.base import Assigner, PaddedTruth, pad_truths
-from otadet.assigners.candidates import check_prior, find_candidates
-from otadet.assigners.costs import (
+from otadet.assigners.ops.candidates import check_prior, find_candidates
+from otadet.assigners.ops.costs import (
     BoxCost,
     ClassCost,
     FocalCost,
@@ -20,9 +19,10 @@ from otadet.assigners.costs import (
     relative_cost,
     supplies,
 )
-from otadet.assigners.inputs import check_batch
-from otadet.assigners.pairs import Columns, Pairs, number_columns, pack
-from otadet.assigners.sinkhorn import Plan, sinkhorn
+from otadet.assigners.ops.inputs import check_batch
+from otadet.assigners.ops.pairs import Columns, Pairs, number_columns, pack
+from otadet.assigners.ops.sinkhorn import Plan, sinkhorn
+from otadet.assigners.ops.ties import check_ambiguity, claim, keep_smallest, supply_of_owners
 from otadet.structures import Anchors, Assignment, GroundTruth, Predictions
 
 AMBIGUOUS_BELOW = 0.9

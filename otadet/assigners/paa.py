@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth
-from otadet.assigners.blocks import pairs_at_once
-from otadet.assigners.candidates import Candidates
-from otadet.assigners.costs import (
+from otadet.assigners.max_iou import MaxIoUAssigner
+from otadet.assigners.ops.candidates import Candidates
+from otadet.assigners.ops.chunks import pairs_at_once
+from otadet.assigners.ops.costs import (
     BackgroundCosts,
     BoxCost,
     ClassCost,
@@ -19,11 +20,10 @@ from otadet.assigners.costs import (
     look_up,
     relative_cost,
 )
-from otadet.assigners.gmm import fit_mixtures
-from otadet.assigners.grids import level_of_anchors
-from otadet.assigners.inputs import can_look
-from otadet.assigners.max_iou import MaxIoUAssigner
-from otadet.assigners.pairs import Pairs, pack
+from otadet.assigners.ops.gmm import fit_mixtures
+from otadet.assigners.ops.grids import level_of_anchors
+from otadet.assigners.ops.inputs import can_look
+from otadet.assigners.ops.pairs import Pairs, pack
 from otadet.boxes import iou
 from otadet.structures import Anchors, Assignment, Predictions
 

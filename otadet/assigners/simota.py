@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth
-from otadet.assigners.blocks import pairs_at_once, shared_blocks
-from otadet.assigners.candidates import check_prior, find_candidates, window
-from otadet.assigners.claims import Claims
-from otadet.assigners.costs import (
+from otadet.assigners.ops.candidates import check_prior, find_candidates, window
+from otadet.assigners.ops.chunks import pairs_at_once, shared_blocks
+from otadet.assigners.ops.claims import Claims
+from otadet.assigners.ops.costs import (
     BackgroundCosts,
     BoxCost,
     ClassCost,
@@ -22,7 +22,7 @@ from otadet.assigners.costs import (
     relative_cost,
     supplies,
 )
-from otadet.assigners.pairs import Pairs, pack
+from otadet.assigners.ops.pairs import Pairs, pack
 from otadet.structures import Anchors, Assignment, Predictions
 
 FAR = 1e6

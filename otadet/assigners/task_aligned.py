@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth
-from otadet.assigners.blocks import Block, blocks, pairs_at_once, shared_blocks
-from otadet.assigners.candidates import Candidates
-from otadet.assigners.claims import Claims
-from otadet.assigners.costs import PairValues, look_up
-from otadet.assigners.grids import INSIDE_MARGIN, Region, inside_boxes, level_of_anchors, levels_of
-from otadet.assigners.inputs import can_look
-from otadet.assigners.pairs import pack
+from otadet.assigners.ops.candidates import Candidates
+from otadet.assigners.ops.chunks import Block, blocks, pairs_at_once, shared_blocks
+from otadet.assigners.ops.claims import Claims
+from otadet.assigners.ops.costs import PairValues, look_up
+from otadet.assigners.ops.grids import INSIDE_MARGIN, Region, inside_boxes, level_of_anchors, levels_of
+from otadet.assigners.ops.inputs import can_look
+from otadet.assigners.ops.pairs import pack
 from otadet.boxes import centers, ciou
 from otadet.structures import Anchors, Assignment, Predictions
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from otadet.data.class_list import match_classes
-from otadet.data.coco_json import read_coco_json
 from otadet.data.file_names import IS_THERE, SimilarNames
+from otadet.data.formats.coco import read_coco_json
 from otadet.data.images import DEFAULT, ReadOptions, read_image
 from otadet.data.prescan import scan_images, scan_warnings, size_problem
-from otadet.data.transforms import MIN_SIDE, Sample, sides
+from otadet.data.transforms.geometry import MIN_SIDE, Sample, sides
 from otadet.errors import UserError
 
 _NAMED_AT_MOST = 5

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from otadet.engine.distributed import broadcast_object, gather_objects, sum_over_ranks
+from otadet.distributed import broadcast_object, gather_objects, sum_over_ranks
 from otadet.engine.gradient import all_finite
 from otadet.errors import UserError
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from otadet.engine.distributed import broadcast_object, gather_objects
+from otadet.distributed import broadcast_object, gather_objects
 from otadet.errors import UserError
 
 _NAMES = {None: "fp32", torch.float16: "mixed fp32 and fp16", torch.bfloat16: "mixed fp32 and bf16"}

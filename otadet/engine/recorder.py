@@ -10,7 +10,7 @@ import torch
 from loguru import logger
 from torch import Tensor
 
-from otadet.engine.distributed import is_main, rank, sum_over_ranks, world_size
+from otadet.distributed import is_main, rank, sum_over_ranks, world_size
 from otadet.engine.metrics import MetricsLog
 from otadet.engine.progress import Progress
 

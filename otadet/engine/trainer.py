@@ -12,8 +12,7 @@ import torch
 from loguru import logger
 from torch import nn
 
-from otadet.engine.checkpoint import check_class_names, load_training, previous_checkpoint, save_checkpoint
-from otadet.engine.distributed import (
+from otadet.distributed import (
     broadcast_object,
     from_main,
     gather_objects,
@@ -23,6 +22,7 @@ from otadet.engine.distributed import (
     rank,
     world_size,
 )
+from otadet.engine.checkpoint import check_class_names, load_training, previous_checkpoint, save_checkpoint
 from otadet.engine.guard import NonFiniteError
 from otadet.engine.older import TRAINING, check_same_values, with_older_fields
 from otadet.engine.precision import precision_name

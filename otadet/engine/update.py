@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from otadet.engine.distributed import world_size
-from otadet.engine.ema import ModelEma
+from otadet.distributed import world_size
 from otadet.engine.gradient import clip_gradient, gradient_norm, parameters_of
 from otadet.engine.guard import GradientGuard, StepGuard, optimizer_is_finite, raise_non_finite, weights_are_finite
 from otadet.engine.precision import autocast
 from otadet.engine.restore import restore_ema, restore_model, restore_optimizer
 from otadet.engine.stop import StopRequest
+from otadet.optim.ema import ModelEma
 
 if TYPE_CHECKING:
     from otadet.data.batch import Batch

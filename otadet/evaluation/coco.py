@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from otadet.data.batch import Batch, to_original
 from otadet.data.coco import CocoDataset
-from otadet.data.pixels import PixelNorm
-from otadet.engine.one_by_one import one_by_one
 from otadet.errors import UserError
 from otadet.evaluation.diagnosis import Diagnosis, diagnose
-from otadet.postprocess import Postprocess
+from otadet.inference.one_by_one import one_by_one
+from otadet.inference.postprocess import Postprocess
+from otadet.models.normalize import PixelNorm
 from otadet.structures import Detections
 
 STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")

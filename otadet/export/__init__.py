@@ -2,6 +2,6 @@
 
 from otadet.export.exporter import ExportOptions, export_onnx
 from otadet.export.metadata import OnnxMetadata
-from otadet.export.predictor import OnnxPredictor
+from otadet.export.onnx_predictor import OnnxPredictor
 
 __all__ = ["ExportOptions", "OnnxMetadata", "OnnxPredictor", "export_onnx"]

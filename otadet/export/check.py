@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from otadet.export.metadata import OnnxMetadata
 from otadet.export.nms import RAW_OUTPUTS
 from otadet.export.session import open_session, run_session
-from otadet.postprocess import class_scores_of, scores_of
+from otadet.inference.postprocess import class_scores_of, scores_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto

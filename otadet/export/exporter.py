@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from otadet import __version__
-from otadet.data.pixels import PixelNorm
-from otadet.data.transforms import Compose, Letterbox, ResizeShortestEdge, Transform
+from otadet.data.transforms.geometry import Compose, Letterbox, ResizeShortestEdge, Transform
 from otadet.errors import UserError
 from otadet.export.check import compare, textured_images
 from otadet.export.graph import LOWEST_OPSET, SIZE_DIVISOR, trace
@@ -20,7 +19,8 @@ from otadet.export.metadata import OnnxMetadata
 from otadet.export.nms import append_nms
 from otadet.export.session import require
 from otadet.files import atomic_write
-from otadet.postprocess import Postprocess
+from otadet.inference.postprocess import Postprocess
+from otadet.models.normalize import PixelNorm
 
 if TYPE_CHECKING:
     from onnx import ModelProto

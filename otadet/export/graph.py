@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from otadet import __version__
 from otadet.errors import UserError
-from otadet.postprocess import class_scores_of, scores_of
+from otadet.inference.postprocess import class_scores_of, scores_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto

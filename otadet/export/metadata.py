@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from otadet.export.metadata_check import read_texts
-from otadet.postprocess import Postprocess
+from otadet.inference.postprocess import Postprocess
 
 INPUT = "images: float32 (N, 3, H, W), RGB, (pixel - mean) / std of pixels in 0-255, padded right and bottom"
 

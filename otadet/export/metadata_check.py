@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 from otadet.errors import UserError
 from otadet.export.graph import SIZE_DIVISOR
+from otadet.inference.postprocess import RANK_BY
 from otadet.names import clean_class_names, printable
-from otadet.postprocess import RANK_BY
 
 MAX_SIDE = 65_535
 """Pixels of an input's side."""

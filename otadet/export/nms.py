@@ -1,4 +1,4 @@
-"""The postprocessing as ONNX nodes: what `otadet.postprocess.Postprocess` does, behind the network's own outputs.
+"""The postprocessing as ONNX nodes: what `inference.postprocess.Postprocess` does, behind the network's own outputs.
 
 The nodes are written in ONNX's textual syntax and put behind the exported graph, rather than exported from PyTorch:
 operators and names are then the same whatever the versions of PyTorch and its exporter.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from otadet.postprocess import Postprocess
+from otadet.inference.postprocess import Postprocess
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from dense_rules import dense_atss
-from scenes import random_problem
-from small_grids import grid, no_say, truth
 
 from otadet.assigners import ATSSAssigner
+from tests.helpers.dense_rules import dense_atss
+from tests.helpers.problems import random_problem
+from tests.helpers.small_grids import grid, no_say, truth
 
 
 def test_mean_plus_std_of_the_nearest_and_max_iou_first() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from counting import fake_problem
-from scenes import late_predictions, make_anchors, random_problem
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from otadet.assigners import (
@@ -17,9 +15,11 @@ from otadet.assigners import (
     assigner_names,
     named_assigner,
 )
-from otadet.benchmark.meters import Meter, metered
-from otadet.benchmark.scenes import Scene, draw_problem
+from otadet.profiling.meters import Meter, metered
+from otadet.profiling.problems import Scene, draw_problem
 from otadet.structures import BACKGROUND, Anchors, GroundTruth, Predictions
+from tests.helpers.counting import fake_problem
+from tests.helpers.problems import late_predictions, make_anchors, random_problem
 
 ASSIGNERS = {name: named_assigner(name) for name in assigner_names()} | {
     "simota of yolox": SimOTAAssigner.yolox(),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from counting import count_operations, fake_problem
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from otadet.assigners import Assigner, OTAAssigner, SimOTAAssigner
-from otadet.assigners.costs import BCECost, GIoUCost
+from otadet.assigners.ops.costs import BCECost, GIoUCost
+from tests.helpers.counting import count_operations, fake_problem
 
 ASSIGNERS = {
     "ota window": OTAAssigner(),

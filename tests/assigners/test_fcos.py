@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from dense_rules import dense_fcos
-from scenes import random_problem
-from small_grids import grid, no_say, truth
 
 from otadet.assigners import FCOSAssigner
 from otadet.structures import BACKGROUND
+from tests.helpers.dense_rules import dense_fcos
+from tests.helpers.problems import random_problem
+from tests.helpers.small_grids import grid, no_say, truth
 
 LARGE, SMALL = [0.0, 0.0, 32.0, 32.0], [8.0, 8.0, 16.0, 16.0]
 ANY_SIZE = ((-1.0, torch.inf),)

@@ -7,15 +7,15 @@ import sys
 import numpy as np
 import pytest
 import torch
-from dense_rules import detr_cost, least_total
-from oracle import ordered
-from scenes import random_problem
-from small_grids import grid, truth
 
 from otadet.assigners import HungarianAssigner
 from otadet.assigners.hungarian import OTACost, match
 from otadet.errors import UserError
 from otadet.structures import Predictions
+from tests.helpers.dense_ota import ordered
+from tests.helpers.dense_rules import detr_cost, least_total
+from tests.helpers.problems import random_problem
+from tests.helpers.small_grids import grid, truth
 
 
 def test_the_least_total_is_not_each_box_its_cheapest() -> None:

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from dense_rules import dense_max_iou
-from scenes import random_problem
-from small_grids import grid, no_say, truth
 from torch import Tensor
 
 from otadet.assigners import MaxIoUAssigner
 from otadet.structures import BACKGROUND, IGNORED, GroundTruth, Predictions
+from tests.helpers.dense_rules import dense_max_iou
+from tests.helpers.problems import random_problem
+from tests.helpers.small_grids import grid, no_say, truth
 
 ON_ANCHOR_1 = [4.0, -4.0, 20.0, 12.0]
 """An IoU of 1 with it, and of 1/3 with anchors 0 and 2 of a row of 16-pixel squares, 8 pixels apart."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from oracle import bce, dense_ota, giou_loss, inside_prior, nearest_prior, window_prior
-from scenes import late_predictions, make_anchors, random_problem
 from torch import Tensor
 
 from otadet.assigners import OTAAssigner
-from otadet.assigners.costs import BCECost, GIoUCost
+from otadet.assigners.ops.costs import BCECost, GIoUCost
 from otadet.structures import BACKGROUND, Anchors, Assignment, GroundTruth, Predictions
+from tests.helpers.dense_ota import bce, dense_ota, giou_loss, inside_prior, nearest_prior, window_prior
+from tests.helpers.problems import late_predictions, make_anchors, random_problem
 
 SIZES = ((256, 256), (192, 320), (224, 160))
 

@@ -6,9 +6,6 @@ import math
 
 import pytest
 import torch
-from oracle import focal, ordered
-from scenes import random_problem
-from test_gmm import plain_em
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou, generalized_box_iou
@@ -16,6 +13,9 @@ from torchvision.ops import box_iou, generalized_box_iou
 from otadet.assigners import PAAAssigner
 from otadet.assigners.paa import positive_limit
 from otadet.structures import BACKGROUND, Anchors, GroundTruth, Predictions
+from tests.assigners.ops.test_gmm import plain_em
+from tests.helpers.dense_ota import focal, ordered
+from tests.helpers.problems import random_problem
 
 
 def plain_paa(predictions: Predictions, anchors: Anchors, truth: GroundTruth, top: int = 9) -> tuple[Tensor, Tensor]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from oracle import focal, ordered, window_prior
-from scenes import random_problem
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou
 
 from otadet.assigners import SimOTAAssigner
 from otadet.structures import BACKGROUND, Anchors, GroundTruth, Predictions
+from tests.helpers.dense_ota import focal, ordered, window_prior
+from tests.helpers.problems import random_problem
 
 
 def plain_simota(predictions: Predictions, anchors: Anchors, truth: GroundTruth) -> Tensor:

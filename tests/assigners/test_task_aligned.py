@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from dense_rules import dense_tal, dense_yolo_tal
-from scenes import random_problem
-from small_grids import grid, logit, truth
 
 from otadet.assigners import TaskAlignedAssigner
 from otadet.structures import GroundTruth, Predictions
+from tests.helpers.dense_rules import dense_tal, dense_yolo_tal
+from tests.helpers.problems import random_problem
+from tests.helpers.small_grids import grid, logit, truth
 
 BOXES = truth([0.0, 0.0, 32.0, 8.0], [0.0, 0.0, 16.0, 8.0], labels=[0, 1])
 """Around the points 0 to 3 and 0 to 1 of a row of four."""

@@ -141,7 +141,7 @@ PARENT = """
 import os, signal, sys, time
 sys.path[:0] = {path!r}
 import multiprocessing
-from test_workers import Number
+from tests.data.test_workers import Number
 from otadet.data.workers import Work
 
 if __name__ == "__main__":
@@ -170,7 +170,7 @@ if __name__ == "__main__":
 @pytest.fixture
 def parent(tmp_path):
     """A function that starts a process with two workers."""
-    (tmp_path / "parent.py").write_text(PARENT.format(path=[str(ROOT), str(Path(__file__).parent)]))
+    (tmp_path / "parent.py").write_text(PARENT.format(path=[str(ROOT)]))
 
     def start(method: str, then: str) -> subprocess.Popen:
         command = [sys.executable, tmp_path / "parent.py", method, then]

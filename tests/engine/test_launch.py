@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from several_processes import ask_for_a_stop, be_killed, fail_in_second, several_trainings, train
-from toy_training import CPU
 
+from otadet.distributed import rank, world_size
 from otadet.engine import launch as launch_module
 from otadet.engine.checkpoint import load_checkpoint
-from otadet.engine.distributed import rank, world_size
 from otadet.engine.launch import launch
 from otadet.errors import UserError
+from tests.helpers.processes import ask_for_a_stop, be_killed, fail_in_second, several_trainings, train
+from tests.helpers.toy_training import CPU
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,10 @@ def test_a_process_that_is_killed_is_named_with_its_signal():
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_processes_end_with_the_one_that_started_them(tmp_path):
     code = (
-        "import sys, pathlib; from otadet.engine.launch import launch; from several_processes import *; "
+        "import sys, pathlib; from otadet.engine.launch import launch; from tests.helpers.processes import *; "
         "launch(be_left_alone, 2, torch.device('cpu'), (pathlib.Path(sys.argv[1]),))"
     )
-    path = os.pathsep.join((str(Path(__file__).parent), str(Path(__file__).parents[2])))
+    path = str(Path(__file__).parents[2])
     launcher = subprocess.Popen([sys.executable, "-c", code, tmp_path], env={**os.environ, "PYTHONPATH": path})
     pids = [pid_in(tmp_path / f"{number}.pid") for number in (0, 1)]
     launcher.kill()

@@ -9,13 +9,13 @@ import pytest
 import torch
 from loguru import logger
 from torch import nn
-from toy_training import ToyLoss, ToyModel, toy_batches, toy_trainer
 
 from otadet.engine.checkpoint import load_checkpoint
 from otadet.engine.guard import NonFiniteError
-from otadet.engine.optimizer import build_optimizer
 from otadet.engine.trainer import Trainer
 from otadet.errors import UserError
+from otadet.optim.optimizer import build_optimizer
+from tests.helpers.toy_training import ToyLoss, ToyModel, toy_batches, toy_trainer
 
 
 @pytest.fixture

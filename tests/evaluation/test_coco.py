@@ -8,11 +8,11 @@ from torch import nn
 
 from otadet.data.coco import CocoDataset
 from otadet.data.loader import eval_loader
-from otadet.data.pixels import PixelNorm
-from otadet.data.transforms import ResizeShortestEdge
+from otadet.data.transforms.geometry import ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.evaluation.coco import STATS, coco_predictions, evaluate_coco, predict_dataset, readable
-from otadet.postprocess import Postprocess
+from otadet.inference.postprocess import Postprocess
+from otadet.models.normalize import PixelNorm
 from otadet.structures import Anchors, Detections, Predictions
 
 BOXES = {21: [(0, [10, 10, 50, 60]), (1, [30, 20, 90, 70])], 5: [(0, [5, 5, 45, 35])], 8: []}

@@ -9,17 +9,17 @@ import torch
 from PIL import Image
 from torch import nn
 
-from otadet.data.pixels import PixelNorm
-from otadet.data.transforms import Letterbox, RandomFlip, ResizeShortestEdge
+from otadet.data.transforms.geometry import Letterbox, RandomFlip, ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.export import ExportOptions, export_onnx
 from otadet.export.check import Comparison, compare, textured_images
 from otadet.export.metadata import OnnxMetadata
 from otadet.export.nms import append_nms
-from otadet.export.predictor import OnnxPredictor
+from otadet.export.onnx_predictor import OnnxPredictor
+from otadet.inference.postprocess import Postprocess
+from otadet.inference.predictor import Predictor
 from otadet.models import FPN, AnchorGrid, Detector, FCOSHead
-from otadet.postprocess import Postprocess
-from otadet.predictor import Predictor
+from otadet.models.normalize import PixelNorm
 from otadet.structures import Detections
 
 onnx = pytest.importorskip("onnx")

@@ -4,7 +4,7 @@ import torch
 
 from otadet.export.nms import postprocess_graph
 from otadet.export.session import open_session
-from otadet.postprocess import Postprocess
+from otadet.inference.postprocess import Postprocess
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from otadet.assigners import Assigner, FCOSAssigner, OTAAssigner, SimOTAAssigner, assigner_names, named_assigner
-from otadet.free_anchor import FreeAnchorLoss
 from otadet.losses import DetectionLoss, centerness_target, iou_target
+from otadet.losses.free_anchor import FreeAnchorLoss
 from otadet.models import AnchorGrid
 from otadet.structures import BACKGROUND, IGNORED, Anchors, GroundTruth, Predictions
 

@@ -13,12 +13,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_training import ToyModel, toy_trainer
 
 from otadet.engine.checkpoint import load_checkpoint, put_weights
-from otadet.engine.optimizer import build_optimizer
 from otadet.engine.trainer import Trainer
 from otadet.errors import UserError
+from otadet.optim.optimizer import build_optimizer
+from tests.helpers.toy_training import ToyModel, toy_trainer
 
 
 def trainer_in(folder: Path) -> Trainer:

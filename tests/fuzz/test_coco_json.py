@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from otadet.data.coco import CocoDataset
-from otadet.data.coco_json import read_coco_json
+from otadet.data.formats.coco import read_coco_json
 from otadet.errors import UserError
 from otadet.names import clean_name
 

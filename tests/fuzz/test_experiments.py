@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from otadet.errors import UserError
 from otadet.exp import BaseExp, load_exp
-from otadet.fields import fields_of
+from otadet.exp.fields import fields_of
 from otadet.models import FPN
 
 NAMES = sorted(fields_of(BaseExp()))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from otadet.errors import UserError
 from otadet.export.metadata import OnnxMetadata
-from otadet.export.predictor import OnnxPredictor
+from otadet.export.onnx_predictor import OnnxPredictor
 from otadet.names import printable
 
 onnx = pytest.importorskip("onnx")

@@ -1,10 +1,10 @@
 import csv
 
 import pytest
-from bright_squares import call_tool
-from tiny_experiment import write_tiny_experiment
 
 from otadet.errors import UserError
+from tests.helpers.bright_squares import call_tool
+from tests.helpers.tiny_experiment import write_tiny_experiment
 
 
 @pytest.fixture(scope="module")

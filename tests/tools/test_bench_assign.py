@@ -2,14 +2,14 @@ import csv
 
 import pytest
 import torch
-from bright_squares import call_tool
 
 from otadet.assigners import OTAAssigner, SimOTAAssigner, TaskAlignedAssigner
-from otadet.benchmark.compare import compare
-from otadet.benchmark.dense import dense_ota, dense_simota, dense_tal
-from otadet.benchmark.meters import metered
-from otadet.benchmark.scenes import Scene, draw_problem, parse_scene
 from otadet.errors import UserError
+from otadet.profiling.compare import compare
+from otadet.profiling.dense import dense_ota, dense_simota, dense_tal
+from otadet.profiling.meters import metered
+from otadet.profiling.problems import Scene, draw_problem, parse_scene
+from tests.helpers.bright_squares import call_tool
 
 TINY = Scene(5, 2, 3, 64, 96)
 CPU = torch.device("cpu")

@@ -7,11 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from bright_squares import NAMES, SQUARES, call_tool, draw_square, write_project
 from PIL import Image
 
 from otadet.data.images import read_image
 from otadet.errors import UserError
+from tests.helpers.bright_squares import NAMES, SQUARES, call_tool, draw_square, write_project
 
 
 @pytest.fixture

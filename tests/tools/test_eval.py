@@ -1,9 +1,9 @@
 import json
 
 import pytest
-from bright_squares import NAMES, SQUARES, call_tool, save_state, write_project
 
 from otadet.errors import UserError
+from tests.helpers.bright_squares import NAMES, SQUARES, call_tool, save_state, write_project
 
 
 @pytest.fixture

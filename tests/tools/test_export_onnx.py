@@ -6,7 +6,7 @@ import pytest
 from otadet.engine.checkpoint import save_checkpoint
 from otadet.errors import UserError
 from otadet.exp import load_exp
-from otadet.export.predictor import OnnxPredictor
+from otadet.export.onnx_predictor import OnnxPredictor
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

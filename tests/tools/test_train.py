@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from bright_squares import call_tool, load_tool
 from loguru import logger
 
-from otadet.data.synthetic import write_synthetic
+from otadet.data.synthetic.write import write_synthetic
 from otadet.engine import output, precision
 from otadet.engine.checkpoint import load_checkpoint, save_checkpoint
 from otadet.errors import UserError
+from tests.helpers.bright_squares import call_tool, load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENT = """
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from otadet.data.transforms import Compose
+from otadet.data.transforms.geometry import Compose
 from otadet.exp import BaseExp
 from otadet.models import FPN, AnchorGrid, Detector, FCOSHead
 

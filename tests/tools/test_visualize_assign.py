@@ -2,13 +2,13 @@ import json
 from pathlib import Path
 
 import pytest
-from bright_squares import call_tool
-from tiny_experiment import write_tiny_experiment
 
-from otadet.data.annotated import annotated_images
+from otadet.apps.annotated import annotated_images
 from otadet.data.images import read_image
 from otadet.errors import UserError
 from otadet.exp import load_exp
+from tests.helpers.bright_squares import call_tool
+from tests.helpers.tiny_experiment import write_tiny_experiment
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""What a rule assigns, seen and counted over images."""

@@ -1,0 +1,82 @@
+"""Where an anchor box can overlap an object by enough: bounds that spare a rule most of its pairs.
+
+With intersection I and areas A (object) and B (anchor box), an IoU of t needs `I >= t / (1 + t) (A + B)`. That limits
+how far the two may be apart, and leaves nothing on the levels whose anchor boxes have another size than the object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from otadet.assigners.base import PaddedTruth
+from otadet.assigners.ops.grids import Levels, Region, levels_of
+from otadet.boxes import area, centers, iou
+from otadet.structures import Anchors
+
+SLACK = 1e-6
+"""By which part a bound is loosened, so that no rounding loses a pair."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What the anchor boxes of each of the `L` levels have in common."""
+
+    before: Tensor
+    """(L, 2) farthest that a box reaches to the left of its point and above it, in pixels."""
+    after: Tensor
+    """(L, 2) the same to the right and below."""
+    least_area: Tensor
+    """(L,) square pixels."""
+
+    @property
+    def extent(self) -> Tensor:
+        """(L, 2) at least the width and the height of every box."""
+        return self.before + self.after
+
+
+def reach_of(anchors: Anchors, dtype: torch.dtype) -> Reach:
+    """Bounds on the anchor boxes of each level."""
+    counts = [height * width for height, width in anchors.level_sizes]
+    # One coordinate of all anchors after the other: the extremes are sought along it.
+    left, top, right, bottom = anchors.boxes.T.contiguous()
+    x, y = anchors.points.T.contiguous()
+    sides = torch.stack((x - left, y - top, right - x, bottom - y)).split(counts, 1)
+    largest = torch.stack([side.amax(1) for side in sides]).to(dtype)
+    areas = area(anchors.boxes).split(counts)
+    return Reach(largest[:, :2], largest[:, 2:], torch.stack([part.amin() for part in areas]).to(dtype))
+
+
+def overlapping(truth: PaddedTruth, reach: Reach, threshold: Tensor) -> Region:
+    """A region that holds all points whose anchor box has an IoU of `threshold` or more with the object, and of more
+    than 0. threshold: in 0-1, to be broadcast to (N, G, L)."""
+    common = _in_common(truth, reach)
+    needed = threshold / (1 + threshold) * (area(truth.boxes)[..., None] + reach.least_area) * (1 - SLACK)
+    smallest = torch.finfo(common.dtype).tiny
+    apart = needed[..., None] / common.flip(-1).clamp(min=smallest)
+    apart = torch.where((common.prod(-1) >= needed)[..., None], apart, torch.inf)
+    corners = truth.boxes[:, :, None]
+    return Region(corners[..., :2] + apart - reach.after, corners[..., 2:] - apart + reach.before)
+
+
+def least_best(anchors: Anchors, truth: PaddedTruth, reach: Reach) -> Tensor:
+    """(N, L) a number that the largest IoU of every object whose best anchor may be on the level reaches; 1 if none."""
+    levels = levels_of(anchors, truth.boxes.dtype)
+    found = iou(anchors.boxes[_nearest(levels, truth)].to(truth.boxes.dtype), truth.boxes[:, :, None]).amax(-1, True)
+    at_most = _in_common(truth, reach).prod(-1) / area(truth.boxes)[..., None].maximum(reach.least_area)
+    may_be_here = (at_most > 0) & (at_most >= found * (1 - SLACK)) & truth.present[..., None]
+    return torch.where(may_be_here, found, 1).amin(1)
+
+
+def _in_common(truth: PaddedTruth, reach: Reach) -> Tensor:
+    """(N, G, L, 2) what an object and an anchor box can have in common in x and in y, in pixels."""
+    return (truth.boxes[..., 2:] - truth.boxes[..., :2])[:, :, None].clamp(min=0).minimum(reach.extent)
+
+
+def _nearest(levels: Levels, truth: PaddedTruth) -> Tensor:
+    """(N, G, L) int64 anchor of each level nearest to the object's centre."""
+    cell = ((centers(truth.boxes)[:, :, None] - levels.origin) / levels.stride[:, None]).round()
+    column, row = cell.clamp(min=0).minimum(levels.size - 1).long().unbind(-1)
+    return levels.first + row * levels.size[:, 0] + column

@@ -1,0 +1,167 @@
+"""Reads and validates COCO instance annotations into flat arrays.
+
+Flat, because a list of a million Python objects is copied page by page into every loader worker as their reference
+counts are touched. Shape letters: `I` images, `M` annotations.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from otadet.data.class_list import Categories
+from otadet.data.formats.json_file import brief_value, load_json
+from otadet.data.formats.json_section import Section
+from otadet.data.image_file import shown
+from otadet.data.image_names import ImageNames, name_problem
+from otadet.errors import UserError
+from otadet.names import MAX_CLASS_NAME, clean_name
+
+_READ_KEYS = frozenset(
+    ("images", "annotations", "categories", "id", "file_name", "name", "image_id", "category_id", "bbox")
+)
+
+
+@dataclass(frozen=True, eq=False)
+class CocoTables:
+    """What an annotation file says, in its own order except that categories are sorted by id."""
+
+    categories: Categories
+    has_annotations: bool
+    """False for the file of a test split, which has no list of them."""
+    image_ids: np.ndarray
+    """(I,) int64."""
+    file_names: ImageNames
+    """(I,) relative to the image folder."""
+    image_sizes: np.ndarray
+    """(I, 2) int64 height, width; 0 where the file does not say."""
+    image_rows: np.ndarray
+    """(M,) int64 row of the image of each annotation."""
+    category_rows: np.ndarray
+    """(M,) int64 row of its category."""
+    boxes: np.ndarray
+    """(M, 4) float64 x, y, width, height in pixels, as written in the file."""
+    areas: np.ndarray
+    """(M,) float64 square pixels; NaN where the file does not say."""
+    crowd: np.ndarray
+    """(M,) bool: the box surrounds a group of objects."""
+
+    def of_images(self, kept: np.ndarray) -> CocoTables:
+        """Only the images of the mask `kept` (I,), and their annotations, sorted by image."""
+        rows = np.argsort(self.image_rows, kind="stable")
+        rows = rows[kept[self.image_rows[rows]]]
+        return replace(
+            self,
+            image_ids=self.image_ids[kept],
+            file_names=self.file_names.kept(kept),
+            image_sizes=self.image_sizes[kept],
+            image_rows=(np.cumsum(kept) - 1)[self.image_rows[rows]],
+            category_rows=self.category_rows[rows],
+            boxes=self.boxes[rows],
+            areas=self.areas[rows],
+            crowd=self.crowd[rows],
+        )
+
+
+def read_coco_json(path: str | Path, *, outside_images: bool = False) -> CocoTables:
+    """The annotations of a COCO instances file.
+
+    Needed are `images` (id, file_name) and `categories` (id, name), and of `annotations`, if there are any, image_id,
+    category_id and bbox; everything else may be missing. Class names are cleaned (`otadet.names`).
+
+    outside_images: whether a file_name may be absolute or lead out of the image folder. Raises `UserError` naming the
+    file and the entry when it is no such file, contradicts itself, or names what cannot be a file.
+    """
+    path = Path(path)
+    content = load_json(path, _entry)
+    images, categories = Section(path, "images", content), Section(path, "categories", content)
+    for section in (images, categories):
+        if not section.rows:
+            raise UserError(f"{shown(path)}: its list of {section.name} is empty")
+    has_annotations = "annotations" in content
+    annotations = Section(path, "annotations", content if has_annotations else {"annotations": []})
+    # Annotation ids are not needed, so they may be missing; equal ones betray files that were badly merged.
+    if any("id" in row for row in annotations.rows):
+        annotations.unique_ids()
+
+    category_ids = categories.unique_ids()
+    by_id = np.argsort(category_ids)
+    category_rows = annotations.references("category_id", category_ids[by_id])
+    image_ids = images.unique_ids()
+    return CocoTables(
+        categories=_categories(categories, category_ids, by_id, np.bincount(category_rows, minlength=len(by_id))),
+        has_annotations=has_annotations,
+        image_ids=image_ids,
+        file_names=ImageNames.of(_file_names(images, outside_images)),
+        image_sizes=np.stack((images.sides("height"), images.sides("width")), axis=1),
+        image_rows=annotations.references("image_id", image_ids),
+        category_rows=category_rows,
+        boxes=annotations.boxes("bbox"),
+        areas=_finite_or_nan(annotations.numbers("area", missing=np.nan)),
+        crowd=annotations.numbers("iscrowd", missing=0) > 0,
+    )
+
+
+def _entry(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entry = dict(pairs)
+    if len(entry) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen and key in _READ_KEYS:
+                raise ValueError(f"an object in it has the key {key!r} twice")
+            seen.add(key)
+    # The bulk of a COCO file; dropping them while parsing saves gigabytes in every process.
+    entry.pop("segmentation", None)
+    return entry
+
+
+def _categories(section: Section, ids: np.ndarray, by_id: np.ndarray, boxes: np.ndarray) -> Categories:
+    """ids: (K,) as in the file. by_id: (K,) their order. boxes: (K,) annotations of each category, in that order."""
+    names = _class_names(section)
+    parents = [row.get("supercategory") for row in section.rows]
+    parents = [clean_name(parent) if isinstance(parent, str) else None for parent in parents]
+    children = Counter(parents)
+    is_heading, first = np.zeros(len(by_id), dtype=bool), {}
+    for place, row in enumerate(by_id.tolist()):
+        name = names[row]
+        is_heading[place] = not boxes[place] and children[name] > (parents[row] == name)
+        if is_heading[place]:
+            continue
+        other = first.setdefault(name, place)
+        if other != place:
+            raise UserError(f"{shown(section.path)}: {_same_name(name, ids[by_id], boxes, other, place)}")
+    return Categories(tuple(ids[by_id].tolist()), tuple(names[row] for row in by_id), boxes, is_heading)
+
+
+def _class_names(section: Section) -> list[str]:
+    names = section.strings("name")
+    for position, name in enumerate(names):
+        if len(name) > MAX_CLASS_NAME:
+            problem = f"has {len(name)} characters, and at most {MAX_CLASS_NAME} are allowed"
+            raise section.error(position, f"name {brief_value(name)} {problem}")
+        if not clean_name(name):
+            raise section.error(position, f"name {brief_value(name)} is empty")
+    return [clean_name(name) for name in names]
+
+
+def _same_name(name: str, ids: np.ndarray, boxes: np.ndarray, first: int, second: int) -> str:
+    unused = [place for place in (first, second) if not boxes[place]]
+    advice = f"no box has the id {ids[unused[0]]}: remove that entry" if unused else "merge them, or rename one"
+    return f"two categories are named {name!r}, with the ids {ids[first]} and {ids[second]}; {advice}"
+
+
+def _file_names(images: Section, outside: bool) -> list[str]:
+    names = images.strings("file_name")
+    for position, name in enumerate(names):
+        problem = name_problem(name, outside)
+        if problem:
+            raise images.error(position, f"file_name {brief_value(name)} {problem}")
+    return names
+
+
+def _finite_or_nan(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values), values, np.nan)

@@ -1,0 +1,106 @@
+"""A list of objects in a JSON file, read column by column into arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from otadet.data.formats.json_file import brief_value
+from otadet.data.image_file import shown
+from otadet.errors import UserError
+
+MAX_SIDE = 2**31 - 1
+"""Pixels of the largest width or height that an annotation file may state."""
+
+
+class Section:
+    """One list of the file, read column by column; every error names the file and the entry."""
+
+    def __init__(self, path: Path, name: str, content: object) -> None:
+        rows = content.get(name) if isinstance(content, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise UserError(f"{shown(path)}: has no list {name!r} of objects, so it is no COCO instances file")
+        self.path, self.name, self.rows = path, name, rows
+
+    def column(self, key: str) -> list:
+        for position, row in enumerate(self.rows):
+            if key not in row:
+                raise self.error(position, f"has no {key!r}")
+        return [row[key] for row in self.rows]
+
+    def strings(self, key: str) -> list[str]:
+        values = self.column(key)
+        for position, value in enumerate(values):
+            if not isinstance(value, str) or not value:
+                raise self.error(position, f"{key} is {brief_value(value)}, not a name")
+        return values
+
+    def whole_numbers(self, key: str) -> np.ndarray:
+        """(rows,) int64."""
+        values = self.column(key)
+        for position, value in enumerate(values):
+            if type(value) is not int:
+                raise self.error(position, f"{key} is {brief_value(value)}, not a whole number")
+            if abs(value) >= 2**63:
+                raise self.error(position, f"{key} is {brief_value(value)}, beyond the 64-bit numbers that ids may be")
+        return np.array(values, dtype=np.int64)
+
+    def unique_ids(self) -> np.ndarray:
+        """(rows,) int64."""
+        ids = self.whole_numbers("id")
+        values, counts = np.unique(ids, return_counts=True)
+        if len(values) < len(ids):
+            raise UserError(f"{shown(self.path)}: {self.name} have the id {values[counts > 1][0]} more than once")
+        return ids
+
+    def references(self, key: str, ids: np.ndarray) -> np.ndarray:
+        """(rows,) int64 position in `ids` of the id under `key`."""
+        wanted, order = self.whole_numbers(key), np.argsort(ids)
+        rows = order[np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)]
+        unknown = np.flatnonzero(ids[rows] != wanted)
+        if len(unknown):
+            raise self.error(unknown[0], f"{key} {wanted[unknown[0]]} is not in the file")
+        return rows
+
+    def numbers(self, key: str, missing: float) -> np.ndarray:
+        """(rows,) float64."""
+        values = [row.get(key, missing) for row in self.rows]
+        for position, value in enumerate(values):
+            if not isinstance(value, int | float | None):
+                raise self.error(position, f"{key} is {brief_value(value)}, not a number")
+        try:
+            return np.array([missing if value is None else value for value in values], dtype=np.float64)
+        except OverflowError:
+            raise self._too_large(key, values) from None
+
+    def sides(self, key: str) -> np.ndarray:
+        """(rows,) int64 pixels, 0 where the file does not say."""
+        values = self.numbers(key, missing=0)
+        wrong = np.flatnonzero(values > MAX_SIDE)
+        if len(wrong):
+            raise self.error(wrong[0], f"{key} is {values[wrong[0]]:g}, more than an image can have")
+        return np.nan_to_num(values).clip(0).astype(np.int64)
+
+    def boxes(self, key: str) -> np.ndarray:
+        """(rows, 4) float64."""
+        values = self.column(key)
+        for position, value in enumerate(values):
+            if not isinstance(value, list) or len(value) != 4 or not all(isinstance(v, int | float) for v in value):
+                raise self.error(position, f"{key} is {brief_value(value)}, not four numbers x, y, width, height")
+        try:
+            return np.array(values, dtype=np.float64).reshape(-1, 4)
+        except OverflowError:
+            raise self._too_large(key, values) from None
+
+    def error(self, position: int, problem: str) -> UserError:
+        return UserError(f"{shown(self.path)}: {self.name}[{position}]: {problem}")
+
+    def _too_large(self, key: str, values: list) -> UserError:
+        """The error about the first whole number that is too large for a float."""
+        for position, value in enumerate(values):
+            try:
+                np.array(0 if value is None else value, dtype=np.float64)
+            except OverflowError:
+                return self.error(position, f"{key} is {brief_value(value)}, too large a number")
+        raise AssertionError("no value is too large")

@@ -1,0 +1,1 @@
+"""Pictures of shapes, drawn on demand, to learn and to test on."""

@@ -1,0 +1,145 @@
+"""The training loss: an assigner's answer -> named losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn import functional as F
+
+from otadet.assigners.base import Assigner
+from otadet.assigners.ops.inputs import check_batch, limited
+from otadet.boxes import boxes_to_distances, giou, iou
+from otadet.focal import focal_negative, focal_positive
+from otadet.structures import BACKGROUND, Anchors, Assignment, GroundTruth, Predictions
+
+QualityTarget = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Points (A, 2), predicted and true boxes (N, A, 4) -> (N, A) in 0-1, what the quality is trained towards."""
+
+BOX_WEIGHTINGS = ("none", "quality")
+"""What a positive anchor's box loss can be weighted by."""
+
+LEAST_QUALITY = 1e-6
+"""Least sum of qualities that the box loss is divided by, so that it is 0 where no positive has any."""
+
+
+def iou_target(points: Tensor, predicted: Tensor, boxes: Tensor) -> Tensor:
+    """The IoU of the predicted box (Sec. 4.1)."""
+    return iou(predicted, boxes)
+
+
+def centerness_target(points: Tensor, predicted: Tensor, boxes: Tensor) -> Tensor:
+    """How central the point lies in its box: FCOS's centre-ness, 0 outside (Tian et al., 2019)."""
+    left_top, right_bottom = boxes_to_distances(points, boxes).clamp(min=0).split(2, dim=-1)
+    smaller, larger = torch.minimum(left_top, right_bottom), torch.maximum(left_top, right_bottom)
+    return (smaller / larger.clamp(min=torch.finfo(larger.dtype).tiny)).prod(-1).sqrt()
+
+
+class DetectionLoss(nn.Module):
+    """Focal loss on the classes, GIoU loss on the boxes, cross entropy of the quality with its target (Sec. 4.1).
+
+    Each is divided by the number of positive anchors, averaged over the ranks and at least 1, and weighted. Everything
+    is computed in float32, whatever the precision of the network, and without waiting for the device.
+
+    With `box_weighting` "quality" a positive anchor's box loss counts by its quality target, and the box loss is
+    divided by the sum of those weights, averaged over the ranks, instead of by the number of positives; no gradient
+    goes through the weights. As released:
+
+    ====  ==========  ==============  =====================  =============
+    rule  box_weight  quality_weight  quality_target         box_weighting
+    ====  ==========  ==============  =====================  =============
+    OTA   2           0.5             `iou_target`           "none"
+    FCOS  1           1               `centerness_target`    "quality"
+    ATSS  2           1               `centerness_target`    "quality"
+    PAA   1.3         0.5             `iou_target`           "quality"
+    ====  ==========  ==============  =====================  =============
+
+    Raises `ValueError` for any other `box_weighting`.
+    """
+
+    def __init__(
+        self,
+        assigner: Assigner,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        box_weight: float = 2.0,
+        quality_weight: float = 0.5,
+        quality_target: QualityTarget = iou_target,
+        box_weighting: str = "none",
+    ) -> None:
+        super().__init__()
+        if box_weighting not in BOX_WEIGHTINGS:
+            raise ValueError(f"box_weighting {box_weighting!r}: choose {' or '.join(map(repr, BOX_WEIGHTINGS))}")
+        self.assigner = assigner
+        self.quality_target, self.box_weighting = quality_target, box_weighting
+        self.alpha, self.gamma = alpha, gamma
+        self.box_weight, self.quality_weight = box_weight, quality_weight
+
+    def forward(self, predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> dict[str, Tensor]:
+        """Scalars "cls", "box" and, where the network has such a branch, "quality"; their sum is to be minimised.
+
+        They are finite where the predictions are, and below 1e9. Raises `ValueError` as the assigner does.
+        """
+        check_batch(predictions, anchors, truths)
+        with torch.autocast(predictions.boxes.device.type, enabled=False):
+            predictions = in_float32(predictions)
+            assignment = self.assigner(predictions, anchors, truths)
+            return self._losses(predictions, anchors, assignment, truths)
+
+    def _losses(
+        self, predictions: Predictions, anchors: Anchors, assignment: Assignment, truths: Sequence[GroundTruth]
+    ) -> dict[str, Tensor]:
+        positive = assignment.gt_index >= 0
+        counts = positive.to(torch.float32)
+        normalizer = mean_over_ranks(counts.sum()).clamp(min=1)
+        labels, boxes = _targets(assignment.gt_index, truths)
+        # Both arguments are the same box at an anchor without an object: no gradient, and nothing that could be NaN.
+        predicted = torch.where(positive[..., None], predictions.boxes, boxes)
+        is_weighted = self.box_weighting == "quality"
+        target = counts
+        if is_weighted or predictions.quality is not None:
+            target = self.quality_target(anchors.points, predicted.detach(), boxes) * counts
+        total = mean_over_ranks(target.sum()).clamp(min=LEAST_QUALITY) if is_weighted else normalizer
+        weight = target if is_weighted else counts
+        losses = {
+            "cls": self._class_loss(predictions.logits, assignment.gt_index, labels) / normalizer,
+            "box": self.box_weight * ((1 - giou(predicted, boxes)) * weight).sum() / total,
+        }
+        if predictions.quality is not None:
+            entropy = F.binary_cross_entropy_with_logits(predictions.quality, target, reduction="none")
+            losses["quality"] = self.quality_weight * (entropy * counts).sum() / normalizer
+        return losses
+
+    def _class_loss(self, logits: Tensor, gt_index: Tensor, labels: Tensor) -> Tensor:
+        """Sum of the focal loss: all logits against zeros, and the difference that the positive ones make."""
+        counted = (gt_index >= BACKGROUND).to(logits.dtype)
+        background = (focal_negative(logits, self.alpha, self.gamma).sum(-1) * counted).sum()
+        hit = logits.gather(2, labels[..., None]).squeeze(-1)
+        gain = focal_positive(hit, self.alpha, self.gamma) - focal_negative(hit, self.alpha, self.gamma)
+        return background + (gain * (gt_index >= 0)).sum()
+
+
+def in_float32(predictions: Predictions) -> Predictions:
+    """The predictions in the precision that losses are computed in."""
+    quality = None if predictions.quality is None else predictions.quality.float()
+    return Predictions(predictions.logits.float(), predictions.boxes.float(), quality)
+
+
+def _targets(gt_index: Tensor, truths: Sequence[GroundTruth]) -> tuple[Tensor, Tensor]:
+    """(N, A) -> labels (N, A) and boxes (N, A, 4) of each anchor's object; label 0, a box of 0 where none."""
+    device = gt_index.device
+    boxes = limited(torch.cat([torch.zeros(1, 4, device=device), *(truth.boxes.float() for truth in truths)]))
+    labels = torch.cat([torch.zeros(1, dtype=torch.int64, device=device), *(truth.labels for truth in truths)])
+    sizes = torch.tensor([len(truth.boxes) for truth in truths], dtype=torch.int64)
+    first = (sizes.cumsum(0) - sizes + 1).to(device, non_blocking=True)
+    row = torch.where(gt_index >= 0, gt_index + first[:, None], 0)
+    return labels[row], boxes[row]
+
+
+def mean_over_ranks(count: Tensor) -> Tensor:
+    """The mean of a scalar over the processes of a training, which all have to call this."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(count)
+        count = count / distributed.get_world_size()
+    return count

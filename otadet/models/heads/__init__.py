@@ -1,0 +1,1 @@
+"""Heads: the feature maps of a pyramid to predictions."""

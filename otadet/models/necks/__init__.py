@@ -1,0 +1,1 @@
+"""Necks: the feature maps of a backbone to those of a pyramid."""

@@ -1,0 +1,168 @@
+"""Every file in exps/ loads and trains: a step at a small size, and the settings that the paper's tables vary."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from otadet.assigners import ATSSAssigner, FCOSAssigner, OTAAssigner, PAAAssigner
+from otadet.errors import UserError
+from otadet.exp import load_exp
+from otadet.inference.postprocess import Postprocess
+from otadet.losses import centerness_target, iou_target
+from otadet.models import FCOSHead, RetinaNetHead
+from otadet.structures import GroundTruth
+
+FOLDER = Path(__file__).parents[2] / "exps"
+FILES = sorted(FOLDER.rglob("*.py"))
+ABLATIONS = sorted((FOLDER / "ablation").glob("*.py"))
+SMALL = ["depth", "10", "channels", "32", "tower_depth", "1", "weights", "none"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(FOLDER)))
+def test_a_step_reaches_every_parameter(path: Path, generator: torch.Generator) -> None:
+    exp = load_exp(path)
+    exp.override(SMALL)
+    torch.manual_seed(0)
+    model = exp.build_model(3)
+    corners = torch.rand(6, 2, generator=generator) * 64
+    truth = GroundTruth(
+        torch.cat((corners, corners + 16 + 16 * torch.rand(6, 2, generator=generator)), 1), torch.arange(6) % 3
+    )
+    losses = exp.build_loss()(*model(torch.randn(2, 3, 64, 96, generator=generator)), [truth, truth])
+    total = sum(losses.values())
+    assert torch.isfinite(total)
+    total.backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+    exp.build_optimizer(model).step()
+
+
+def ablation(name: str, *overrides: str):
+    exp = load_exp(FOLDER / "ablation" / name)
+    exp.override([*SMALL, *overrides])
+    return exp
+
+
+ROWS = [
+    ("tab1_fcos.py", "", FCOSAssigner(radius=1.5)),
+    ("tab1_fcos.py", "center false", FCOSAssigner(radius=None)),
+    ("tab1_ota.py", "", OTAAssigner(prior="window", k=None)),
+    ("tab1_ota.py", "dynamic_k false", OTAAssigner(k=10)),
+    ("tab1_ota.py", "dynamic_k false center false", OTAAssigner(k=10, prior="none")),
+    ("tab1_ota_retinanet.py", "", OTAAssigner(prior="window", k=None)),
+    ("tab2_atss.py", "", ATSSAssigner(top=9)),
+    ("tab2_atss.py", "r 5", ATSSAssigner(top=25)),
+    ("tab2_ota.py", "", OTAAssigner(radius=2.5)),
+    ("tab2_ota.py", "r 7", OTAAssigner(radius=3.5)),
+    ("tab2_paa.py", "", PAAAssigner(top=9)),
+    ("tab2_paa.py", "r 5", PAAAssigner(top=25)),
+    ("tab3.py", "", OTAAssigner(ambiguity="min_area")),
+    ("tab3.py", "ambiguity max_iou", OTAAssigner(ambiguity="max_iou")),
+    ("tab3.py", "ambiguity none", OTAAssigner(ambiguity=None)),
+    ("tab4.py", "", OTAAssigner(k=10)),
+    ("tab4.py", "k 1", OTAAssigner(k=1)),
+    ("tab4.py", "k none", OTAAssigner(k=None)),
+]
+
+
+@pytest.mark.parametrize(("name", "overrides", "expected"), ROWS)
+def test_the_rows_of_a_table_are_overrides(name: str, overrides: str, expected) -> None:
+    assert ablation(name, *overrides.split()).build_loss().assigner == expected
+
+
+def test_the_default_row_of_every_file_is_pinned() -> None:
+    assert {path.name for path in ABLATIONS} == {name for name, overrides, _ in ROWS if not overrides}
+
+
+PAPER = [FOLDER / "ota_fcos_r50.py", FOLDER / "simota_fcos_r50.py", *ABLATIONS]
+
+
+@pytest.mark.parametrize("path", PAPER, ids=lambda path: path.name)
+def test_the_papers_rows_have_the_released_detector(path: Path) -> None:
+    exp = load_exp(path)
+    exp.override(SMALL)
+    model = exp.build_model(2)
+    assert model.neck.p6.in_channels == 32
+    _, anchors = model(torch.zeros(1, 3, 64, 96))
+    assert anchors.points[:3].tolist() == [[0, 0], [8, 0], [16, 0]]
+    *_, spared = exp.build_optimizer(model).param_groups
+    norms = {id(parameter) for name, parameter in model.named_parameters() if ".class_tower.1." in name}
+    assert spared["weight_decay"] == 0
+    assert norms <= {id(parameter) for parameter in spared["params"]}
+    assert id(model.head.logits.bias) not in {id(parameter) for parameter in spared["params"]}
+    assert exp.group_by_aspect
+    by_class = path.name in ("tab1_fcos.py", "tab2_atss.py", "tab2_paa.py")
+    assert exp.build_postprocess() == Postprocess(0.05, 1000, 0.6, 100, "class" if by_class else "score")
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "box_weight", "box_weighting", "quality_weight"),
+    [
+        ("tab1_fcos.py", "quality centerness", 2.0, "quality", 1.0),
+        ("tab1_fcos.py", "quality iou", 2.0, "none", 0.5),
+        ("tab1_fcos.py", "quality none", 2.0, "none", 0.5),
+        ("tab1_ota.py", "", 2.0, "none", 0.5),
+        ("tab1_ota_retinanet.py", "", 2.0, "none", 0.5),
+        ("tab2_atss.py", "", 2.0, "quality", 1.0),
+        ("tab2_atss.py", "box_weighting none quality_weight 0.5", 2.0, "none", 0.5),
+        ("tab2_paa.py", "", 1.3, "quality", 0.5),
+        ("tab2_paa.py", "quality none", 1.3, "none", 0.5),
+        ("tab3.py", "", 2.0, "none", 0.5),
+        ("tab4.py", "", 2.0, "none", 0.5),
+    ],
+)
+def test_each_rule_has_its_own_weights_in_the_loss(
+    name: str, overrides: str, box_weight: float, box_weighting: str, quality_weight: float
+) -> None:
+    loss = ablation(name, *overrides.split()).build_loss()
+    assert (loss.box_weight, loss.box_weighting, loss.quality_weight) == (box_weight, box_weighting, quality_weight)
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.name)
+def test_the_head_and_its_auxiliary_branch(path: Path) -> None:
+    exp = ablation(path.name)
+    assert type(exp.build_head(2)) is (RetinaNetHead if path.name == "tab1_ota_retinanet.py" else FCOSHead)
+    assert exp.quality == ("centerness" if path.name == "tab2_atss.py" else "iou")
+    assert exp.build_head(2).quality is not None
+    exp.override(["quality", "none"])
+    assert exp.build_head(2).quality is None
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.name)
+def test_the_command_of_a_docstring_is_one_of_the_file(path: Path) -> None:
+    pattern = r"^python tools/train\.py -f (\S+) ?(.*) --output runs/\S+$"
+    ((file, overrides),) = re.findall(pattern, path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert file == f"exps/ablation/{path.name}"
+    ablation(path.name, *overrides.split())
+
+
+def test_a_row_that_cannot_be_is_an_error() -> None:
+    for pair in ("k", "0"), ("k", "many"):
+        with pytest.raises(UserError, match="k"):
+            ablation("tab4.py", *pair)
+    with pytest.raises(UserError, match="ambiguity"):
+        ablation("tab3.py", "ambiguity", "largest")
+
+
+@pytest.mark.parametrize("name", ["tab2_atss.py", "tab2_ota.py", "tab2_paa.py"])
+@pytest.mark.parametrize("r", ["0", "-3"])
+def test_r_below_1_is_an_error_that_names_it(name: str, r: str) -> None:
+    with pytest.raises(UserError, match=f"^r {r}: must be at least 1"):
+        ablation(name, "r", r)
+
+
+@pytest.mark.parametrize(
+    ("quality", "target"), [("iou", iou_target), ("centerness", centerness_target), ("none", None)]
+)
+def test_the_auxiliary_branch_is_a_field(quality: str, target) -> None:
+    exp = ablation("tab1_fcos.py", "quality", quality)
+    predictions, _ = exp.build_model(2).eval()(torch.zeros(1, 3, 64, 64))
+    assert (predictions.quality is None) == (target is None)
+    if target is not None:
+        assert exp.build_loss().quality_target is target

@@ -1,0 +1,81 @@
+"""What the processes of the launch tests do. A module of its own, which the processes can import."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+
+from otadet.distributed import broadcast_object, gather_objects, is_main, rank, sum_over_ranks, world_size
+from tests.helpers.toy_training import ToyLoss, ToyModel, toy_batches, toy_trainer
+
+
+def several_trainings(device: torch.device, folder: Path) -> None:
+    said = (gather_objects(rank()), broadcast_object(f"from {rank()}"), sum_over_ranks(torch.tensor(rank() + 1)).item())
+    torch.save(said, folder / f"said by {rank()}.pt")
+    train(device, folder / "whole")
+    train(device, folder / "stopped", stopped_rank=1)
+    train(device, folder / "resumed", resume=folder / "stopped" / "last.pth")
+    train(device, folder / "poisoned", poisoned_rank=1)
+
+
+def train(
+    device: torch.device,
+    folder: Path,
+    stopped_rank: int | None = None,
+    poisoned_rank: int | None = None,
+    resume: Path | None = None,
+) -> None:
+    """Each process sees its share of the same four images, with the network that its own seed gives."""
+    folder.mkdir(exist_ok=True)
+    share = slice(rank() * 4 // world_size(), (rank() + 1) * 4 // world_size())
+
+    def evaluate(model):
+        parts = gather_objects(rank())
+        return {"AP": 0.5, "parts": len(parts)} if is_main() else None
+
+    torch.manual_seed(rank())
+    trainer = toy_trainer(
+        folder,
+        model=ToyModel(dropout=0.0),
+        loss=PoisonedLoss() if rank() == poisoned_rank else ToyLoss(),
+        evaluate=evaluate,
+        ema_decay=0.9,
+        loader=lambda start: toy_batches(8, start, share=share),
+    )
+    if resume is not None:
+        trainer.resume(resume)
+    if rank() == stopped_rank:
+        trainer.stop.request()
+    trainer.train()
+    torch.save(trainer.updater.model.state_dict(), folder / f"rank {rank()}.pt")
+
+
+class PoisonedLoss(ToyLoss):
+    def forward(self, predictions, anchors, truths):
+        terms = super().forward(predictions, anchors, truths)
+        return {**terms, "far": terms["far"] * torch.nan}
+
+
+def fail_in_second(device: torch.device) -> None:
+    if rank() == 1:
+        raise ZeroDivisionError("in the second process")
+    gather_objects(None)
+
+
+def ask_for_a_stop(device: torch.device) -> None:
+    if rank() == 1:
+        os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(60)
+
+
+def be_killed(device: torch.device) -> None:
+    if rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    gather_objects(None)
+
+
+def be_left_alone(device: torch.device, folder: Path) -> None:
+    (folder / f"{rank()}.pid").write_text(str(os.getpid()))
+    time.sleep(60)

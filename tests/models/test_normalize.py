@@ -1,0 +1,30 @@
+import pytest
+import torch
+
+from otadet.models.normalize import PixelNorm
+
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+def test_padding_is_almost_zero_after_normalisation():
+    norm = PixelNorm(MEAN, STD)
+    padding = torch.tensor(norm.pad_value, dtype=torch.uint8).view(1, 3, 1, 1).expand(2, 3, 4, 4)
+    assert norm(padding).abs().max() < 0.01
+
+
+def test_uint8_and_float_images_give_the_same_float32():
+    images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    norm = PixelNorm(MEAN, STD)
+    assert norm(images).dtype == torch.float32
+    assert torch.equal(norm(images), norm(images.double()))
+    restored = norm(images) * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
+    assert torch.allclose(restored, images.float(), atol=1e-3)
+
+
+def test_it_adds_nothing_to_a_checkpoint():
+    assert not PixelNorm(MEAN, STD).state_dict()
+
+
+def test_a_zero_std_is_refused():
+    with pytest.raises(ValueError, match="std > 0"):
+        PixelNorm(MEAN, (1.0, 0.0, 1.0))

@@ -1,0 +1,87 @@
+import pytest
+import torch
+from torch import nn
+
+from otadet.errors import UserError
+from otadet.optim.optimizer import build_optimizer, parameter_groups
+
+
+def model() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
+
+
+class Scaled(nn.Module):
+    """A convolution, a norm, and a scale that is neither."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(4, 4, 1), nn.GroupNorm(2, 4)
+        self.scale = nn.Parameter(torch.ones(5))
+
+
+@pytest.mark.parametrize(
+    ("choice", "spared"),
+    [
+        ("all", set()),
+        ("no_norms", {"norm.weight", "norm.bias"}),
+        ("weights", {"norm.weight", "norm.bias", "conv.bias", "scale"}),
+    ],
+)
+def test_which_parameters_decay(choice, spared):
+    network = Scaled()
+    groups = parameter_groups(network, 0.1, choice)
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0][: len(groups)]
+    decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
+    found = {name: decay[id(parameter)] for name, parameter in network.named_parameters()}
+    assert found == {name: 0.0 if name in spared else 0.1 for name in found}
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.BatchNorm2d(4),
+        nn.SyncBatchNorm(4),
+        nn.GroupNorm(2, 4),
+        nn.LayerNorm((4, 2, 2)),
+        nn.InstanceNorm2d(4, affine=True),
+    ],
+    ids=lambda norm: type(norm).__name__,
+)
+def test_every_kind_of_norm_is_a_norm_whatever_its_axes(norm):
+    decayed, plain = parameter_groups(nn.Sequential(nn.Conv2d(4, 4, 1), norm), 0.1, "no_norms")
+    assert [len(decayed["params"]), len(plain["params"])] == [2, 2]
+
+
+def test_another_choice_of_decayed_parameters_is_an_error():
+    with pytest.raises(ValueError, match="weight_decay_on 'norms': choose 'all' or 'no_norms' or 'weights'"):
+        parameter_groups(model(), 0.1, "norms")
+
+
+def test_one_group_when_everything_decays():
+    (group,) = parameter_groups(model(), 0.1)
+    assert len(group["params"]) == 6
+
+
+def test_frozen_parameters_are_left_out():
+    network = model()
+    network[0].requires_grad_(False)
+    (group,) = parameter_groups(network, 0.1)
+    assert all(parameter.requires_grad for parameter in group["params"])
+    assert len(group["params"]) == 4
+
+
+def test_a_model_that_is_all_frozen_is_an_error():
+    with pytest.raises(UserError, match="frozen"):
+        parameter_groups(model().requires_grad_(False), 0.1)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
+def test_names(name, kind):
+    optimizer = build_optimizer(model(), name, lr=0.3, momentum=0.8)
+    assert type(optimizer) is kind
+    assert optimizer.param_groups[0]["lr"] == 0.3
+
+
+def test_another_name_is_an_error():
+    with pytest.raises(UserError, match="sgd or adamw"):
+        build_optimizer(model(), "lion", lr=1)
