@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 BACKGROUND, IGNORED = -1, -2
@@ -48,10 +49,15 @@ class GroundTruth:
     """(G, 4) xyxy pixels."""
     labels: Tensor
     """(G,) int64 in [0, C)."""
+    ignored: Tensor | None = None
+    """(I, 4) xyxy pixels: regions whose objects are not told apart, such as crowds. An anchor whose point lies in one
+    and that no object has is neither positive nor background. None: there is no such region."""
 
-    def to(self, device, non_blocking: bool = False) -> GroundTruth:
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> GroundTruth:
         return GroundTruth(
-            self.boxes.to(device, non_blocking=non_blocking), self.labels.to(device, non_blocking=non_blocking)
+            self.boxes.to(device, non_blocking=non_blocking),
+            self.labels.to(device, non_blocking=non_blocking),
+            None if self.ignored is None else self.ignored.to(device, non_blocking=non_blocking),
         )
 
 
