@@ -54,6 +54,8 @@ def _scaled(cost: Tensor, u: Tensor, v: Tensor, eps: float) -> Tensor:
 
 def dense_simota(predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> Tensor:
     """SimOTA image by image, with YOLOX's settings; `predictions.quality` is its objectness."""
+    if predictions.quality is None:
+        raise ValueError("YOLOX's SimOTA needs the predictions' quality")
     images = zip(predictions.logits, predictions.quality, predictions.boxes, truths, strict=True)
     return torch.stack([_simota_of_image(*image[:3], anchors, image[3]) for image in images])
 
@@ -96,8 +98,8 @@ def dense_tal(
     boxes = predictions.boxes.new_zeros(len(truths), max(counts), 4)
     labels = truths[0].labels.new_zeros(len(truths), max(counts))
     present = torch.zeros_like(labels, dtype=torch.bool)
-    for image, (truth, count) in enumerate(zip(truths, counts, strict=True)):
-        boxes[image, :count], labels[image, :count], present[image, :count] = truth.boxes, truth.labels, True
+    for row, (truth, count) in enumerate(zip(truths, counts, strict=True)):
+        boxes[row, :count], labels[row, :count], present[row, :count] = truth.boxes, truth.labels, True
 
     points = anchors.points[None, None]
     sides = torch.cat((points - boxes[:, :, None, :2], boxes[:, :, None, 2:] - points), -1)

@@ -41,8 +41,9 @@ class Problem:
 
     def to(self, device: torch.device | str) -> Problem:
         predictions, anchors = self.predictions, self.anchors
+        quality = None if predictions.quality is None else predictions.quality.to(device)
         return Problem(
-            Predictions(predictions.logits.to(device), predictions.boxes.to(device), predictions.quality.to(device)),
+            Predictions(predictions.logits.to(device), predictions.boxes.to(device), quality),
             Anchors(
                 anchors.points.to(device), anchors.boxes.to(device), anchors.strides.to(device), anchors.level_sizes
             ),
@@ -52,7 +53,8 @@ class Problem:
     def first_image(self) -> Problem:
         """The same problem with its first image alone."""
         predictions = self.predictions
-        one = Predictions(predictions.logits[:1], predictions.boxes[:1], predictions.quality[:1])
+        quality = None if predictions.quality is None else predictions.quality[:1]
+        one = Predictions(predictions.logits[:1], predictions.boxes[:1], quality)
         return Problem(one, self.anchors, self.truths[:1])
 
 

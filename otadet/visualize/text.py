@@ -7,12 +7,17 @@ with the first font of the system that it finds, and without one in ASCII.
 from __future__ import annotations
 
 import unicodedata
+from abc import ABC, abstractmethod
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from otadet.names import printable
+
+if TYPE_CHECKING:
+    from PIL import ImageFont
 
 SYSTEM_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "Arial.ttf", "arial.ttf")
 
@@ -27,8 +32,8 @@ def drawable(text: str) -> str:
     return text if len(text) <= MAX_DRAWN else text[: MAX_DRAWN - 1] + "…"
 
 
-class Font:
-    """One size of text. Subclasses give `_measure`, `_baseline` and `_render`."""
+class Font(ABC):
+    """One size of text."""
 
     def __init__(self, size: int) -> None:
         """`size` is the height of the letters' box in pixels."""
@@ -86,20 +91,30 @@ class Font:
         self._render(patch, text, color)
         canvas[top:bottom, left:right] = patch[visible]
 
+    @abstractmethod
+    def _measure(self, text: str) -> int:
+        """The width of a text that is `drawable`, in pixels."""
+
+    @abstractmethod
+    def _render(self, patch: np.ndarray, text: str, color: tuple[int, int, int]) -> None:
+        """Draw a text that is `drawable` into `patch` (H, W, 3) from its left edge on, on a base line at `size`."""
+
 
 class OpenCVFont(Font):
     """The fonts inside OpenCV 5."""
 
-    def __init__(self, size: int, weight: int = 500) -> None:
-        """`weight`: 400 is regular, 700 bold."""
+    WEIGHT = 500
+    """400 is regular, 700 bold."""
+
+    def __init__(self, size: int) -> None:
         super().__init__(size)
-        self._face, self._weight = cv2.FontFace("sans"), weight
+        self._face = cv2.FontFace("sans")
 
     def _measure(self, text: str) -> int:
-        return cv2.getTextSize((0, 0), text.rstrip(), (0, 0), self._face, self.size, self._weight)[2]
+        return cv2.getTextSize((0, 0), text.rstrip(), (0, 0), self._face, self.size, self.WEIGHT)[2]
 
     def _render(self, patch: np.ndarray, text: str, color: tuple[int, int, int]) -> None:
-        cv2.putText(patch, text.rstrip(), (0, self.size), color, self._face, self.size, self._weight)
+        cv2.putText(patch, text.rstrip(), (0, self.size), color, self._face, self.size, self.WEIGHT)
 
 
 class PillowFont(Font):
@@ -126,7 +141,8 @@ class PillowFont(Font):
         return without_accents or "?" * len(text)
 
 
-def _pillow_font(size: int):
+def _pillow_font(size: int) -> tuple[ImageFont.FreeTypeFont | ImageFont.ImageFont, bool]:
+    """A font, and whether it has ASCII alone."""
     from PIL import ImageFont
 
     for name in SYSTEM_FONTS:

@@ -86,8 +86,7 @@ def _disc(canvas: np.ndarray, center: np.ndarray, radius: float, color: Color) -
 
 def _ring(canvas: np.ndarray, center: np.ndarray, radius: float, line: int, color: Color) -> None:
     x, y = np.round(center * 2**SUBPIXEL).astype(int).tolist()
-    radius = round(radius * 2**SUBPIXEL)
-    cv2.circle(canvas, (x, y), radius, color, line, cv2.LINE_AA, SUBPIXEL)
+    cv2.circle(canvas, (x, y), round(radius * 2**SUBPIXEL), color, line, cv2.LINE_AA, SUBPIXEL)
 
 
 def _shade(canvas: np.ndarray, mass: np.ndarray, grid: Grid, shown: np.ndarray, scale: float) -> None:
