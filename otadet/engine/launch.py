@@ -245,7 +245,8 @@ def _end_with_launcher() -> None:
     """Let this process end when the one that started it does, in whatever way: nobody would stop it otherwise."""
 
     def watch() -> None:
-        multiprocessing.parent_process().join()
+        if (launcher := multiprocessing.parent_process()) is not None:
+            launcher.join()
         os._exit(INTERRUPTED)
 
     threading.Thread(target=watch, name="watch the launcher", daemon=True).start()

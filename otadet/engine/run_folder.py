@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -91,7 +92,7 @@ def _is_same(handle: int, path: Path) -> bool:
         return False
 
 
-if os.name == "nt":
+if sys.platform == "win32":
     import msvcrt
 
     def _lock_byte(handle: int) -> None:

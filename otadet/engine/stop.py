@@ -39,8 +39,9 @@ class EvaluationStopped(Exception):
 def stop_signals() -> list[int]:
     """The signals that ask for an end. SIGHUP, a closed terminal's, only where nohup does not have it ignored."""
     hangup = getattr(signal, "SIGHUP", None)
-    heard = hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN
-    return [signal.SIGINT, signal.SIGTERM, *([hangup] if heard else [])]
+    if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN:
+        return [signal.SIGINT, signal.SIGTERM]
+    return [signal.SIGINT, signal.SIGTERM, hangup]
 
 
 def end_at_once_on_signals() -> None:
@@ -93,7 +94,7 @@ class Interruption:
 
     def uninstall(self) -> None:
         """Watch for signals no longer; the handlers stay until there are others."""
-        if self._thread is not None:
+        if self._thread is not None and self._pipe is not None:
             signal.set_wakeup_fd(-1)
             self._over.set()
             os.close(self._pipe)

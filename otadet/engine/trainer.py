@@ -216,6 +216,7 @@ class Trainer:
         return self.iteration == self.settings.iterations or (every is not None and self.iteration % every == 0)
 
     def _evaluate(self, recorder: Recorder) -> None:
+        assert self.evaluate is not None  # as _evaluation_due sees to
         scores = broadcast_object(self.evaluate(self.updater.best_model))
         self.updater.network.train()
         self._evaluated_at = self.iteration

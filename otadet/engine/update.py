@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -60,7 +61,7 @@ class Updater:
         self.optimizer = optimizer
         self.schedule = schedule
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
-        self.model = _synchronize_norms(model.to(device, memory_format=self.memory_format), device)
+        self.model = _synchronize_norms(model.to(device).to(memory_format=self.memory_format), device)
         self.network = _parallel(self.model, device)
         self.loss = loss.to(device)
         self.normalize = normalize.to(device)
@@ -93,7 +94,7 @@ class Updater:
         terms = self._forward(batch)
         losses = {name: term.detach() for name, term in terms.items()}
         guard = StepGuard(torch.stack(list(losses.values())), stop.requested)
-        self.scaler.scale(sum(terms.values())).backward()
+        self.scaler.scale(reduce(torch.add, terms.values())).backward()
         bad, stopping = guard.read()
         self._gradient.check()
         if bad:
