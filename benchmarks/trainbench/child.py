@@ -8,16 +8,34 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+"""Variables that name where the compilers keep what they made. Ended in the midst of writing, they leave files behind
+that a later program takes for whole, so that the child has folders of its own."""
 
 
 def run_child(command: Sequence[str], output: Path, seconds: float | None) -> dict[str, Any]:
     """What the command writes to `output` as JSON. Raises `ChildError` where that does not come within `seconds`.
 
-    The processes that it started itself end with it.
+    The processes that it started itself end with it, and what its compilers kept is removed.
     """
+    # A last process may still be writing when the folder is removed.
+    with TemporaryDirectory(prefix="train-step-compiled-", ignore_cleanup_errors=True) as cache:
+        folders = {name: str(Path(cache, name.partition("_")[0].lower())) for name in CACHES}
+        return _run(command, output, seconds, {**os.environ, **folders})
+
+
+def _run(command: Sequence[str], output: Path, seconds: float | None, environment: dict[str, str]) -> dict[str, Any]:
     with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        env=environment,
     ) as child:
         try:
             _, errors = child.communicate(timeout=seconds)

@@ -62,27 +62,41 @@ def predict_dataset(
 
     What is found in an image depends on no other image, to the last bit: in a batch of another size, or with another
     number of threads, convolutions round differently, which changes the order of nearly equal scores and so the AP. So
-    each image runs alone; on a CPU as many as a batch has do at a time, in one thread each.
+    each image runs alone; on a CPU as many at a time as there are threads, each in one of them, whatever the batch.
 
     The model is put into evaluation mode, and back into the mode it was in. amp_dtype: what the network computes in
     under autocast; None is fp32.
     """
 
-    def detect(image: Tensor) -> Detections:
+    def detect(image: _Image) -> tuple[int, Detections]:
         # Both are settings of a thread.
         with torch.no_grad(), torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None):
-            predictions, anchors = model(normalize(image[None]))
-            return postprocess(predictions, anchors)[0]
+            predictions, anchors = model(normalize(image.pixels[None]))
+            (found,) = postprocess(predictions, anchors)
+        return image.image_id, to_original(found, image.scale, image.original_size).to("cpu")
 
-    detections: dict[int, Detections] = {}
     with _as_the_predictor_has_it(model), one_by_one(device) as run:
-        for batch in loader:
-            images = batch.images.to(device, non_blocking=True)
-            for image_id, found, scale, size in zip(
-                batch.image_ids, run(detect, images), batch.scales, batch.original_sizes, strict=True
-            ):
-                detections[image_id] = to_original(found, scale, size).to("cpu")
+        detections = dict(run(detect, _images(loader, device)))
     return dict(sorted(detections.items()))
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One of a batch."""
+
+    pixels: Tensor
+    """(3, H, W) uint8, resized and padded."""
+    image_id: int
+    scale: tuple[float, float]
+    """(x, y), of the resizing."""
+    original_size: tuple[int, int]
+    """(height, width) of the file in pixels."""
+
+
+def _images(loader: Iterable[Batch], device: torch.device) -> Iterator[_Image]:
+    for batch in loader:
+        images = batch.images.to(device, non_blocking=True)
+        yield from map(_Image, images, batch.image_ids, batch.scales, batch.original_sizes)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -310,6 +311,40 @@ def test_a_child_that_takes_too_long_is_ended_with_its_own_processes(tmp_path):
     while is_running(grandchild) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_running(grandchild)
+
+
+def test_what_a_compiler_keeps_goes_with_the_child(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "shared"))
+    seen = tmp_path / "seen.json"
+    program = (
+        "import json, os, pathlib, sys, time\n"
+        "folders = [os.environ[name] for name in ('TORCHINDUCTOR_CACHE_DIR', 'TRITON_CACHE_DIR')]\n"
+        "for folder in folders: os.makedirs(folder); pathlib.Path(folder, 'torn').touch()\n"
+        "pathlib.Path(sys.argv[1]).write_text(json.dumps({'rows': folders}))\n"
+        "time.sleep(float(sys.argv[2]))\n"
+    )
+    folders = []
+    for rest, ends in ((0, True), (600, False)):
+        command = [sys.executable, "-c", program, str(seen), str(rest)]
+        if ends:
+            folders.append(run_child(command, seen, None)["rows"])
+        else:
+            seen.unlink()
+            monkeypatch.setattr(subprocess.Popen, "communicate", lambda *_, **__: wait_for(seen))
+            with pytest.raises(ChildError, match="not done within"):
+                run_child(command, tmp_path / "none.json", 1.0)
+            folders.append(json.loads(seen.read_text())["rows"])
+    assert not (tmp_path / "shared").exists()
+    assert not {*folders[0]} & {*folders[1]}
+    assert not any(Path(folder).exists() for pair in folders for folder in pair)
+
+
+def wait_for(file: Path) -> None:
+    """In place of waiting for a child: its time is over when the file is there."""
+    deadline = time.monotonic() + 60
+    while not (file.is_file() and file.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    raise subprocess.TimeoutExpired("child", 1.0)
 
 
 def is_running(process: int) -> bool:

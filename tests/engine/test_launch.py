@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from otadet.engine import launch as launch_module
 from otadet.engine.checkpoint import load_checkpoint
 from otadet.engine.launch import launch
 from otadet.errors import UserError
+from tests.helpers.evaluating import evaluate
 from tests.helpers.processes import ask_for_a_stop, be_killed, fail_in_second, several_trainings, train
 from tests.helpers.toy_training import CPU
 
@@ -56,6 +58,16 @@ def test_losses_are_averaged_and_scores_gathered_over_the_processes(two, tmp_pat
     losses = [[float(row.split(",")[columns.index("loss")]) for row in rows[1:]] for rows in (one, both)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
     assert both[-1].endswith(",0.5,2")
+
+
+def test_an_evaluation_by_two_and_three_processes_has_the_numbers_of_one(two, tmp_path):
+    for processes in (1, 3):
+        launch(evaluate, processes, CPU, (two.folder, tmp_path / f"by {processes}.json"))
+    files = [tmp_path / "by 1.json", two.folder / "stats.json", tmp_path / "by 3.json"]
+    one, by_two, by_three = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    assert 0 < one["AP"] < 1
+    assert by_two == one
+    assert by_three == one
 
 
 def test_processes_agree_on_a_stop(two):

@@ -14,6 +14,7 @@ from otadet.evaluation.coco import STATS, coco_predictions, evaluate_coco, predi
 from otadet.inference.postprocess import Postprocess
 from otadet.models.normalize import PixelNorm
 from otadet.structures import Anchors, Detections, Predictions
+from tests.helpers.evaluating import SumOfTheRest, write_portraits_and_landscapes
 
 BOXES = {21: [(0, [10, 10, 50, 60]), (1, [30, 20, 90, 70])], 5: [(0, [5, 5, 45, 35])], 8: []}
 """Image id -> (label, xyxy) of its objects."""
@@ -179,38 +180,9 @@ def test_the_saved_predictions_have_the_same_numbers(make_dataset, tmp_path):
     assert np.mean([entry.AP for entry in result.per_class]) == pytest.approx(result.stats["AP"])
 
 
-class SumOfTheRest(nn.Module):
-    """A convolution of which every channel sees the whole picture through GroupNorm."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.layers = nn.Sequential(nn.Conv2d(3, 32, 3, 2), nn.GroupNorm(4, 32), nn.ReLU(), nn.Conv2d(32, 6, 3, 4))
-
-    def forward(self, images):
-        maps = self.layers(images)
-        values = maps.flatten(2).transpose(1, 2)
-        level = tuple(maps.shape[2:])
-        boxes = torch.cat((values[..., :2] * 9, values[..., :2] * 9 + values[..., 2:4].exp() * 20), dim=2)
-        anchors = Anchors(torch.zeros(len(values[0]), 2), torch.zeros(1, 4), torch.ones(1), (level,))
-        return Predictions(values[..., 4:], boxes), anchors
-
-
 @pytest.fixture
 def portraits_and_landscapes(tmp_path):
-    sizes = [(90, 60), (60, 90), (70, 60), (60, 60)] * 4
-    rng = np.random.default_rng(0)
-    images = []
-    for number, (height, width) in enumerate(sizes):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
-        images.append({"id": number, "file_name": f"{number}.png", "height": height, "width": width})
-    boxes = [
-        {"id": 3 * number + k, "image_id": number, "category_id": k % 2, "bbox": [2, 5, 20 + 9 * k, 30], "iscrowd": 0}
-        for number in range(len(sizes))
-        for k in range(3)
-    ]
-    content = {"images": images, "annotations": boxes, "categories": [{"id": k, "name": "ab"[k]} for k in (0, 1)]}
-    (tmp_path / "truth.json").write_text(json.dumps(content))
+    write_portraits_and_landscapes(tmp_path)
     return CocoDataset(tmp_path / "truth.json", tmp_path)
 
 

@@ -8,12 +8,17 @@ from pathlib import Path
 import torch
 
 from otadet.distributed import broadcast_object, gather_objects, is_main, rank, sum_over_ranks, world_size
+from tests.helpers.evaluating import evaluate, write_portraits_and_landscapes
 from tests.helpers.toy_training import ToyLoss, ToyModel, toy_batches, toy_trainer
 
 
 def several_trainings(device: torch.device, folder: Path) -> None:
     said = (gather_objects(rank()), broadcast_object(f"from {rank()}"), sum_over_ranks(torch.tensor(rank() + 1)).item())
     torch.save(said, folder / f"said by {rank()}.pt")
+    if is_main():
+        write_portraits_and_landscapes(folder)
+    broadcast_object(None)
+    evaluate(device, folder, folder / "stats.json")
     train(device, folder / "whole")
     train(device, folder / "stopped", stopped_rank=1)
     train(device, folder / "resumed", resume=folder / "stopped" / "last.pth")
