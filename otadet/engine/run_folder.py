@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
