@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from otadet.analysis.assigned import AssignedImage
     from otadet.assigners import Assigner
-    from otadet.data.transforms.geometry import Sample
+    from otadet.data.sample import Sample
     from otadet.exp import BaseExp
 
 

@@ -13,7 +13,7 @@ from otadet.assigners import Assigner, ATSSAssigner, OTAAssigner, PAAAssigner
 from otadet.assigners.ota import AMBIGUOUS_BELOW
 from otadet.data.batch import Batch
 from otadet.data.make_batch import SampleSource
-from otadet.data.transforms.geometry import Sample
+from otadet.data.sample import Sample
 from otadet.models.normalize import PixelNorm
 from otadet.structures import Anchors, Assignment, GroundTruth, Predictions
 

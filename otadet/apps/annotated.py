@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otadet.data.coco import CocoDataset
-from otadet.data.transforms.geometry import Sample
+from otadet.data.sample import Sample
 from otadet.errors import UserError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from torch import nn
 from otadet.data.batch import Batch
 from otadet.data.coco import CocoDataset
 from otadet.data.loader import eval_loader, train_loader
-from otadet.data.transforms.geometry import Sample
+from otadet.data.sample import Sample
 from otadet.distributed import from_main, gather_objects, is_main, on_any_rank, raise_together, rank, world_size
 from otadet.engine.checkpoint import (
     load_checkpoint,

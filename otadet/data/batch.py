@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from otadet.boxes import clip
-from otadet.data.transforms.geometry import Sample
+from otadet.data.sample import Sample
 from otadet.structures import Detections, GroundTruth
 
 

@@ -14,7 +14,8 @@ from otadet.data.file_names import IS_THERE, SimilarNames
 from otadet.data.formats.coco import read_coco_json
 from otadet.data.images import DEFAULT, ReadOptions, read_image
 from otadet.data.prescan import scan_images, scan_warnings, size_problem
-from otadet.data.transforms.geometry import MIN_SIDE, Sample, sides
+from otadet.data.sample import Sample
+from otadet.data.transforms.geometry import MIN_SIDE, sides
 from otadet.errors import UserError
 
 _NAMED_AT_MOST = 5

@@ -12,7 +12,7 @@ from loguru import logger
 from otadet.data.batch import Batch, padded_size
 from otadet.data.make_batch import Entry, EvalBatchMaker, SampleSource, TrainBatchMaker
 from otadet.data.order import ByOrientation, Order, Shuffled
-from otadet.data.transforms.geometry import Transform
+from otadet.data.sample import Transform
 from otadet.data.workers import Work, no_stop
 from otadet.errors import UserError
 

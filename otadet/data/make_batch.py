@@ -11,7 +11,7 @@ import numpy as np
 
 from otadet.data.batch import PackedBatch, pack, padded_size
 from otadet.data.order import Order
-from otadet.data.transforms.geometry import Sample, Transform
+from otadet.data.sample import Sample, Transform
 from otadet.errors import UserError
 from otadet.user_modules import Portable
 

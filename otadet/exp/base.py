@@ -17,7 +17,8 @@ from torch import nn
 from otadet.assigners import Assigner, OTAAssigner, named_assigner
 from otadet.data.coco import CocoDataset
 from otadet.data.images import ReadOptions
-from otadet.data.transforms.geometry import Compose, Letterbox, RandomFlip, ResizeShortestEdge, Transform
+from otadet.data.sample import Transform
+from otadet.data.transforms import Compose, Letterbox, RandomFlip, ResizeShortestEdge
 from otadet.errors import UserError, nearest_name
 from otadet.exp.fields import as_plain, check_value, fields_of, parse_field, undeclared_attributes, without_numpy
 from otadet.inference.postprocess import RANK_BY, Postprocess

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from otadet import __version__
-from otadet.data.transforms.geometry import Compose, Letterbox, ResizeShortestEdge, Transform
+from otadet.data.sample import Transform
+from otadet.data.transforms import Compose, Letterbox, ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.export.check import compare, textured_images
 from otadet.export.graph import LOWEST_OPSET, SIZE_DIVISOR, trace

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from otadet.data.images import UPRIGHT, ReadOptions, read_image
-from otadet.data.transforms.geometry import Letterbox, ResizeShortestEdge, Sample, Transform
+from otadet.data.sample import Transform
+from otadet.data.transforms import FitInto, Letterbox, ResizeShortestEdge
 from otadet.export.contract import check_graph, check_outputs
 from otadet.export.metadata import OnnxMetadata
 from otadet.export.session import CPU, metadata_of, open_session, run_session
@@ -70,23 +71,3 @@ def input_transform(metadata: OnnxMetadata) -> Transform:
         shorter, longer = metadata.shortest_edge
         resize = ResizeShortestEdge((shorter,), longer)
     return resize if metadata.dynamic_size else FitInto(metadata.size, metadata.pad_value, resize)
-
-
-@dataclass(frozen=True)
-class FitInto:
-    """`resize`, or a smaller size where its result does not fit into `size`; then padding to exactly `size`."""
-
-    size: tuple[int, int]
-    """(height, width) in pixels."""
-    pad_value: tuple[int, int, int]
-    """RGB of the padding."""
-    resize: Transform
-
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        resized = self.resize(sample, rng)
-        height, width = resized.image.shape[:2]
-        if height > self.size[0] or width > self.size[1]:
-            return Letterbox(self.size, self.pad_value)(sample, rng)
-        canvas = np.full((*self.size, 3), self.pad_value, np.uint8)
-        canvas[:height, :width] = resized.image
-        return replace(resized, image=canvas)

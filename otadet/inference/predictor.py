@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from otadet.data.batch import collate, to_original
 from otadet.data.images import UPRIGHT, ReadOptions, read_image
-from otadet.data.transforms.geometry import Sample, Transform
+from otadet.data.sample import Sample, Transform
 from otadet.engine.checkpoint import load_checkpoint, put_weights
 from otadet.engine.older import NETWORK, check_same_values, with_older_fields
 from otadet.engine.restore import changed_fields

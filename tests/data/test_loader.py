@@ -10,7 +10,8 @@ from loguru import logger
 
 from otadet.data.batch import Batch, collate, to_original
 from otadet.data.loader import eval_loader, train_loader
-from otadet.data.transforms.geometry import Compose, Letterbox, RandomFlip, RandomZoom, ResizeShortestEdge, Sample
+from otadet.data.sample import Sample
+from otadet.data.transforms import Compose, Letterbox, RandomFlip, RandomZoom, ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.structures import Detections
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from otadet.data.coco import CocoDataset
 from otadet.data.loader import eval_loader
-from otadet.data.transforms.geometry import ResizeShortestEdge
+from otadet.data.transforms import ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.evaluation.coco import STATS, coco_predictions, evaluate_coco, predict_dataset, readable
 from otadet.inference.postprocess import Postprocess

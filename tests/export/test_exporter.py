@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from otadet.data.transforms.geometry import Letterbox, RandomFlip, ResizeShortestEdge
+from otadet.data.transforms import Letterbox, RandomFlip, ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.export import ExportOptions, export_onnx
 from otadet.export.check import Comparison, compare, textured_images

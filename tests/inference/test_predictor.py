@@ -7,7 +7,7 @@ from loguru import logger
 from PIL import Image
 from torch import nn
 
-from otadet.data.transforms.geometry import Letterbox, ResizeShortestEdge
+from otadet.data.transforms import Letterbox, ResizeShortestEdge
 from otadet.engine.checkpoint import save_checkpoint
 from otadet.errors import UserError
 from otadet.exp import BaseExp

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from otadet.data.transforms.geometry import Compose
+from otadet.data.transforms import Compose
 from otadet.exp import BaseExp
 from otadet.models import FPN, AnchorGrid, Detector, FCOSHead
 

@@ -1,0 +1,32 @@
+"""Arrays of pixels: resized, and pasted onto others."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(H, W, 3) -> (height, width, 3) pixels; averages when it shrinks, so that fine texture does not alias."""
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height < image.shape[0] or width < image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def paste(image: np.ndarray, canvas: np.ndarray, top: int = 0, left: int = 0) -> None:
+    """Writes `image` (h, w, 3) into `canvas` (H, W, 3), its first pixel at row `top` and column `left` of that.
+
+    What lies outside the canvas is cut off.
+    """
+    source = image[max(-top, 0) :, max(-left, 0) :]
+    target = canvas[max(top, 0) :, max(left, 0) :]
+    height, width = (min(source.shape[axis], target.shape[axis]) for axis in (0, 1))
+    target[:height, :width] = source[:height, :width]
+
+
+def padded(image: np.ndarray, size: tuple[int, int], pad_value: tuple[int, int, int]) -> np.ndarray:
+    """(h, w, 3) -> (*size, 3): padded at the right and the bottom with the RGB `pad_value`."""
+    canvas = np.full((*size, 3), pad_value, np.uint8)
+    paste(image, canvas)
+    return canvas

@@ -1,0 +1,102 @@
+"""Transforms of transforms: one after the other, and for a part of the training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from otadet.data.sample import MixingTransform, Sample, TrainTransform, Transform
+from otadet.errors import UserError
+
+
+@dataclass(frozen=True)
+class Compose:
+    """One transform after the other.
+
+    Each `MixingTransform` among them gets others of its own, untouched by the transforms before it.
+    """
+
+    transforms: tuple[TrainTransform, ...]
+
+    @property
+    def others(self) -> int:
+        """How many other samples all of them need."""
+        return sum(others_of(transform) for transform in self.transforms)
+
+    def at(self, progress: float) -> Compose:
+        """What is left of it at a moment of the training; as `at`."""
+        return Compose(tuple(at(transform, progress) for transform in self.transforms))
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
+        used = 0
+        for transform in self.transforms:
+            count = others_of(transform)
+            sample = apply(transform, sample, rng, others[used : used + count])
+            used += count
+        return sample
+
+    def output_size(self, height: int, width: int) -> tuple[int, int] | None:
+        """(height, width) of the result for an image of that size, or None where it is not known beforehand."""
+        size: tuple[int, int] | None = (height, width)
+        for transform in self.transforms:
+            known = getattr(transform, "output_size", None)
+            size = None if known is None or size is None else known(*size)
+        return size
+
+
+@dataclass(frozen=True)
+class Until:
+    """`transform` during the first `share` (0-1) of the training, then nothing: `Until(0.95, Mosaic())`.
+
+    A function of the position in the stream alone, so that a resumed training goes on as if it had never stopped.
+    """
+
+    share: float
+    transform: TrainTransform
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise UserError(f"Until: share is {self.share}; it is a share of the training, 0 to 1")
+
+    @property
+    def others(self) -> int:
+        """How many other samples it needs while it lasts."""
+        return others_of(self.transform)
+
+    def at(self, progress: float) -> TrainTransform:
+        """What is left of it at a moment of the training; as `at`."""
+        return at(self.transform, progress) if progress < self.share else _unchanged
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
+        raise UserError(
+            f"{self}: only the loader of a training knows when it ends; use it as the transform of the training set, "
+            "by itself or in a Compose"
+        )
+
+
+def at(transform: TrainTransform, progress: float) -> TrainTransform:
+    """The transform as it is when the share `progress` (0-1) of the training is over: without each `Until` that ended.
+
+    One of yours that holds others has a method `at` as `Compose` does; else it is the same all along.
+    """
+    changing = getattr(transform, "at", None)
+    return transform if changing is None else changing(progress)
+
+
+def others_of(transform: TrainTransform) -> int:
+    """How many other samples a transform needs."""
+    return getattr(transform, "others", 0)
+
+
+def apply(transform: TrainTransform, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
+    """Call it with the `others_of` others that it needs, which many do not know of."""
+    if others_of(transform):
+        return cast("MixingTransform", transform)(sample, rng, others)
+    return cast("Transform", transform)(sample, rng)
+
+
+def _unchanged(sample: Sample, rng: np.random.Generator) -> Sample:
+    return sample
