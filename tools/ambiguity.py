@@ -74,6 +74,7 @@ def main() -> None:
         batch_size=args.batch or exp.batch_size,
         workers=exp.workers,
         pad_value=normalize.pad_value,
+        size_divisor=model.size_divisor,
         unreadable=exp.unreadable,
     )
     counts = count_ambiguous(model.to(device), loader, normalize, rules, device)

@@ -65,6 +65,7 @@ def main() -> None:
         batch_size=exp.batch_size if args.batch is None else args.batch,
         workers=exp.workers,
         pad_value=normalize.pad_value,
+        size_divisor=model.size_divisor,
         unreadable=exp.unreadable,
     )
     images = counted(batches, len(dataset))

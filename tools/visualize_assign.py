@@ -159,7 +159,7 @@ def assign(
 
     normalize = exp.build_normalize().to(device)
     sample = exp.build_test_transform()(sample, np.random.default_rng(exp.seed))
-    batch = collate([sample], normalize.pad_value).to(device)
+    batch = collate([sample], normalize.pad_value, model.size_divisor).to(device)
     predictions, anchors = model(normalize(batch.images))
     results = []
     for title, rule in rules.items():

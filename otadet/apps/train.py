@@ -105,7 +105,7 @@ def _train_in(
         # Only in the main process: the others get its weights.
         put_weights(model, checkpoint, start, strict=False)
     torch.manual_seed(exp.seed + rank())
-    validation = Validation(exp, val_set, device)
+    validation = Validation(exp, val_set, device, model.size_divisor)
     left_out: dict[int, str] = {}
     trainer = build_trainer(exp, model, train_set, validation, device, output, precision, left_out)
     validation.stop = trainer.stop
@@ -229,6 +229,7 @@ def build_trainer(
             world_size=world_size(),
             workers=exp.workers,
             pad_value=normalize.pad_value,
+            size_divisor=model.size_divisor,
             pin_memory=device.type == "cuda",
             unreadable=exp.unreadable,
             left_out=left_out,
@@ -255,7 +256,7 @@ def build_trainer(
 class Validation:
     """Measures a model on the validation set: each process predicts its share, the main one has the scores."""
 
-    def __init__(self, exp: BaseExp, val_set: CocoDataset, device: torch.device) -> None:
+    def __init__(self, exp: BaseExp, val_set: CocoDataset, device: torch.device, size_divisor: int) -> None:
         self.result: CocoResult | None = None
         """What the last call found, in the main process."""
         self.stop = StopRequest(quiet=True)
@@ -270,6 +271,7 @@ class Validation:
             world_size=world_size(),
             workers=exp.workers,
             pad_value=self._normalize.pad_value,
+            size_divisor=size_divisor,
             pin_memory=device.type == "cuda",
             unreadable=exp.unreadable,
             stop=lambda: self.stop.requested,

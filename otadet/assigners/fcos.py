@@ -7,17 +7,19 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from otadet.assigners.base import Assigner, PaddedTruth
 from otadet.assigners.ops.candidates import window
 from otadet.assigners.ops.chunks import blocks, pairs_at_once
 from otadet.assigners.ops.claims import Claims
-from otadet.assigners.ops.grids import Region, inside_boxes, level_of_anchors
+from otadet.assigners.ops.grids import Region, inside_boxes, level_of_anchors, levels_of
 from otadet.assigners.ops.pairs import Pairs, pack
 from otadet.boxes import area, boxes_to_distances, centers
 from otadet.structures import Anchors, Assignment, Predictions
 
-LEVEL_RANGES = ((-1.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 512.0), (512.0, torch.inf))
+FARTHEST = 8.0
+"""Strides from a point of a level to the farthest side of the boxes that the level is made for, the coarsest apart."""
 
 
 @dataclass(frozen=True)
@@ -29,23 +31,22 @@ class FCOSAssigner(Assigner):
 
     radius: of centre sampling, in strides: the point lies strictly within it from the box's centre, in x and in y; None
     is the first version of FCOS, without centre sampling. ranges: smallest and largest distance in pixels, both
-    included, of each level. Raises `ValueError` where there are not as many ranges as levels.
+    included, of each level; None: those of FCOS, for levels of any strides. A level reaches to 8 of its strides and
+    begins where the finer one ends, the finest at any distance, and the coarsest has no end: with strides of 8 to 128
+    pixels up to 64, 64 to 128, 128 to 256, 256 to 512, and from 512 on. Raises `ValueError` where there are not as many
+    ranges as levels.
     """
 
     radius: float | None = 1.5
-    ranges: tuple[tuple[float, float], ...] = LEVEL_RANGES
+    ranges: tuple[tuple[float, float], ...] | None = None
 
     def __post_init__(self) -> None:
         if self.radius is not None and self.radius <= 0:
             raise ValueError(f"radius {self.radius}: must be above 0 strides, or None for no centre sampling")
 
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
-        if len(self.ranges) != len(anchors.level_sizes):
-            raise ValueError(
-                f"ranges: {len(self.ranges)} of them, but the anchors have {len(anchors.level_sizes)} levels"
-            )
         claims = Claims.none(truth, len(anchors.points))
-        ranges = torch.tensor(self.ranges, dtype=truth.boxes.dtype).to(truth.boxes.device, non_blocking=True)
+        ranges = self._ranges(anchors, truth)
         level = level_of_anchors(anchors)
         points, boxes = anchors.points.to(truth.boxes.dtype), truth.boxes.flatten(0, 1)
         for pairs, box in self._pairs(predictions, anchors, truth, ranges):
@@ -54,6 +55,18 @@ class FCOSAssigner(Assigner):
             claimed = _answers(sides, ranges, level.index_select(0, anchor))
             claims.add(pairs, box, -area(boxes).index_select(0, box), claimed)
         return claims.assignment()
+
+    def _ranges(self, anchors: Anchors, truth: PaddedTruth) -> Tensor:
+        """(L, 2) pixels."""
+        if self.ranges is None:
+            farthest = FARTHEST * levels_of(anchors, truth.boxes.dtype).stride[:-1]
+            ends = F.pad(farthest, (1, 0), value=-1.0), F.pad(farthest, (0, 1), value=torch.inf)
+            return torch.stack(ends, dim=1)
+        if len(self.ranges) != len(anchors.level_sizes):
+            raise ValueError(
+                f"ranges: {len(self.ranges)} of them, but the anchors have {len(anchors.level_sizes)} levels"
+            )
+        return torch.tensor(self.ranges, dtype=truth.boxes.dtype).to(truth.boxes.device, non_blocking=True)
 
     def _pairs(
         self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth, ranges: Tensor

@@ -82,7 +82,7 @@ class PackedBatch:
         )
 
 
-def collate(samples: Sequence[Sample], pad_value: tuple[int, int, int], size_divisor: int = 32) -> Batch:
+def collate(samples: Sequence[Sample], pad_value: tuple[int, int, int], size_divisor: int) -> Batch:
     """Pads samples to their common size, rounded up to a multiple of `size_divisor`, with the RGB `pad_value`."""
     return pack(samples, pad_value, size_divisor).unpack()
 

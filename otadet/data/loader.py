@@ -30,7 +30,7 @@ def train_loader(
     world_size: int = 1,
     workers: int = 0,
     pad_value: tuple[int, int, int],
-    size_divisor: int = 32,
+    size_divisor: int,
     pin_memory: bool = False,
     unreadable: str = "fail",
     left_out: dict[int, str] | None = None,
@@ -45,6 +45,7 @@ def train_loader(
     group_by_aspect: the images of one rank in one batch are all wide or all tall, see `ByOrientation`; the stream is
         then also a function of `batch_size` and `world_size`.
     batch_size: images of one iteration over all ranks; a multiple of `world_size`.
+    pad_value, size_divisor: images are padded with this RGB to multiples of this, which the network says.
     pin_memory: for copies to a GPU that do not block.
     unreadable: "fail" raises the `UserError` of an image that cannot be read. "skip" takes another one in its place,
         drawn from the seed and the position among those that may come in the same batch: batches stay full, and the
@@ -73,7 +74,7 @@ def eval_loader(
     world_size: int = 1,
     workers: int = 0,
     pad_value: tuple[int, int, int],
-    size_divisor: int = 32,
+    size_divisor: int,
     pin_memory: bool = False,
     unreadable: str = "fail",
     stop: Callable[[], bool] = no_stop,
@@ -85,6 +86,7 @@ def eval_loader(
     else in the order of the data set, and what was loaded together is parted by size.
 
     batch_size: images of one batch on this rank, at most.
+    pad_value, size_divisor: images are padded with this RGB to multiples of this, which the network says.
     unreadable: "fail" raises the `UserError` of an image that cannot be read, "skip" leaves the image out.
     stop: whether a batch that does not come is not to be waited for any longer.
     """

@@ -24,7 +24,7 @@ from otadet.exp.fields import as_plain, check_value, fields_of, parse_field, und
 from otadet.inference.postprocess import RANK_BY, Postprocess
 from otadet.limits import FIELD_LIMITS, brief, check_limits
 from otadet.losses.detection import BOX_WEIGHTINGS, DetectionLoss, centerness_target, iou_target
-from otadet.models import FPN, AnchorGrid, Detector, FCOSHead, build_resnet
+from otadet.models import FPN, Detector, FCOSHead, build_resnet
 from otadet.models.necks.fpn import COARSE_FROM
 from otadet.models.normalize import PixelNorm
 from otadet.names import clean_class_names
@@ -127,14 +127,16 @@ class BaseExp:
 
     def build_model(self, num_classes: int) -> Detector:
         backbone = build_resnet(self.depth, self.weights, self.width)
-        neck = FPN(backbone.channels, self.channels, self.coarse_from)
-        return Detector(backbone, neck, self.build_head(num_classes), AnchorGrid(offset=self.anchor_offset))
+        neck = FPN(backbone.channels, backbone.strides, self.channels, self.coarse_from)
+        head = self.build_head(num_classes, len(neck.strides))
+        return Detector(backbone, neck, head, anchor_offset=self.anchor_offset)
 
-    def build_head(self, num_classes: int) -> nn.Module:
+    def build_head(self, num_classes: int, levels: int) -> nn.Module:
         return FCOSHead(
             num_classes,
             self.channels,
             self.tower_depth,
+            levels=levels,
             prior_probability=self.prior_probability,
             quality=self.quality is not None,
         )

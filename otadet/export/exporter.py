@@ -8,26 +8,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from otadet import __version__
+from otadet.data.batch import padded_size
 from otadet.data.sample import Transform
 from otadet.data.transforms import Compose, Letterbox, ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.export.check import compare, textured_images
-from otadet.export.graph import LOWEST_OPSET, SIZE_DIVISOR, trace
+from otadet.export.graph import LOWEST_OPSET, trace
 from otadet.export.metadata import OnnxMetadata
 from otadet.export.nms import append_nms
 from otadet.export.session import require
 from otadet.files import atomic_write
 from otadet.inference.postprocess import Postprocess
+from otadet.models.detector import Detector
 from otadet.models.normalize import PixelNorm
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-SECOND_SIZE = (160, 224)
-"""(height, width) that a graph with dynamic size is also compared at."""
+SECOND_SIZE = (5, 7)
+"""(height, width), in size divisors, that a graph with dynamic size is also compared at."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,18 @@ class ExportOptions:
     dynamic_batch: bool = False
     """Any number of images, instead of one."""
     dynamic_size: bool = False
-    """Any height and width that are multiples of 32."""
+    """Any height and width that are multiples of the network's size divisor."""
     nms: bool = False
     """End with the postprocessing, instead of the boxes and scores of all anchors."""
     size: tuple[int, int] | None = None
-    """(height, width) of the input, multiples of 32. None: the smallest that holds what the test transform makes of a
-    landscape image."""
+    """(height, width) of the input, multiples of the size divisor. None: the smallest that holds what the test
+    transform makes of a landscape image."""
     image_bits: int = 16
     """Bits that the values of 16-bit image files use, for whoever reads files for the network."""
 
 
 def export_onnx(
-    detector: nn.Module,
+    detector: Detector,
     path: str | Path,
     *,
     transform: Transform,
@@ -99,7 +101,7 @@ def export_onnx(
 
 
 def _describe(
-    detector: nn.Module,
+    detector: Detector,
     transform: Transform,
     normalize: PixelNorm,
     postprocess: Postprocess,
@@ -107,7 +109,7 @@ def _describe(
     options: ExportOptions,
     experiment: str,
 ) -> OnnxMetadata:
-    resize, size = _input_rule(transform, options.size)
+    resize, size = _input_rule(transform, options.size, detector.size_divisor)
     return OnnxMetadata(
         size=size,
         dynamic_batch=options.dynamic_batch,
@@ -117,11 +119,11 @@ def _describe(
         mean=normalize.mean_values,
         std=normalize.std_values,
         pad_value=normalize.pad_value,
-        size_divisor=SIZE_DIVISOR,
+        size_divisor=detector.size_divisor,
         letterbox=resize.size if isinstance(resize, Letterbox) else None,
         shortest_edge=(*resize.sizes, resize.max_size) if isinstance(resize, ResizeShortestEdge) else None,
         class_names=tuple(class_names),
-        strides=_strides(detector),
+        strides=detector.strides,
         **asdict(postprocess),
         experiment=experiment,
         otadet=__version__,
@@ -130,7 +132,7 @@ def _describe(
 
 
 def _input_rule(
-    transform: Transform, wanted: tuple[int, int] | None
+    transform: Transform, wanted: tuple[int, int] | None, divisor: int
 ) -> tuple[Letterbox | ResizeShortestEdge, tuple[int, int]]:
     """The one step of the test transform, adapted to the wanted size, and the (height, width) of the input."""
     match transform.transforms if isinstance(transform, Compose) else (transform,):
@@ -144,28 +146,12 @@ def _input_rule(
                 f"the experiment's test transform is {transform}; a file can describe one Letterbox, or one "
                 "ResizeShortestEdge with one size"
             )
-    padded = tuple(max(1, -(-side // SIZE_DIVISOR)) * SIZE_DIVISOR for side in size)
-    if wanted not in (None, padded):
+    padded = padded_size((max(1, size[0]), max(1, size[1])), divisor)
+    if wanted is not None and wanted != padded:
         raise UserError(
-            f"size {wanted[0]} x {wanted[1]}: must be multiples of {SIZE_DIVISOR}, such as {padded[0]} x {padded[1]}"
+            f"size {wanted[0]} x {wanted[1]}: must be multiples of {divisor}, such as {padded[0]} x {padded[1]}"
         )
     return resize, padded
-
-
-@torch.no_grad()
-def _strides(detector: nn.Module) -> tuple[int, ...]:
-    """Of the levels. Raises `UserError` for levels of a size that a file's reader could not know."""
-    height, width = SECOND_SIZE
-    _, anchors = detector(torch.zeros(1, 3, height, width, device=next(detector.parameters()).device))
-    counts = [rows * columns for rows, columns in anchors.level_sizes]
-    strides = tuple(int(level[0]) for level in anchors.strides.split(counts))
-    expected = tuple((-(-height // stride), -(-width // stride)) for stride in strides)
-    if tuple(anchors.level_sizes) != expected:
-        raise UserError(
-            f"the detector's levels have {tuple(anchors.level_sizes)} anchors for {height} x {width} pixels; "
-            f"to be exported they must have ceil(pixels / stride), {expected}"
-        )
-    return strides
 
 
 def _finish(model: ModelProto, metadata: OnnxMetadata) -> None:
@@ -179,6 +165,8 @@ def _test_batches(metadata: OnnxMetadata, normalize: PixelNorm, device: torch.de
     """Normalised noise at every kind of shape that the metadata promises."""
     shapes = [(1, *metadata.size)]
     if metadata.dynamic_batch or metadata.dynamic_size:
-        size = SECOND_SIZE if metadata.dynamic_size else metadata.size
+        rows, columns = SECOND_SIZE
+        divisor = metadata.size_divisor
+        size = (rows * divisor, columns * divisor) if metadata.dynamic_size else metadata.size
         shapes.append((3 if metadata.dynamic_batch else 1, *size))
     return [normalize(textured_images(*shape).to(device)) for shape in shapes]

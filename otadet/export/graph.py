@@ -13,22 +13,22 @@ import torch
 from torch import Tensor, nn
 
 from otadet import __version__
+from otadet.data.batch import padded_size
 from otadet.errors import UserError
 from otadet.inference.postprocess import class_scores_of, scores_of
+from otadet.models.detector import Detector
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-SIZE_DIVISOR = 32
 LOWEST_OPSET = 18
 """The first that PyTorch's exporter writes without a conversion that may fail."""
-TRACED_SIZE = (384, 512)
-"""Of a graph with dynamic size. No level up to stride 128 is 1 high or wide there: the exporter would take a 1 for a
-constant."""
+TRACED_CELLS = (3, 4)
+"""(rows, columns) of the coarsest level of a graph with dynamic size: the exporter would take a 1 for a constant."""
 
 
 def trace(
-    detector: nn.Module,
+    detector: Detector,
     size: tuple[int, int],
     opset: int,
     dynamic_batch: bool,
@@ -46,7 +46,12 @@ def trace(
     newest = defs.onnx_opset_version()
     if not LOWEST_OPSET <= opset <= newest:
         raise UserError(f"opset {opset}: choose one from {LOWEST_OPSET} to {newest}")
-    shape = (2 if dynamic_batch else 1, 3, *(TRACED_SIZE if dynamic_size else size))
+    divisor = detector.size_divisor
+    if dynamic_size:
+        rows, columns = TRACED_CELLS
+        coarsest = max(detector.strides)
+        size = padded_size((rows * coarsest, columns * coarsest), divisor)
+    shape = (2 if dynamic_batch else 1, 3, *size)
     images = torch.zeros(shape, device=next(detector.parameters()).device)
     try:
         with _quiet(), torch.no_grad():
@@ -58,10 +63,11 @@ def trace(
                 input_names=["images"],
                 output_names=["boxes", "scores", "class_scores"][: 3 if class_scores else 2],
                 opset_version=opset,
-                dynamic_shapes=_dynamic_shapes(dynamic_batch, dynamic_size),
+                dynamic_shapes=_dynamic_shapes(dynamic_batch, divisor if dynamic_size else None),
             )
     except torch.onnx.OnnxExporterError as error:
         raise UserError(f"PyTorch cannot export this detector: {error.__cause__ or error}") from error
+    assert program is not None
     model = program.model_proto
     written = next(entry.version for entry in model.opset_import if not entry.domain)
     if written != opset:
@@ -70,7 +76,7 @@ def trace(
 
 
 class _BoxesAndScores(nn.Module):
-    def __init__(self, detector: nn.Module, class_scores: bool) -> None:
+    def __init__(self, detector: Detector, class_scores: bool) -> None:
         super().__init__()
         self.detector = detector
         self.class_scores = class_scores
@@ -81,10 +87,11 @@ class _BoxesAndScores(nn.Module):
         return (*outputs, class_scores_of(predictions)) if self.class_scores else outputs
 
 
-def _dynamic_shapes(batch: bool, size: bool) -> dict[str, dict]:
+def _dynamic_shapes(batch: bool, divisor: int | None) -> dict[str, dict]:
+    """divisor: of height and width, where they are dynamic."""
     dims = {0: torch.export.Dim("batch")} if batch else {}
-    if size:
-        dims |= {2: SIZE_DIVISOR * torch.export.Dim("h"), 3: SIZE_DIVISOR * torch.export.Dim("w")}
+    if divisor is not None:
+        dims |= {2: divisor * torch.export.Dim("h"), 3: divisor * torch.export.Dim("w")}
     return {"images": dims}
 
 

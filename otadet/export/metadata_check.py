@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from otadet.errors import UserError
-from otadet.export.graph import SIZE_DIVISOR
 from otadet.inference.postprocess import RANK_BY
 from otadet.names import clean_class_names, printable
 
 MAX_SIDE = 65_535
 """Pixels of an input's side."""
+MAX_DIVISOR = 1024
+"""What the sides of an input may have to be multiples of, in pixels."""
 MAX_AREA = 2**26
 """Pixels of an input: more would take gigabytes before the network even starts."""
 MAX_TEXT = 10_000
@@ -42,7 +43,7 @@ def read_texts(texts: Mapping[str, str], names: Mapping[str, bool], path: str | 
     values = {name: _read(name, texts[name], path) for name in names if name in texts}
     for name, is_wrong, expected in _CONTRADICTIONS:
         if is_wrong(values):
-            _refuse(path, name, texts[name], expected)
+            _refuse(path, name, texts[name], expected.format(**values))
     return values
 
 
@@ -161,7 +162,7 @@ CHECKS: dict[str, Check] = {
     "mean": _list_of(_number(-1e6, 1e6), 3),
     "std": _list_of(_number(1e-6, 1e6), 3),
     "pad_value": _list_of(_integer(0, 255), 3),
-    "size_divisor": _integer(SIZE_DIVISOR, SIZE_DIVISOR),
+    "size_divisor": _integer(1, MAX_DIVISOR),
     "letterbox": _or_null(_SIZE),
     "shortest_edge": _or_null(_SIZE),
     "strides": _list_of(_integer(1, MAX_SIDE), 1, MAX_LEVELS),
@@ -182,7 +183,11 @@ def _is_too_large(size: tuple[int, int] | None) -> bool:
 _AREA = f"at most {MAX_AREA:,} pixels"
 _CONTRADICTIONS: list[tuple[str, Callable[[dict[str, Any]], bool], str]] = [
     ("size", lambda values: _is_too_large(values["size"]), _AREA),
-    ("size", lambda values: any(side % SIZE_DIVISOR for side in values["size"]), f"multiples of {SIZE_DIVISOR}"),
+    (
+        "size",
+        lambda values: any(side % values["size_divisor"] for side in values["size"]),
+        "multiples of {size_divisor}",
+    ),
     ("letterbox", lambda values: _is_too_large(values["letterbox"]), _AREA),
     ("shortest_edge", lambda values: _is_too_large(values["shortest_edge"]), _AREA),
     (
@@ -191,4 +196,4 @@ _CONTRADICTIONS: list[tuple[str, Callable[[dict[str, Any]], bool], str]] = [
         "one of letterbox and shortest_edge, and null for the other,",
     ),
 ]
-"""Entry, whether the values as a whole are wrong in it, and what would be right."""
+"""Entry, whether the values as a whole are wrong in it, and what would be right, with other entries in braces."""

@@ -51,7 +51,9 @@ class OnnxPredictor:
         """
         if not isinstance(image, np.ndarray):
             image = read_image(image, self.options)
-        return detect_in_image(image, self._transform, self.metadata.pad_value, self._detect)
+        return detect_in_image(
+            image, self._transform, self.metadata.pad_value, self.metadata.size_divisor, self._detect
+        )
 
     def _detect(self, images: Tensor) -> Detections:
         outputs = run_session(self._session, self._normalize(images).numpy())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from loguru import logger
-from torch import Tensor, nn
+from torch import Tensor
 
 from otadet.data.batch import collate, to_original
 from otadet.data.images import UPRIGHT, ReadOptions, read_image
@@ -21,6 +21,7 @@ from otadet.engine.older import NETWORK, check_same_values, with_older_fields
 from otadet.engine.restore import changed_fields
 from otadet.errors import UserError
 from otadet.inference.postprocess import Postprocess
+from otadet.models.detector import Detector
 from otadet.models.normalize import PixelNorm
 from otadet.names import name_list
 from otadet.structures import Detections
@@ -39,7 +40,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Detector,
         transform: Transform,
         normalize: PixelNorm,
         postprocess: Postprocess,
@@ -86,7 +87,7 @@ class Predictor:
         """
         if not isinstance(image, np.ndarray):
             image = read_image(image, self.options)
-        return detect_in_image(image, self.transform, self.normalize.pad_value, self._detect)
+        return detect_in_image(image, self.transform, self.normalize.pad_value, self.model.size_divisor, self._detect)
 
     def _detect(self, images: Tensor) -> Detections:
         predictions, anchors = self.model(self.normalize(images.to(self.device)))
@@ -97,19 +98,20 @@ def detect_in_image(
     image: np.ndarray,
     transform: Transform,
     pad_value: tuple[int, int, int],
+    size_divisor: int,
     detect: Callable[[Tensor], Detections],
 ) -> Detections:
     """What surrounds a detector, whichever it is: from an image to its input, and from its output to the image.
 
     image, and what is returned and raised: as in `Predictor.__call__`. detect: called with (1, 3, H, W) uint8 RGB,
-    padded to multiples of 32; returns boxes in pixels of that.
+    padded to multiples of `size_divisor`; returns boxes in pixels of that.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ValueError(f"an image must be (H, W, 3) uint8 RGB; this one is {image.shape} {image.dtype}")
     size = image.shape[:2]
     whole = Sample(image, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), 0, "", size)
     sample = transform(whole, np.random.default_rng(0))
-    found = to_original(detect(collate([sample], pad_value).images), sample.scale, size)
+    found = to_original(detect(collate([sample], pad_value, size_divisor).images), sample.scale, size)
     # What was found in the padding has no size once it is clipped to the image.
     return found[(found.boxes[:, 2:] > found.boxes[:, :2]).all(dim=1)]
 
@@ -120,7 +122,7 @@ def load_detector(
     class_names: Sequence[str] | None = None,
     *,
     state: dict[str, Any] | None = None,
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> tuple[Detector, dict[str, Any]]:
     """The experiment's model with a checkpoint's weights, in evaluation mode on the CPU, and the checkpoint's content.
 
     class_names: those of the data that the model is to be used on; None takes the checkpoint's. state: what

@@ -2,28 +2,78 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
 
+from otadet.errors import UserError
 from otadet.models.anchors import AnchorGrid
 from otadet.structures import Anchors, Predictions
 
 
 class Detector(nn.Module):
-    """Backbone, neck and dense head. It returns the same in training and evaluation, and knows nothing of losses."""
+    """Backbone, neck and dense head. It returns the same in training and evaluation, and knows nothing of losses.
 
-    def __init__(self, backbone: nn.Module, neck: nn.Module, head: nn.Module, anchor_grid: AnchorGrid) -> None:
+    It is the one place that says the strides, from which loaders, assigners and exported files have them.
+
+    Args:
+        backbone: images (N, 3, H, W) -> feature maps, finest first. As in timm it has `channels` and `strides`, a
+            number per map: how many channels it has, and how many pixels of the image lie between two of its cells.
+        neck: these maps -> those of the pyramid, finest first, with the `strides` of the pyramid.
+        head: (feature maps of the pyramid, `Anchors`) -> `Predictions`.
+        anchor_offset: of the points from the corners of their cells, in strides; see `AnchorGrid`.
+        anchor_scale: side of the anchor boxes, in strides.
+    """
+
+    strides: tuple[int, ...]
+    """Pixels between neighbouring points of each level, finest first. A map has ceil(side / stride) cells per side."""
+    size_divisor: int
+    """Height and width of the images must be multiples of it, so that every map of the backbone covers all of them."""
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        neck: nn.Module,
+        head: nn.Module,
+        *,
+        anchor_offset: float = 0.5,
+        anchor_scale: float = 8.0,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.neck = neck
         self.head = head
-        self.anchor_grid = anchor_grid
-
-    @property
-    def num_classes(self) -> int:
-        return self.head.num_classes
+        self.strides = _said_strides(neck)
+        self.size_divisor = math.lcm(*_said_strides(backbone))
+        self.anchor_grid = AnchorGrid(self.strides, anchor_scale, anchor_offset)
 
     def forward(self, images: Tensor) -> tuple[Predictions, Anchors]:
-        """Normalised images (N, 3, H, W), H and W multiples of 32 -> predictions in their pixels, and the anchors."""
+        """Normalised images (N, 3, H, W), H and W multiples of `size_divisor` -> predictions in their pixels, and the
+        anchors. Raises `UserError` where the maps do not have the strides that the neck says."""
         features = self.neck(self.backbone(images))
         anchors = self.anchor_grid(features)
+        # A graph that is being traced may have sides that are no numbers yet.
+        if not torch.compiler.is_compiling():
+            self._check_sizes(images, anchors)
         return self.head(features, anchors), anchors
+
+    def _check_sizes(self, images: Tensor, anchors: Anchors) -> None:
+        height, width = images.shape[-2:]
+        expected = tuple((-(-height // stride), -(-width // stride)) for stride in self.strides)
+        if anchors.level_sizes != expected:
+            raise UserError(
+                f"the strides {self.strides} of {type(self.neck).__name__} make levels of {expected} points for an "
+                f"image of {height} x {width}, but its maps have {anchors.level_sizes}; are the strides those of the "
+                f"network, and the image's sides multiples of {self.size_divisor}?"
+            )
+
+
+def _said_strides(part: nn.Module) -> tuple[int, ...]:
+    strides = getattr(part, "strides", None)
+    if not isinstance(strides, tuple | list) or not strides or not all(type(s) is int and s > 0 for s in strides):
+        raise UserError(
+            f"{type(part).__name__}: a backbone and a neck have `strides`, the pixels per cell of each map that they "
+            f"return, such as (8, 16, 32); this one has {strides!r}"
+        )
+    return tuple(strides)

@@ -11,9 +11,12 @@ from torch import Tensor
 from otadet.boxes import centers
 from otadet.errors import UserError
 from otadet.models.anchors import AnchorGrid
+from otadet.models.backbones.resnet import ResNet
+from otadet.models.necks.fpn import pyramid_strides
 from otadet.structures import Anchors, GroundTruth, Predictions
 
-STRIDES = (8, 16, 32, 64, 128)
+STRIDES = pyramid_strides(ResNet.strides)
+"""Of the levels of the paper's network."""
 
 
 @dataclass(frozen=True)

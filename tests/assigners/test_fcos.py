@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from otadet.assigners import FCOSAssigner
+from otadet.models import AnchorGrid
 from otadet.structures import BACKGROUND
 from tests.helpers.dense_rules import dense_fcos
 from tests.helpers.problems import random_problem
@@ -67,10 +68,25 @@ def test_equals_the_dense_rule(radius: float | None, seed: int) -> None:
     assert (wanted > 1).any()
 
 
+@pytest.mark.parametrize("radius", [1.5, None])
+@pytest.mark.parametrize("strides", [(8, 16, 32, 64, 128), (4, 8, 16), (5, 20), (16,)])
+def test_the_ranges_are_those_of_the_strides(strides: tuple[int, ...], radius: float | None) -> None:
+    anchors = AnchorGrid(strides)([torch.empty(1, 1, -(-320 // stride), -(-320 // stride)) for stride in strides])
+    boxes = truth(*([160 - side, 160 - side, 160 + side, 160 + side] for side in (4.0, 15.0, 40.0, 63.0, 100.0, 159.0)))
+    ends = [8.0 * stride for stride in strides[:-1]]
+    ranges = tuple(zip([-1.0, *ends], [*ends, torch.inf], strict=True))
+    derived, stated = (
+        rule(no_say(anchors), anchors, [boxes]) for rule in (FCOSAssigner(radius), FCOSAssigner(radius, ranges))
+    )
+    assert (derived.gt_index >= 0).any()
+    assert torch.equal(derived.gt_index, stated.gt_index)
+    assert torch.equal(derived.ambiguous, stated.ambiguous)
+
+
 def test_one_range_a_level() -> None:
     anchors = grid((4, 4))
     with pytest.raises(ValueError, match="5 of them, but the anchors have 1"):
-        FCOSAssigner()(no_say(anchors), anchors, [truth(LARGE)])
+        FCOSAssigner(ranges=5 * ANY_SIZE)(no_say(anchors), anchors, [truth(LARGE)])
 
 
 def test_impossible_radius() -> None:

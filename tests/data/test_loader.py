@@ -43,7 +43,7 @@ class Noise:
 
 
 def stream(dataset=None, transform=AUGMENT, **options) -> list[Batch]:
-    defaults = {"batch_size": 4, "iterations": 7, "seed": 5, "pad_value": GREY}
+    defaults = {"batch_size": 4, "iterations": 7, "seed": 5, "pad_value": GREY, "size_divisor": 32}
     return list(train_loader(dataset or Noise(5), transform, **{**defaults, **options}))
 
 
@@ -149,7 +149,14 @@ def test_lost_images_are_named_once_and_counted():
     lines: list[str] = []
     sink = logger.add(lines.append, format="{level} {message}")
     batches = train_loader(
-        Noise(6, all_broken=(1, 4)), AUGMENT, batch_size=4, iterations=9, pad_value=GREY, unreadable="skip", workers=2
+        Noise(6, all_broken=(1, 4)),
+        AUGMENT,
+        batch_size=4,
+        iterations=9,
+        pad_value=GREY,
+        size_divisor=32,
+        unreadable="skip",
+        workers=2,
     )
     list(batches)
     logger.remove(sink)
@@ -178,7 +185,7 @@ def test_a_lack_of_descriptors_is_no_fault_of_an_image():
 
 
 def evaluation(dataset, transform, **options) -> list[Batch]:
-    return list(eval_loader(dataset, transform, **{"batch_size": 3, "pad_value": GREY, **options}))
+    return list(eval_loader(dataset, transform, **{"batch_size": 3, "pad_value": GREY, "size_divisor": 32, **options}))
 
 
 def test_evaluation_leaves_out_what_is_lost():
@@ -222,7 +229,10 @@ def test_no_image_is_padded_more_in_a_batch_than_alone(transform, size_is_known,
 @given(st.integers(0, 60), st.integers(1, 9), st.integers(1, 5))
 def test_ranks_share_the_evaluation_fairly(images, batch_size, world_size):
     options = {"batch_size": batch_size, "world_size": world_size}
-    ranks = [eval_loader(Noise(images), SMALL, rank=rank, pad_value=GREY, **options) for rank in range(world_size)]
+    ranks = [
+        eval_loader(Noise(images), SMALL, rank=rank, pad_value=GREY, size_divisor=32, **options)
+        for rank in range(world_size)
+    ]
     shares = [[index for batch in loader._work.items for index, _ in batch] for loader in ranks]
     assert sorted(index for share in shares for index in share) == list(range(images))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
@@ -230,7 +240,7 @@ def test_ranks_share_the_evaluation_fairly(images, batch_size, world_size):
 
 
 def test_loaders_can_be_sent_to_workers_that_are_started_anew():
-    loader = train_loader(Noise(5), AUGMENT, batch_size=2, iterations=3, pad_value=GREY)
+    loader = train_loader(Noise(5), AUGMENT, batch_size=2, iterations=3, pad_value=GREY, size_divisor=32)
     work = pickle.loads(pickle.dumps(loader._work))
     assert work.make([(2, 9)]).batches[0].image_ids == [102]
     assert list(work.items) == list(loader._work.items)
@@ -241,7 +251,13 @@ def test_evaluation_sees_every_image_once(images, world_size):
     seen = []
     for rank in range(world_size):
         loader = eval_loader(
-            Noise(images), Letterbox((32, 32), GREY), batch_size=2, rank=rank, world_size=world_size, pad_value=GREY
+            Noise(images),
+            Letterbox((32, 32), GREY),
+            batch_size=2,
+            rank=rank,
+            world_size=world_size,
+            pad_value=GREY,
+            size_divisor=32,
         )
         batches = list(loader)
         assert len(batches) == len(loader)
@@ -263,7 +279,7 @@ def test_padding_is_at_the_right_and_bottom():
 
 
 def test_a_batch_without_any_box_is_a_batch():
-    batch = collate([Noise(4).sample(0), Noise(4).sample(3)], GREY)
+    batch = collate([Noise(4).sample(0), Noise(4).sample(3)], GREY, 32)
     assert [tuple(truth.boxes.shape) for truth in batch.truths] == [(0, 4), (0, 4)]
     assert batch.to("cpu").truths[0].labels.dtype == torch.int64
 
@@ -291,4 +307,4 @@ def test_a_negative_seed_is_refused():
 
 def test_an_empty_training_set_is_refused():
     with pytest.raises(UserError, match="no images"):
-        train_loader(Noise(0), AUGMENT, batch_size=1, iterations=1, pad_value=GREY)
+        train_loader(Noise(0), AUGMENT, batch_size=1, iterations=1, pad_value=GREY, size_divisor=32)

@@ -15,7 +15,7 @@ from otadet.assigners import (
     TaskAlignedAssigner,
 )
 from otadet.losses import DetectionLoss
-from otadet.models import FPN, AnchorGrid, Detector, FCOSHead, build_resnet
+from otadet.models import FPN, Detector, FCOSHead, build_resnet
 from otadet.models.normalize import PixelNorm
 from otadet.structures import GroundTruth
 
@@ -36,7 +36,7 @@ def test_network_assigner_and_loss_on_fake_cuda(assigner: Assigner, sizes: tuple
     with FakeTensorMode():
         with torch.device("cuda"):
             backbone = build_resnet(18, None)
-            model = Detector(backbone, FPN(backbone.channels, 64), FCOSHead(4, 64, 2), AnchorGrid())
+            model = Detector(backbone, FPN(backbone.channels, backbone.strides, 64), FCOSHead(4, 64, 2, levels=5))
             truths = [GroundTruth(torch.rand(size, 4), torch.zeros(size, dtype=torch.int64)) for size in sizes]
         normalize = PixelNorm((124.0, 116.0, 104.0), (58.0, 57.0, 57.0)).to("cuda")
         images = torch.zeros(len(sizes), 3, 128, 192, dtype=torch.uint8, device="cuda")

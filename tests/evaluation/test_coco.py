@@ -196,7 +196,9 @@ def test_neither_batch_nor_processes_nor_threads_nor_layout_have_a_say(portraits
         found = {}
         for rank in range(processes):
             options = {"batch_size": batch_size, "rank": rank, "world_size": processes}
-            loader = eval_loader(dataset, ResizeShortestEdge((64,), 128), pad_value=normalize.pad_value, **options)
+            loader = eval_loader(
+                dataset, ResizeShortestEdge((64,), 128), pad_value=normalize.pad_value, size_divisor=32, **options
+            )
             found |= predict_dataset(model, loader, Postprocess(0.3), normalize, torch.device("cpu"))
         assert model.layers[0].weight.stride() == before
         assert torch.get_num_threads() == threads
@@ -242,7 +244,9 @@ class OneBox(nn.Module):
 @pytest.mark.parametrize("training", [True, False])
 def test_predictions_are_in_pixels_of_the_files(make_dataset, training):
     dataset, normalize = make_dataset(), PixelNorm((0, 0, 0), (1, 1, 1))
-    loader = eval_loader(dataset, ResizeShortestEdge((160,), 400), batch_size=2, pad_value=normalize.pad_value)
+    loader = eval_loader(
+        dataset, ResizeShortestEdge((160,), 400), batch_size=2, pad_value=normalize.pad_value, size_divisor=32
+    )
     model = OneBox().train(training)
 
     def postprocess(predictions, anchors):

@@ -34,6 +34,8 @@ NAMES = ("Ei", "Käse", "pain de mie")
 class Strided(nn.Module):
     """Three convolutions for a backbone: C3, C4, C5."""
 
+    strides = (8, 16, 32)
+
     def __init__(self) -> None:
         super().__init__()
         self.stages = nn.ModuleList((nn.Conv2d(3, 8, 9, 8, 1), nn.Conv2d(8, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)))
@@ -48,7 +50,7 @@ class Strided(nn.Module):
 def lively_detector() -> Detector:
     """Untrained, but with boxes and scores of all sizes."""
     torch.manual_seed(0)
-    detector = Detector(Strided(), FPN((8, 8, 8), 8), FCOSHead(len(NAMES), 8, depth=1), AnchorGrid())
+    detector = Detector(Strided(), FPN((8, 8, 8), (8, 16, 32), 8), FCOSHead(len(NAMES), 8, depth=1, levels=5))
     for branch in (detector.head.logits, detector.head.distances, detector.head.quality):
         nn.init.normal_(branch.weight, std=0.5)
         nn.init.zeros_(branch.bias)
@@ -169,7 +171,7 @@ BY_CLASS = Postprocess(score_threshold=0.5, topk_per_level=50, nms_iou=0.5, max_
 def test_a_file_that_ranks_by_class_detects_what_the_predictor_detects(tmp_path: Path, numpy_demo):
     """At points in the corners of their cells, too: both travel in the file."""
     detector = lively_detector()
-    detector.anchor_grid = AnchorGrid(offset=0.0)
+    detector.anchor_grid = AnchorGrid(detector.strides, offset=0.0)
     resize, path, image = ResizeShortestEdge((96,), 128), tmp_path / "class.onnx", picture(150, 200)
     settings = {"transform": resize, "normalize": NORMALIZE, "class_names": NAMES}
     export_onnx(detector, path, postprocess=BY_CLASS, **settings)

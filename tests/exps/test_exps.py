@@ -127,11 +127,11 @@ def test_each_rule_has_its_own_weights_in_the_loss(
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.name)
 def test_the_head_and_its_auxiliary_branch(path: Path) -> None:
     exp = ablation(path.name)
-    assert type(exp.build_head(2)) is (RetinaNetHead if path.name == "tab1_ota_retinanet.py" else FCOSHead)
+    assert type(exp.build_head(2, 5)) is (RetinaNetHead if path.name == "tab1_ota_retinanet.py" else FCOSHead)
     assert exp.quality == ("centerness" if path.name == "tab2_atss.py" else "iou")
-    assert exp.build_head(2).quality is not None
+    assert exp.build_head(2, 5).quality is not None
     exp.override(["quality", "none"])
-    assert exp.build_head(2).quality is None
+    assert exp.build_head(2, 5).quality is None
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.name)

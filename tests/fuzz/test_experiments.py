@@ -49,7 +49,7 @@ def build(exp: BaseExp) -> None:
         schedule, last = exp.build_schedule(size), exp.iterations(size)
         assert all(0 <= schedule(iteration) <= 1 for iteration in (0, last // 2, last))
     if exp.channels <= 64 and exp.tower_depth <= 4:
-        head, neck = exp.build_head(2), FPN((8, 8, 8), exp.channels)
+        head, neck = exp.build_head(2, 5), FPN((8, 8, 8), (8, 16, 32), exp.channels)
         exp.build_optimizer(torch.nn.ModuleList((head, neck)))
 
 

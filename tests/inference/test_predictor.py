@@ -24,6 +24,8 @@ BOX = [12, 8, 40, 30]
 class BrightRegion(nn.Module):
     """Finds the bounding box of what is bright, and once more in the padding."""
 
+    size_divisor = 32
+
     def forward(self, images):
         bright = images.amax(1)[0] > 128
         rows, columns = bright.any(1).nonzero(), bright.any(0).nonzero()

@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from torch import nn
 from torchvision.models import resnet18
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
+from otadet.assigners import ATSSAssigner, FCOSAssigner, OTAAssigner
 from otadet.errors import UserError
+from otadet.losses import DetectionLoss
 from otadet.models import FPN, AnchorGrid, Detector, FCOSHead, build_resnet
+from otadet.structures import GroundTruth
 
 
 def small_detector(num_classes: int = 3) -> Detector:
     backbone = build_resnet(10, None)
-    return Detector(backbone, FPN(backbone.channels, 32), FCOSHead(num_classes, 32, 1), AnchorGrid())
+    return Detector(backbone, FPN(backbone.channels, backbone.strides, 32), FCOSHead(num_classes, 32, 1, levels=5))
 
 
 def test_shapes_and_the_grid() -> None:
@@ -27,6 +33,57 @@ def test_shapes_and_the_grid() -> None:
     assert anchors.strides[[0, 96, 120, 126, 128]].tolist() == [8, 16, 32, 64, 128]
 
 
+class Plain(nn.Sequential):
+    """A backbone of timm's contract: a strided convolution per map, the first from the image."""
+
+    def __init__(self, *factors: int) -> None:
+        super().__init__(*(nn.Conv2d(8 if row else 3, 8, k, k) for row, k in enumerate(factors)))
+        self.channels = (8,) * len(factors)
+        self.strides = tuple(math.prod(factors[: row + 1]) for row in range(len(factors)))
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        maps = [images]
+        for convolution in self:
+            maps.append(convolution(maps[-1]))
+        return maps[1:]
+
+
+@pytest.mark.parametrize(
+    ("factors", "strides", "divisor"),
+    [((4, 2), (4, 8, 16, 32), 8), ((8, 2, 2, 2), (8, 16, 32, 64, 128, 256), 64), ((5, 3), (5, 15, 30, 60), 15)],
+)
+def test_a_network_of_other_strides_says_them_and_trains(factors, strides, divisor) -> None:
+    backbone = Plain(*factors)
+    neck = FPN(backbone.channels, backbone.strides, 8)
+    detector = Detector(backbone, neck, FCOSHead(2, 8, 1, levels=len(neck.strides)))
+    assert (detector.strides, detector.size_divisor) == (strides, divisor)
+    height, width = 4 * divisor, 7 * divisor
+    predictions, anchors = detector(torch.rand(2, 3, height, width))
+    assert anchors.level_sizes == tuple((-(-height // stride), -(-width // stride)) for stride in strides)
+    assert predictions.logits.shape[1] == len(anchors.points)
+    assert tuple(dict.fromkeys(anchors.strides.tolist())) == strides
+    truths = [GroundTruth(torch.tensor([[1.0, 2.0, 3.0 * divisor, 2.0 * divisor]]), torch.tensor([1]))] * 2
+    for assigner in (OTAAssigner(), FCOSAssigner(), ATSSAssigner()):
+        assert (assigner(predictions, anchors, truths).gt_index >= 0).any(1).all()
+    losses = DetectionLoss(OTAAssigner())(predictions, anchors, truths)
+    sum(losses.values()).backward()
+    assert all(parameter.grad is not None for parameter in detector.parameters())
+
+
+def test_strides_that_are_missing_or_not_those_of_the_maps_are_an_error() -> None:
+    head = FCOSHead(2, 8, 1, levels=4)
+    with pytest.raises(UserError, match="Sequential: a backbone and a neck have `strides`"):
+        Detector(nn.Sequential(), FPN((8, 8), (4, 8), 8), head)
+    with pytest.raises(UserError, match="Sequential: a backbone and a neck have `strides`"):
+        Detector(Plain(4, 2), nn.Sequential(), head)
+    with pytest.raises(ValueError, match="2 maps in in_channels, but 3 in in_strides"):
+        FPN((8, 8), (4, 8, 16), 8)
+    with pytest.raises(UserError, match=r"the strides \(8, 16, 32, 64\) of FPN .* for an image of 32 x 64"):
+        Detector(Plain(4, 2), FPN((8, 8), (8, 16), 8), head)(torch.zeros(1, 3, 32, 64))
+    with pytest.raises(UserError, match="the image's sides multiples of 8"):
+        Detector(Plain(4, 2), FPN((8, 8), (4, 8), 8), head)(torch.zeros(1, 3, 33, 64))
+
+
 @pytest.mark.parametrize("offset", [0.0, 0.25, 0.5])
 def test_the_points_are_offset_within_their_cells(offset: float) -> None:
     anchors = AnchorGrid((8, 16), offset=offset)([torch.empty(1, 1, 2, 3), torch.empty(1, 1, 1, 2)])
@@ -38,13 +95,13 @@ def test_the_points_are_offset_within_their_cells(offset: float) -> None:
 @pytest.mark.parametrize("offset", [-0.1, 1.0, float("nan")])
 def test_a_point_outside_of_its_cell_is_an_error(offset: float) -> None:
     with pytest.raises(ValueError, match="offset"):
-        AnchorGrid(offset=offset)
+        AnchorGrid((8, 16), offset=offset)
 
 
 @pytest.mark.parametrize("coarse_from", ["p5", "c5"])
 def test_p6_and_p7_are_made_from_p5_or_c5_as_in_torchvision(coarse_from: str) -> None:
     torch.manual_seed(0)
-    ours = FPN((8, 16, 32), 16, coarse_from)
+    ours = FPN((8, 16, 32), (8, 16, 32), 16, coarse_from)
     theirs = FeaturePyramidNetwork([8, 16, 32], 16, LastLevelP6P7(16 if coarse_from == "p5" else 32, 16))
     for block, lateral in zip(theirs.inner_blocks, ours.lateral, strict=True):
         block[0].load_state_dict(lateral.state_dict())
@@ -60,7 +117,7 @@ def test_p6_and_p7_are_made_from_p5_or_c5_as_in_torchvision(coarse_from: str) ->
 
 def test_another_source_of_p6_is_an_error() -> None:
     with pytest.raises(ValueError, match="coarse_from 'p4': choose 'p5' or 'c5'"):
-        FPN((8, 16, 32), 16, "p4")
+        FPN((8, 16, 32), (8, 16, 32), 16, "p4")
 
 
 def test_the_same_in_training_and_evaluation_apart_from_the_norms() -> None:
@@ -96,7 +153,7 @@ def test_the_width_scales_every_stage(depth: int, factor: int) -> None:
     features = network(torch.zeros(2, 3, 64, 64))
     assert [tuple(feature.shape) for feature in features] == [
         (2, channels, 64 // stride, 64 // stride)
-        for channels, stride in zip(network.channels, (8, 16, 32), strict=True)
+        for channels, stride in zip(network.channels, network.strides, strict=True)
     ]
     assert network.conv1.weight.shape == (24, 3, 7, 7)
 

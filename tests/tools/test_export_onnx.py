@@ -16,10 +16,12 @@ EXPERIMENT = """
 from torch import nn
 
 from otadet.exp import BaseExp
-from otadet.models import FPN, AnchorGrid, Detector, FCOSHead
+from otadet.models import FPN, Detector, FCOSHead
 
 
 class Strided(nn.Module):
+    strides = (8, 16, 32)
+
     def __init__(self):
         super().__init__()
         self.stages = nn.ModuleList((nn.Conv2d(3, 8, 8, 8), nn.Conv2d(8, 8, 2, 2), nn.Conv2d(8, 8, 2, 2)))
@@ -36,7 +38,7 @@ class Exp(BaseExp):
     class_names: tuple[str, ...] | None = None
 
     def build_model(self, num_classes):
-        return Detector(Strided(), FPN((8, 8, 8), 8), FCOSHead(num_classes, 8, depth=1), AnchorGrid())
+        return Detector(Strided(), FPN((8, 8, 8), (8, 16, 32), 8), FCOSHead(num_classes, 8, depth=1, levels=5))
 """
 
 

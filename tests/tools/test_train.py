@@ -28,10 +28,12 @@ from torch import nn
 
 from otadet.data.transforms import Compose
 from otadet.exp import BaseExp
-from otadet.models import FPN, AnchorGrid, Detector, FCOSHead
+from otadet.models import FPN, Detector, FCOSHead
 
 
 class Backbone(nn.Sequential):
+    strides = (8, 16, 32)
+
     def __init__(self):
         super().__init__(nn.Conv2d(3, 8, 8, 8), nn.Conv2d(8, 16, 2, 2), nn.Conv2d(16, 32, 2, 2))
 
@@ -63,7 +65,7 @@ class Exp(BaseExp):
     ctrl_c_at_sample: int = 0
 
     def build_model(self, num_classes):
-        return Detector(Backbone(), FPN((8, 16, 32), 32), FCOSHead(num_classes, 32, 1), AnchorGrid())
+        return Detector(Backbone(), FPN((8, 16, 32), (8, 16, 32), 32), FCOSHead(num_classes, 32, 1, levels=5))
 
     def build_train_transform(self):
         return Compose((super().build_train_transform(), PressCtrlC(self.ctrl_c_at_sample)))

@@ -24,10 +24,12 @@ _WIDTH = 64
 
 
 class ResNet(resnet.ResNet):
-    """torchvision's ResNet without its classifier: (N, 3, H, W) -> C3, C4, C5 at strides 8, 16, 32.
+    """torchvision's ResNet without its classifier: (N, 3, H, W) -> C3, C4, C5, of `channels` and `strides`.
 
     width: channels of the stem and of the first stage's 3x3 convolutions, doubled by every later stage.
     """
+
+    strides = (8, 16, 32)
 
     def __init__(self, depth: int, norm_layer: type[nn.Module] = nn.BatchNorm2d, width: int = _WIDTH) -> None:
         if depth not in _BLOCKS:

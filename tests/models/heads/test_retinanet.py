@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from otadet.models import FPN, AnchorGrid, Detector, RetinaNetHead, build_resnet
+from otadet.models import FPN, Detector, RetinaNetHead, build_resnet
 
 
 def small_detector(**settings) -> Detector:
     backbone = build_resnet(10, None)
     head = RetinaNetHead(3, 32, 1, **settings)
-    return Detector(backbone, FPN(backbone.channels, 32), head, AnchorGrid()).eval()
+    return Detector(backbone, FPN(backbone.channels, backbone.strides, 32), head).eval()
 
 
 def test_shapes_and_the_prior_probability() -> None:

@@ -1,0 +1,73 @@
+"""What the dense heads share: two towers over every level, classes on the one, boxes and their quality on the other."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from otadet.structures import Anchors, Predictions
+
+
+class DenseHead(nn.Module):
+    """The towers, the class logits and the optional quality; a subclass adds the boxes (paper, Sec. 4.1).
+
+    A subclass makes its own convolutions and `quality` in `__init__`, and then calls `initialize`.
+    """
+
+    quality: nn.Conv2d | None
+    """(N, channels, H, W) -> (N, 1, H, W) IoU or centre-ness logits; None for a head without them."""
+
+    def __init__(self, num_classes: int, channels: int, depth: int) -> None:
+        super().__init__()
+        self.class_tower = tower(channels, depth)
+        self.box_tower = tower(channels, depth)
+        self.logits = nn.Conv2d(channels, num_classes, 3, padding=1)
+
+    def forward(self, features: Sequence[Tensor], anchors: Anchors) -> Predictions:
+        """Feature maps (N, channels, H, W), finest first -> `Predictions` over all their locations."""
+        logits = torch.cat([flatten(self.logits(self.class_tower(feature))) for feature in features], 1)
+        box_features = [self.box_tower(feature) for feature in features]
+        boxes = self.boxes(box_features, anchors)
+        if self.quality is None:
+            return Predictions(logits, boxes)
+        quality = torch.cat([flatten(self.quality(feature)) for feature in box_features], 1).squeeze(-1)
+        return Predictions(logits, boxes, quality)
+
+    @abstractmethod
+    def boxes(self, features: Sequence[Tensor], anchors: Anchors) -> Tensor:
+        """What the box tower made of each level, (N, channels, H, W) -> (N, A, 4) xyxy pixels, in float32."""
+
+    def initialize(self, prior_probability: float) -> None:
+        """Convolutions as in RetinaNet: all scores start at the prior probability, so that the background does not
+        swamp the first iterations (Lin et al., 2017)."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.01)
+                set_bias(module, 0.0)
+        set_bias(self.logits, -math.log((1 - prior_probability) / prior_probability))
+
+
+def tower(channels: int, depth: int) -> nn.Sequential:
+    """`depth` times 3x3 convolution, GroupNorm in 32 groups (fewer below 64 channels), ReLU."""
+    # At least two channels per group: PyTorch refuses to normalise a single value, as a level of 1 x 1 would have.
+    groups = math.gcd(32, channels // 2)
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.GroupNorm(groups, channels)]
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+def set_bias(convolution: nn.Conv2d, value: float) -> None:
+    """Fill the bias of a convolution that has one."""
+    if convolution.bias is not None:
+        nn.init.constant_(convolution.bias, value)
+
+
+def flatten(feature: Tensor) -> Tensor:
+    """(N, X, H, W) -> (N, H * W, X)."""
+    return feature.permute(0, 2, 3, 1).flatten(1, 2)
