@@ -38,6 +38,7 @@ from otadet.evaluation.report import format_result
 from otadet.exp import SCORES, BaseExp
 from otadet.files import remove_temporaries
 from otadet.inference.predictor import Predictor
+from otadet.models.detector import as_detector
 from otadet.names import names_as_trained
 from otadet.optim.schedule import iterations_for
 from otadet.structures import GroundTruth
@@ -105,7 +106,7 @@ def _train_in(
         # Only in the main process: the others get its weights.
         put_weights(model, checkpoint, start, strict=False)
     torch.manual_seed(exp.seed + rank())
-    validation = Validation(exp, val_set, device, model.size_divisor)
+    validation = Validation(exp, val_set, device, as_detector(model).size_divisor)
     left_out: dict[int, str] = {}
     trainer = build_trainer(exp, model, train_set, validation, device, output, precision, left_out)
     validation.stop = trainer.stop
@@ -229,7 +230,7 @@ def build_trainer(
             world_size=world_size(),
             workers=exp.workers,
             pad_value=normalize.pad_value,
-            size_divisor=model.size_divisor,
+            size_divisor=as_detector(model).size_divisor,
             pin_memory=device.type == "cuda",
             unreadable=exp.unreadable,
             left_out=left_out,

@@ -21,7 +21,7 @@ from otadet.engine.older import NETWORK, check_same_values, with_older_fields
 from otadet.engine.restore import changed_fields
 from otadet.errors import UserError
 from otadet.inference.postprocess import Postprocess
-from otadet.models.detector import Detector
+from otadet.models.detector import Detector, as_detector
 from otadet.models.normalize import PixelNorm
 from otadet.names import name_list
 from otadet.structures import Detections
@@ -141,7 +141,7 @@ def load_detector(
     # The checkpoint has all weights: do not read or download those that its training started from.
     exp = copy(exp)
     exp.weights = None
-    model = exp.build_model(len(names))
+    model = as_detector(exp.build_model(len(names)))
     put_weights(model, checkpoint, state, class_names)
     own = {"mean": tuple(exp.mean), "std": tuple(exp.std), "image_bits": exp.image_bits}
     if changes := changed_fields(trained, own):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +74,24 @@ def _said_strides(part: nn.Module) -> tuple[int, ...]:
     strides = getattr(part, "strides", None)
     if not isinstance(strides, tuple | list) or not strides or not all(type(s) is int and s > 0 for s in strides):
         raise UserError(
-            f"{type(part).__name__}: a backbone and a neck have `strides`, the pixels per cell of each map that they "
-            f"return, such as (8, 16, 32); this one has {strides!r}"
+            f"{type(part).__name__}: a backbone, a neck and a network have `strides`, the pixels per cell of each of "
+            f"their maps, such as (8, 16, 32); this one has {strides!r}"
         )
     return tuple(strides)
+
+
+def as_detector(network: nn.Module) -> Detector:
+    """`network`, a `Detector` or a network of yours that is called like one and says the same of itself.
+
+    Raises `UserError` where it has no `strides` or `size_divisor`.
+    """
+    if isinstance(network, Detector):
+        return network
+    _said_strides(network)
+    divisor = getattr(network, "size_divisor", None)
+    if type(divisor) is not int or divisor < 1:
+        raise UserError(
+            f"{type(network).__name__}: a network has a `size_divisor`, the pixels that the sides of its images must "
+            f"be multiples of, such as 32; this one has {divisor!r}"
+        )
+    return cast("Detector", network)

@@ -31,6 +31,8 @@ from otadet.structures import Anchors, Predictions
 
 
 class Finder(nn.Module):
+    strides, size_divisor = (1,), 32
+
     def __init__(self, num_classes):
         super().__init__()
         self.logit = nn.Parameter(torch.full((num_classes,), 4.0))

@@ -20,6 +20,8 @@ from otadet.structures import Anchors, Predictions
 class SumOfTheRest(nn.Module):
     """A convolution of which every channel sees the whole picture through GroupNorm."""
 
+    strides, size_divisor = (8,), 32
+
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
@@ -64,8 +66,9 @@ def evaluate(device: torch.device, folder: Path, output: Path) -> None:
     """Writes the numbers of an evaluation as the training makes it; each process has its share of the images."""
     exp = Exp()
     exp.data_dir = str(folder)
-    validation = Validation(exp, exp.build_val_dataset(), device)
-    scores = validation(exp.build_model(2))
+    model = exp.build_model(2)
+    validation = Validation(exp, exp.build_val_dataset(), device, model.size_divisor)
+    scores = validation(model)
     assert bool(scores) == is_main()
     if is_main():
         output.write_text(json.dumps(validation.result.stats), encoding="utf-8")

@@ -13,6 +13,7 @@ from otadet.assigners import ATSSAssigner, FCOSAssigner, OTAAssigner
 from otadet.errors import UserError
 from otadet.losses import DetectionLoss
 from otadet.models import FPN, AnchorGrid, Detector, FCOSHead, build_resnet
+from otadet.models.detector import as_detector
 from otadet.structures import GroundTruth
 
 
@@ -70,11 +71,22 @@ def test_a_network_of_other_strides_says_them_and_trains(factors, strides, divis
     assert all(parameter.grad is not None for parameter in detector.parameters())
 
 
+def test_a_network_of_ones_own_says_the_same_of_itself() -> None:
+    network = nn.Sequential()
+    with pytest.raises(UserError, match=r"Sequential: .* have `strides`"):
+        as_detector(network)
+    network.strides = (4, 8)
+    with pytest.raises(UserError, match=r"Sequential: a network has a `size_divisor`.* this one has None"):
+        as_detector(network)
+    network.size_divisor = 8
+    assert as_detector(network) is network
+
+
 def test_strides_that_are_missing_or_not_those_of_the_maps_are_an_error() -> None:
     head = FCOSHead(2, 8, 1, levels=4)
-    with pytest.raises(UserError, match="Sequential: a backbone and a neck have `strides`"):
+    with pytest.raises(UserError, match="Sequential: a backbone, a neck and a network have `strides`"):
         Detector(nn.Sequential(), FPN((8, 8), (4, 8), 8), head)
-    with pytest.raises(UserError, match="Sequential: a backbone and a neck have `strides`"):
+    with pytest.raises(UserError, match="Sequential: a backbone, a neck and a network have `strides`"):
         Detector(Plain(4, 2), nn.Sequential(), head)
     with pytest.raises(ValueError, match="2 maps in in_channels, but 3 in in_strides"):
         FPN((8, 8), (4, 8, 16), 8)
