@@ -1,0 +1,147 @@
+"""Every command of README and docs runs, at a tiny size, in the order in which a reader meets them."""
+
+from __future__ import annotations
+
+import csv
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from otadet.cli import run
+from otadet.data.synthetic.write import write_synthetic
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+ELSEWHERE = {
+    r"python3 -m venv \.venv && .*demo/quickstart\.py": "tests/demo/test_quickstart.py runs what is installed",
+    r"python3 -m venv \.venv && .*pytest -q": "these tests, as .ci/run starts them",
+    r"git clone ": "needs a network; the fixture writes what comes",
+    r"torchrun ": "needs several hosts; tests/engine/test_launch.py has several processes",
+    r"python tools/bench_assign\.py": "measures for minutes; tests/tools/test_bench_assign.py runs a small scene",
+    r"python benchmarks/train_step\.py": "measures for minutes; tests/benchmarks/test_train_step.py runs a tiny one",
+}
+"""Beginning of a command -> why it does not run here."""
+
+TINY = shlex.split("max_epochs 1 batch_size 2 workers 0 train_sizes 64 test_size 64 max_size 64")
+SMALL_NETWORK = shlex.split("depth 10 width 8 weights none channels 16 tower_depth 1")
+SMALLER = {
+    "mine.py": [*TINY, *SMALL_NETWORK, "steps", "1"],
+    "exps/blood_cells.py": [*TINY, "depth", "10", "width", "8", "channels", "16"],
+    "exps/ota_fcos_r50.py": [*TINY, *SMALL_NETWORK, "steps", "1"],
+}
+"""Experiment -> the fields that make it tiny; the network is the same for all tools."""
+
+
+@dataclass(frozen=True)
+class Command:
+    page: str
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return shlex.join(self.words)
+
+    @property
+    def elsewhere(self) -> bool:
+        return any(re.match(beginning, " ".join(self.words)) for beginning in ELSEWHERE)
+
+
+def commands() -> Iterator[Command]:
+    for page in PAGES:
+        for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+            lines = text.replace("\\\n", " ").splitlines() if language in ("sh", "bash", "console") else []
+            for line in lines:
+                if words := shlex.split(line, comments=True):
+                    yield Command(page.name, tuple(words))
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch) -> Path:
+    """A folder with all that the commands name, as the current one."""
+    for name in ("exps", "tools", "demo"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, train in (("mine", "images"), ("coco", "train2017")):
+        folder = tmp_path / "datasets" / name
+        write_synthetic(folder, images_train=4, images_val=2, size=64, classes=2)
+        (folder / "train").rename(folder / train)
+    mine, coco = tmp_path / "datasets/mine", tmp_path / "datasets/coco"
+    (coco / "val").rename(coco / "val2017")
+    for file in (mine / "val").iterdir():
+        file.rename(mine / "images" / f"val_{file.name}")
+    for split in ("train", "val"):
+        source = mine / f"annotations/instances_{split}.json"
+        text = source.read_text(encoding="utf-8")
+        named = re.sub(r'("file_name": ")', r"\1val_", text) if split == "val" else text
+        (mine / f"annotations/{split}.json").write_text(named, encoding="utf-8")
+        (coco / f"annotations/instances_{split}.json").rename(coco / f"annotations/instances_{split}2017.json")
+    write_cells(tmp_path / "cells")
+    (tmp_path / "photos").mkdir()
+    for name in ("photos/a.png", "photo.png"):
+        cv2.imwrite(str(tmp_path / name), np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    (tmp_path / "mine.py").write_text(example("class Exp(BaseExp)"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_cells(folder: Path) -> None:
+    """The blood cells' layout: pictures, none of which overlap, and a table of boxes."""
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    with (folder / "annotations.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
+        rows.writerow(["label", "image", "xmin", "ymin", "xmax", "ymax"])
+        for name in ("image.png", *(f"{number}.png" for number in range(5))):
+            picture = cv2.GaussianBlur(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), (0, 0), 2)
+            cv2.imwrite(str(folder / "images" / name), picture)
+            rows.writerow(["wbc", name, 1, 2, 31.5, 42])
+            rows.writerow(["rbc", name, 30, 30, 64, 60.25])
+
+
+def example(part: str) -> str:
+    """The README's first Python example that has this text in it."""
+    blocks = BLOCK.findall(PAGES[0].read_text(encoding="utf-8"))
+    return next(text for language, text in blocks if language == "python" and part in text)
+
+
+def tiny(words: tuple[str, ...]) -> list[str]:
+    """The words behind `python`, on one device, with the fields that make the command's experiment tiny."""
+    made: list[str] = []
+    for before, word in zip(("", *words), words, strict=False):
+        made.append("1" if before == "-d" else word)
+        if before == "-f":
+            # Not at the end, where an option may take any number of words.
+            made += SMALLER[word]
+    return made
+
+
+def test_every_command_runs(desk, monkeypatch, capsys):
+    for command in commands():
+        if command.elsewhere:
+            continue
+        assert command.words[0] == "python", f"{command.page}: {command}: how is it to be tested?"
+        script, *arguments = tiny(command.words[1:])
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        try:
+            run(runpy.run_path(str(desk / script))["main"])
+        except SystemExit as ended:
+            pytest.fail(f"{command.page}: {command}: status {ended.code}\n{capsys.readouterr().err}")
+        if (trained := desk / "runs/blood_cells/best.pth").is_file():
+            shutil.copy(trained, desk / "best.pth")
+    assert (desk / "runs/mine/predictions.png").is_file()
+    assert (desk / "runs/blood_cells/best.onnx").is_file()
+
+
+def test_no_reason_is_left_over():
+    lines = [" ".join(command.words) for command in commands()]
+    for beginning in ELSEWHERE:
+        assert any(re.match(beginning, line) for line in lines), beginning
