@@ -27,6 +27,9 @@ _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0x(\w+)")
 _STRAY_BYTES = 4
 """Some cameras and tools leave a few bytes between the picture's data and the next marker: no sign of damage."""
 
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""Of a JPEG; the others may stand within the data of a scan."""
+
 
 class Damaged(ValueError):
     """The picture decodes, but not to what was saved."""
@@ -37,6 +40,8 @@ def decode(data: bytes, header: Header, max_pixels: int) -> np.ndarray:
 
     Raises `Damaged`, or anything that Pillow does on a file that it cannot decode.
     """
+    if header.format == "JPEG" and was_cut(header, data[-64:]) and _scan_has_no_end(data):
+        raise Damaged("truncated: the data of its picture have no end")
     # Of a PNG that was cut short OpenCV may return the first rows; Pillow refuses.
     pixels = _decode_opencv(data, header) if header.format != "PNG" or _ends_as_png(data) else None
     if pixels is None:
@@ -61,6 +66,15 @@ def was_cut(header: Header, data: bytes) -> bool:
     """Whether a JPEG or a PNG lacks the mark of its end. data: the last bytes of the file, or all of them."""
     ending = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}.get(header.format, b"")
     return not data.rstrip(b"\0").endswith(ending)
+
+
+def _scan_has_no_end(data: bytes) -> bool:
+    """Whether no marker follows the data of a JPEG's last scan, be they cut off or followed by nothing but zeros.
+
+    OpenCV before 4.11 decodes what is there, and every version takes zeros for picture.
+    """
+    start = data.rfind(b"\xff\xda")
+    return start >= 0 and _MARKER.search(data, start + 2) is None
 
 
 def _ends_as_png(data: bytes) -> bool:

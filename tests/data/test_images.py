@@ -72,6 +72,19 @@ def test_a_file_cut_short_is_named(tmp_path, suffix, check):
         check(path)
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("rest", ["", "zeros", "no mark"])
+@pytest.mark.parametrize("check", [read_image, check_image])
+def test_a_jpeg_without_an_end_is_named_by_every_decoder(tmp_path, monkeypatch, progressive, rest, check):
+    whole = noise_jpeg(progressive=progressive)
+    half = whole[: len(whole) // 2]
+    (tmp_path / "cut.jpg").write_bytes({"": half, "zeros": half + bytes(9000), "no mark": whole[:-2]}[rest])
+    # OpenCV before 4.11 returns what is there of it.
+    monkeypatch.setattr("otadet.data.decode._decode_opencv", lambda *_: np.zeros((128, 128, 3), np.uint8))
+    with pytest.raises(UserError, match=r"cut\.jpg.*truncated"):
+        check(tmp_path / "cut.jpg")
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_bytes_after_the_end_do_no_harm(tmp_path, suffix):
     path = save(tmp_path / f"long{suffix}", COLOR)
