@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from otadet.cli import pick_device, run
 from otadet.errors import UserError
+from otadet.files import check_writable
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +90,7 @@ def main() -> None:
     )
     check(args, setup)
     output = args.output or Path("runs") / f"train_step-{file_name_of(device_name(device))}.json"
+    check_writable(output)
     seconds = args.budget or (QUICK_SECONDS[device.type] if args.quick else None)
     planned, reasons = plan(args, device)
     facts = environment(device)

@@ -30,16 +30,7 @@ def atomic_path(path: str | Path, *, keep_as: str | Path | None = None) -> Itera
     disk is full or broken: `path` is then what it was before.
     """
     path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; name a file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"{path}: cannot be written ({reason}); choose another output folder") from error
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _new_temporary(path)
     try:
         yield temporary
         if keep_as is not None:
@@ -67,6 +58,16 @@ def atomic_write(path: str | Path, mode: str = "wb", *, keep_as: str | Path | No
         os.fsync(file.fileno())
 
 
+def check_writable(*paths: str | Path | None) -> None:
+    """Raise `OutputError` for the first path that `atomic_path` could not write; None is passed over.
+
+    For a program that computes for long before it writes. Parent folders are made.
+    """
+    for path in paths:
+        if path is not None:
+            _new_temporary(Path(path)).unlink()
+
+
 def remove_temporaries(*paths: str | Path) -> list[Path]:
     """Remove what processes that were killed while they wrote `paths` left beside them, and nothing else.
 
@@ -89,6 +90,19 @@ def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _new_temporary(path: Path) -> Path:
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; name a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{path}: cannot be written ({reason}); choose another output folder") from error
+    os.close(handle)
+    return Path(name)
 
 
 def _disk_error(error: BaseException | None) -> OSError | None:

@@ -38,16 +38,13 @@ def main() -> None:
     args = parse_args()
     from otadet.data.loader import eval_loader
     from otadet.engine.checkpoint import load_checkpoint
-    from otadet.errors import UserError
     from otadet.evaluation.coco import coco_predictions, evaluate_coco, predict_dataset, readable
     from otadet.evaluation.report import format_result, write_metrics
-    from otadet.files import atomic_write
+    from otadet.files import atomic_write, check_writable
     from otadet.inference.predictor import load_detector
     from otadet.names import names_as_trained
 
-    for path in filter(None, (args.json, args.metrics)):
-        if path.is_dir():
-            raise UserError(f"{path}: is a folder; name a file")
+    check_writable(args.json, args.metrics)
     exp = load_experiment(args)
     device = pick_device(args.device)
     # A wrong file is better found before all images are looked at.

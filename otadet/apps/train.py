@@ -18,7 +18,16 @@ from otadet.data.batch import Batch
 from otadet.data.coco import CocoDataset
 from otadet.data.loader import eval_loader, train_loader
 from otadet.data.sample import Sample
-from otadet.distributed import from_main, gather_objects, is_main, on_any_rank, raise_together, rank, world_size
+from otadet.distributed import (
+    from_main,
+    gather_objects,
+    is_main,
+    on_any_rank,
+    processes_on_this_machine,
+    raise_together,
+    rank,
+    world_size,
+)
 from otadet.engine.checkpoint import (
     load_checkpoint,
     load_training,
@@ -27,6 +36,7 @@ from otadet.engine.checkpoint import (
     previous_checkpoint,
     put_weights,
 )
+from otadet.engine.cores import too_many_workers
 from otadet.engine.output import RUN_FILES, configure_log, set_aside_previous
 from otadet.engine.precision import Precision, agree_on_precision, choose_precision
 from otadet.engine.run_folder import run_folder
@@ -313,6 +323,8 @@ def _log_data(exp: BaseExp, train_set: CocoDataset, val_set: CocoDataset) -> Non
     logger.info(f"classes: {', '.join(train_set.class_names)}")
     share = f", {exp.batch_size // world_size()} a device" if world_size() > 1 else ""
     logger.info(f"batch: {exp.batch_size} images{share}; {exp.workers} loader processes")
+    if (crowded := too_many_workers(exp.workers, processes_on_this_machine())) is not None:
+        logger.warning(crowded)
     if exp.warmup_iterations >= exp.iterations(len(train_set)):
         logger.warning(
             f"the warm-up of {exp.warmup_iterations} iterations is as long as the training, so that lr {exp.lr:g} is "

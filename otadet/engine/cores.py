@@ -19,6 +19,22 @@ def limit_threads(processes: int = 1) -> None:
         torch.set_num_threads(max(1, min(torch.get_num_threads(), usable_cores() // processes)))
 
 
+def too_many_workers(workers: int, processes: int = 1) -> str | None:
+    """A warning where the loader processes are more than twice the cores of this machine that they may run on.
+
+    Up to that they may gain something, as they also wait for the disk. workers: of each process. processes: how many of
+    this training there are on this machine.
+    """
+    cores = usable_cores()
+    if workers * processes <= 2 * cores:
+        return None
+    each = f" for each of {processes} processes" if processes > 1 else ""
+    return (
+        f"workers {workers}{each}: more loader processes than {cores} cores can use; they cost memory and time, try "
+        f"workers {max(1, cores // processes)}"
+    )
+
+
 def usable_cores(root: Path = Path("/")) -> int:
     """Cores that this process may run on: those of its affinity mask, but no more than its control group pays for.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -114,6 +115,14 @@ def test_mistakes(monkeypatch, tmp_path, arguments, message):
     with pytest.raises(UserError, match=message):
         call(monkeypatch, "--device", "cpu", "--output", tmp_path / "none.json", *arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_cannot_be_written_is_named_before_anything_is_measured(monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for output in (tmp_path, tmp_path / "file" / "numbers.json"):
+        with pytest.raises(UserError, match=re.escape(str(output))):
+            call(monkeypatch, "--device", "cpu", "--output", output)
+    assert capsys.readouterr().out == ""
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from otadet.engine import cores
-from otadet.engine.cores import limit_threads, usable_cores
+from otadet.engine.cores import limit_threads, too_many_workers, usable_cores
 
 
 @pytest.fixture
@@ -87,6 +87,16 @@ def test_the_processes_of_a_machine_share_its_cores_and_the_user_has_the_last_wo
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     limit_threads()
     assert chosen == [6, 3, 1, 1]
+
+
+def test_more_loader_processes_than_cores_can_use_are_named(monkeypatch):
+    monkeypatch.setattr(cores, "usable_cores", lambda: 4)
+    assert too_many_workers(8) is too_many_workers(4, 2) is too_many_workers(0, 8) is None
+    assert too_many_workers(9).startswith("workers 9: more loader processes than 4 cores can use")
+    assert too_many_workers(9).endswith("try workers 4")
+    assert too_many_workers(5, 2).endswith("try workers 2")
+    assert too_many_workers(4, 8).startswith("workers 4 for each of 8 processes: more")
+    assert too_many_workers(4, 8).endswith("try workers 1")
 
 
 def test_this_machine_has_cores():

@@ -51,9 +51,11 @@ def test_a_checkpoint_for_other_classes_is_an_error(evaluate, project):
         evaluate(checkpoint=project.folder / "other.pth")
 
 
-def test_a_folder_for_the_results_is_refused_before_the_work(evaluate, tmp_path, capsys):
-    with pytest.raises(UserError, match="is a folder"):
-        evaluate("--json", tmp_path)
+def test_where_no_results_can_be_written_is_refused_before_the_work(evaluate, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for wrong, message in ((tmp_path, "is a folder"), (tmp_path / "file" / "found.json", "cannot be written")):
+        with pytest.raises(UserError, match=message):
+            evaluate("--json", wrong)
     assert not capsys.readouterr().out
 
 
