@@ -1,8 +1,8 @@
 """Loader processes: each makes every W-th of a sequence of results, and all end with the process that started them.
 
-PyTorch's DataLoader is not used. Its workers die of a SIGTERM that is sent to the whole process group, which its
-SIGCHLD handler then raises in the main process wherever that is, in the middle of an update too; each tensor of a batch
-costs a file descriptor on both sides; and where these run out it waits for ever.
+PyTorch's DataLoader will not do: its workers share one pipe, so that one that is killed while it writes a large array
+leaves the main process waiting for ever, and those whose main process was killed stay, stuck in that pipe. Tensors do
+not go through the pipe, but each costs a descriptor and space in /dev/shm, which is 64 MB in most containers.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ import numpy as np
 import torch
 from loguru import logger
 
-from otadet.engine.stop import held_back_signals, stop_signals, take_signals
 from otadet.errors import UserError
+from otadet.signals import held_back_signals, stop_signals, take_signals
 
 AHEAD = 2
 """Results that each worker makes before they are asked for."""

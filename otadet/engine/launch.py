@@ -31,12 +31,10 @@ from otadet.engine.stop import (
     Interruption,
     Stopped,
     end_at_once_on_signals,
-    held_back_signals,
     leave,
-    stop_signals,
-    take_signals,
 )
 from otadet.errors import MainProcessError, UserError
+from otadet.signals import held_back_signals, stop_signals, take_signals
 
 _GRACE_SECONDS = 10.0
 _PATIENCE = timedelta(hours=12)

@@ -11,10 +11,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
+
+from otadet.signals import stop_signals
 
 INTERRUPTED = 130
 """Exit status of a process that Ctrl-C or SIGTERM ended."""
@@ -34,14 +35,6 @@ class Stopped(KeyboardInterrupt):
 
 class EvaluationStopped(Exception):
     """An evaluation was left because of a wish to stop; there is no result of it."""
-
-
-def stop_signals() -> list[int]:
-    """The signals that ask for an end. SIGHUP, a closed terminal's, only where nohup does not have it ignored."""
-    hangup = getattr(signal, "SIGHUP", None)
-    if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN:
-        return [signal.SIGINT, signal.SIGTERM]
-    return [signal.SIGINT, signal.SIGTERM, hangup]
 
 
 def end_at_once_on_signals() -> None:
@@ -177,25 +170,6 @@ class StopRequest:
             self._first_interrupt = time.monotonic()
         elif time.monotonic() - self._first_interrupt >= REPEAT_SECONDS:
             raise KeyboardInterrupt
-
-
-@contextmanager
-def held_back_signals() -> Iterator[None]:
-    """Signals that arrive inside wait for the end of the block; a process started in it begins with them held back."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def take_signals() -> None:
-    """Undo, in a process that was started in it, what `held_back_signals` holds back."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_signals())
 
 
 def _install(handler: Handler) -> dict[int, Any]:

@@ -10,7 +10,8 @@ import pytest
 
 from otadet.cli import run
 from otadet.engine import stop as stop_module
-from otadet.engine.stop import INTERRUPTED, Interruption, StopRequest, stop_signals
+from otadet.engine.stop import INTERRUPTED, Interruption, StopRequest
+from otadet.signals import stop_signals
 
 ROOT = Path(__file__).resolve().parents[2]
 
