@@ -1,7 +1,7 @@
 """Synthetic shapes, drawn on first use: five classes in crowds, learned on a CPU in two minutes."""
 
 from otadet.assigners import OTAAssigner
-from otadet.data.coco import CocoDataset
+from otadet.data.dataset import DetectionDataset
 from otadet.data.synthetic.write import write_synthetic
 from otadet.exp import BaseExp
 
@@ -27,11 +27,11 @@ class Exp(BaseExp):
     def build_assigner(self) -> OTAAssigner:
         return OTAAssigner()
 
-    def build_train_dataset(self) -> CocoDataset:
+    def build_train_dataset(self) -> DetectionDataset:
         self._draw()
         return super().build_train_dataset()
 
-    def build_val_dataset(self) -> CocoDataset:
+    def build_val_dataset(self) -> DetectionDataset:
         self._draw()
         return super().build_val_dataset()
 

@@ -6,9 +6,13 @@ Boxes of zero or negative size have area 0, and a union of 0 gives an IoU of 0: 
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
+
+Coordinates = TypeVar("Coordinates", Tensor, np.ndarray)
 
 
 def area(boxes: Tensor) -> Tensor:
@@ -96,6 +100,22 @@ def distances_to_boxes(points: Tensor, distances: Tensor) -> Tensor:
 def boxes_to_distances(points: Tensor, boxes: Tensor) -> Tensor:
     """Inverse of `distances_to_boxes`; negative where the point lies outside the box."""
     return torch.cat((points - boxes[..., :2], boxes[..., 2:] - points), dim=-1)
+
+
+def xywh_to_xyxy(boxes: Coordinates) -> Coordinates:
+    """(..., 4) left, top, width, height -> (..., 4) xyxy, of tensors and of arrays alike."""
+    return _joined(boxes[..., :2], boxes[..., :2] + boxes[..., 2:])
+
+
+def xyxy_to_xywh(boxes: Coordinates) -> Coordinates:
+    """Inverse of `xywh_to_xyxy`."""
+    return _joined(boxes[..., :2], boxes[..., 2:] - boxes[..., :2])
+
+
+def _joined(first: Coordinates, second: Coordinates) -> Coordinates:
+    if isinstance(first, Tensor):
+        return torch.cat((first, second), dim=-1)
+    return np.concatenate((first, second), axis=-1)
 
 
 MAX_LOG_SCALE = math.log(1000 / 16)

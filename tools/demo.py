@@ -127,7 +127,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 
 
 def images_of(path: Path) -> list[Path]:
-    from otadet.data.file_names import SimilarNames
+    from otadet.data.image_names import SimilarNames
     from otadet.data.images import IMAGE_SUFFIXES
     from otadet.errors import UserError
 

@@ -71,7 +71,7 @@ def main() -> None:
     # What took long is on the disk before anything else can go wrong.
     if args.json:
         with atomic_write(args.json, "w") as file:
-            json.dump(coco_predictions(detections, dataset.category_ids), file)
+            json.dump(coco_predictions(detections, dataset.source_ids), file)
     if args.metrics:
         write_metrics(args.metrics, result)
     print(f"\n{format_result(result, per_class=args.per_class)}")

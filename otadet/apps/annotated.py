@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otadet.data.coco import CocoDataset
+from otadet.data.dataset import DetectionDataset
 from otadet.data.sample import Sample
 from otadet.errors import UserError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class AnnotatedImage:
     """One image of a data set, read when it is asked for."""
 
-    dataset: CocoDataset
+    dataset: DetectionDataset
     index: int
 
     @property
@@ -32,7 +32,7 @@ class AnnotatedImage:
         """The pixels and the boxes. Raises `UserError` for a file that cannot be read, or an image without boxes."""
         sample = self.dataset.sample(self.index)
         if not len(sample.boxes):
-            raise UserError(f"{self.path}: has no box in {self.dataset.json_path}; there is nothing to assign")
+            raise UserError(f"{self.path}: has no box in {self.dataset.source}; there is nothing to assign")
         return sample
 
 
@@ -48,7 +48,7 @@ def annotated_images(exp: BaseExp, paths: Sequence[Path]) -> tuple[list[Annotate
     return found, datasets[0].class_names
 
 
-def _datasets(exp: BaseExp) -> list[CocoDataset]:
+def _datasets(exp: BaseExp) -> list[DetectionDataset]:
     """The validation and the training set, with the classes of the latter."""
     # One image is wanted: it is not worth while to look at all of them, and to skip some needs just that.
     exp = copy(exp)
@@ -58,65 +58,60 @@ def _datasets(exp: BaseExp) -> list[CocoDataset]:
     return [exp.build_val_dataset(), train_set]
 
 
-def _is_folder(path: Path, datasets: Sequence[CocoDataset]) -> bool:
+def _is_folder(path: Path, datasets: Sequence[DetectionDataset]) -> bool:
     return path.is_dir() or any((dataset.image_dir / path).is_dir() for dataset in datasets)
 
 
-def _in_folder(path: Path, datasets: Sequence[CocoDataset]) -> list[AnnotatedImage]:
+def _in_folder(path: Path, datasets: Sequence[DetectionDataset]) -> list[AnnotatedImage]:
     """The images below the folder `path`, which may also be relative to the images of a data set."""
     found: dict[Path, AnnotatedImage] = {}
     for dataset in datasets:
         folder = (path if path.is_dir() else dataset.image_dir / path).resolve()
         files = [(dataset.image_dir / name).resolve() for name in dataset.file_names]
         inside = [index for index, file in enumerate(files) if folder in file.parents]
-        with_boxes = _with_boxes(dataset) if inside else set()
+        boxes = dataset.boxes_per_image()
         for index in inside:
-            if int(dataset.image_ids[index]) in with_boxes:
+            if boxes[index]:
                 found.setdefault(files[index], AnnotatedImage(dataset, index))
     if not found:
         raise UserError(f"{path}: no image of this folder has a box in {_files(datasets)}")
     return list(found.values())
 
 
-def _with_boxes(dataset: CocoDataset) -> set[int]:
-    """Ids of the images that have a box to train on."""
-    return {entry["image_id"] for entry in dataset.coco_dict()["annotations"] if not entry["iscrowd"]}
-
-
-def _find(path: Path, datasets: Sequence[CocoDataset]) -> list[AnnotatedImage]:
+def _find(path: Path, datasets: Sequence[DetectionDataset]) -> list[AnnotatedImage]:
     for is_match in _MATCHES:
         for dataset in datasets:
             named = [index for index, name in enumerate(dataset.file_names) if Path(name).name == path.name]
             matches = [index for index in named if is_match(dataset, index, path)]
             if len(matches) > 1:
-                raise UserError(f"{path}: {dataset.json_path} has {len(matches)} such images; give the whole path")
+                raise UserError(f"{path}: {dataset.source} has {len(matches)} such images; give the whole path")
             if matches:
                 return [AnnotatedImage(dataset, matches[0])]
     raise UserError(f"{path}: no image of this name in {_files(datasets)}; an assignment needs the image's annotations")
 
 
-def _is_file(dataset: CocoDataset, index: int, path: Path) -> bool:
+def _is_file(dataset: DetectionDataset, index: int, path: Path) -> bool:
     return path.exists() and dataset.path(index).resolve() == path.resolve()
 
 
-def _is_file_name(dataset: CocoDataset, index: int, path: Path) -> bool:
+def _is_file_name(dataset: DetectionDataset, index: int, path: Path) -> bool:
     return Path(dataset.file_names[index]) == path
 
 
-def _ends_alike(dataset: CocoDataset, index: int, path: Path) -> bool:
+def _ends_alike(dataset: DetectionDataset, index: int, path: Path) -> bool:
     """One is the end of the other, by more than the last part."""
     name = Path(dataset.file_names[index])
     common = min(len(name.parts), len(path.parts))
     return common > 1 and name.parts[-common:] == path.parts[-common:]
 
 
-def _has_name(dataset: CocoDataset, index: int, path: Path) -> bool:
+def _has_name(dataset: DetectionDataset, index: int, path: Path) -> bool:
     return dataset.path(index).name == path.name
 
 
-_MATCHES: tuple[Callable[[CocoDataset, int, Path], bool], ...] = (_is_file, _is_file_name, _ends_alike, _has_name)
+_MATCHES: tuple[Callable[[DetectionDataset, int, Path], bool], ...] = (_is_file, _is_file_name, _ends_alike, _has_name)
 """The closest first."""
 
 
-def _files(datasets: Sequence[CocoDataset]) -> str:
-    return " and ".join(dict.fromkeys(str(dataset.json_path) for dataset in datasets))
+def _files(datasets: Sequence[DetectionDataset]) -> str:
+    return " and ".join(dict.fromkeys(str(dataset.source) for dataset in datasets))

@@ -15,7 +15,7 @@ from loguru import logger
 from torch import nn
 
 from otadet.data.batch import Batch
-from otadet.data.coco import CocoDataset
+from otadet.data.dataset import DetectionDataset
 from otadet.data.loader import eval_loader, train_loader
 from otadet.data.sample import Sample
 from otadet.distributed import (
@@ -159,7 +159,7 @@ def _open_output(output: Path, *, is_new: bool) -> None:
 
 
 def _train_and_draw(
-    exp: BaseExp, trainer: Trainer, validation: Validation, val_set: CocoDataset, left_out: dict[int, str]
+    exp: BaseExp, trainer: Trainer, validation: Validation, val_set: DetectionDataset, left_out: dict[int, str]
 ) -> bool:
     finished = trainer.train()
     _log_left_out(left_out)
@@ -176,14 +176,14 @@ def _train_and_draw(
     return finished
 
 
-def build_datasets(exp: BaseExp, trained: Sequence[str] = ()) -> tuple[CocoDataset, CocoDataset]:
+def build_datasets(exp: BaseExp, trained: Sequence[str] = ()) -> tuple[DetectionDataset, DetectionDataset]:
     """The training and the validation set, with the same labels; read by the main process alone.
 
     trained: classes of the weights to start from, whose order is taken where the data has the same. Raises `UserError`
     where there is no box to train on.
     """
 
-    def build() -> tuple[CocoDataset, CocoDataset]:
+    def build() -> tuple[DetectionDataset, DetectionDataset]:
         train_set = exp.build_train_dataset()
         if sorted(train_set.class_names) == sorted(trained):
             train_set = train_set.with_class_order(trained)
@@ -200,7 +200,7 @@ def build_datasets(exp: BaseExp, trained: Sequence[str] = ()) -> tuple[CocoDatas
 def build_trainer(
     exp: BaseExp,
     model: nn.Module,
-    train_set: CocoDataset,
+    train_set: DetectionDataset,
     evaluate: Callable[[nn.Module], dict[str, float]],
     device: torch.device,
     output: str | Path,
@@ -267,7 +267,7 @@ def build_trainer(
 class Validation:
     """Measures a model on the validation set: each process predicts its share, the main one has the scores."""
 
-    def __init__(self, exp: BaseExp, val_set: CocoDataset, device: torch.device, size_divisor: int) -> None:
+    def __init__(self, exp: BaseExp, val_set: DetectionDataset, device: torch.device, size_divisor: int) -> None:
         self.result: CocoResult | None = None
         """What the last call found, in the main process."""
         self.stop = StopRequest(quiet=True)
@@ -314,7 +314,7 @@ class Validation:
         return {name: score for name, score in scores.items() if score >= 0 or name in ("AP", self._best_by)}
 
 
-def _log_data(exp: BaseExp, train_set: CocoDataset, val_set: CocoDataset) -> None:
+def _log_data(exp: BaseExp, train_set: DetectionDataset, val_set: DetectionDataset) -> None:
     logger.info(f"training set: {train_set.summary()}")
     logger.info(f"validation set: {val_set.summary()}")
     for name, dataset in (("training", train_set), ("validation", val_set)):
@@ -355,7 +355,7 @@ def _log_left_out(left_out: dict[int, str]) -> None:
         logger.warning(f"{len(found)} images of the training set became unreadable and were left out:{listed}{more}")
 
 
-def _sample_to_draw(exp: BaseExp, val_set: CocoDataset, row: int) -> Sample | None:
+def _sample_to_draw(exp: BaseExp, val_set: DetectionDataset, row: int) -> Sample | None:
     try:
         return val_set.sample(row)
     except UserError:
@@ -365,7 +365,7 @@ def _sample_to_draw(exp: BaseExp, val_set: CocoDataset, row: int) -> Sample | No
         return None
 
 
-def _draw_results(exp: BaseExp, trainer: Trainer, val_set: CocoDataset) -> None:
+def _draw_results(exp: BaseExp, trainer: Trainer, val_set: DetectionDataset) -> None:
     """curves.png and predictions.png, the latter with the best weights, or the last where best.pth is gone."""
     model = trainer.updater.best_model
     if trainer.best_checkpoint.is_file():

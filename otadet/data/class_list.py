@@ -1,4 +1,4 @@
-"""Which category of an annotation file is which class: matched by name, whatever its id and its place."""
+"""Which class of an annotation file is which label: matched by name, whatever its id and its place."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from otadet.names import clean_class_names, name_list
 
 
 @dataclass(frozen=True)
-class Categories:
-    """`K` categories of a file, sorted by id."""
+class SourceClasses:
+    """The `K` classes that a file lists, sorted by id."""
 
     ids: tuple[int, ...]
     names: tuple[str, ...]
     """Clean; two may only be equal if one is a heading."""
     boxes: np.ndarray
-    """(K,) int64 annotations of each."""
+    """(K,) int64 number of boxes of each, ignored regions included."""
     is_heading: np.ndarray
-    """(K,) bool: it has no box, and another category names it as its supercategory."""
+    """(K,) bool: it has no box, and is only the name of a group of other classes."""
 
 
 @dataclass(frozen=True)
@@ -32,56 +32,54 @@ class ClassList:
 
     names: tuple[str, ...]
     """(C,) by label."""
-    category_ids: tuple[int, ...]
-    """(C,) the id of each label; of a class that the file lacks one that is free in it."""
+    source_ids: tuple[int, ...]
+    """(C,) the id of each label in the file; of a class that the file lacks one that is free in it."""
     labels: np.ndarray
-    """(K,) int64 label of each category, -1 of one that is left out."""
+    """(K,) int64 label of each class of the file, -1 of one that is left out."""
     left_out: tuple[str, ...]
-    """Categories that are only a heading, or that are no class and have no box."""
-    lacking: tuple[str, ...]
-    """Classes that the file does not have."""
+    """Classes of the file that are only a heading, or that are not wanted and have no box."""
 
 
-def match_classes(path: Path, categories: Categories, wanted: Sequence[str] | None) -> ClassList:
-    """The classes `wanted`, in that order, found among the categories; None takes those of the file, by id.
+def match_classes(path: Path, source: SourceClasses, wanted: Sequence[str] | None) -> ClassList:
+    """The classes `wanted`, in that order, found among those of the file; None takes those of the file, by id.
 
     Wanted are the classes of the training set, of a checkpoint or of the user. A split may lack some of them, and list
     others as long as it has no box of these. Raises `UserError` naming the file where it has boxes of a class that is
     not wanted, or none of the wanted classes.
     """
     names = clean_class_names(list(wanted), "class_names") if wanted is not None else None
-    rows = _rows(categories, names)
+    rows = _rows(source, names)
     if names is None:
         names = tuple(rows)
-    unknown = [name for name, row in rows.items() if name not in names]
-    with_boxes = [name for name in unknown if categories.boxes[rows[name]]]
+    known, taken = set(names), set(source.ids)
+    with_boxes = [name for name, row in rows.items() if name not in known and source.boxes[row]]
     if with_boxes or not any(name in rows for name in names):
-        raise UserError(_misfit(path, categories, names, with_boxes))
+        raise UserError(_misfit(path, source, names, with_boxes))
     lacking = tuple(name for name in names if name not in rows)
-    free = islice((number for number in count(1) if number not in categories.ids), len(lacking))
-    ids = {**{name: categories.ids[row] for name, row in rows.items()}, **dict(zip(lacking, free, strict=True))}
-    labels = np.full(len(categories.ids), -1)
+    free = islice((number for number in count(1) if number not in taken), len(lacking))
+    ids = {**{name: source.ids[row] for name, row in rows.items()}, **dict(zip(lacking, free, strict=True))}
+    labels = np.full(len(source.ids), -1)
     for label, name in enumerate(names):
         if name in rows:
             labels[rows[name]] = label
-    left_out = tuple(categories.names[row] for row in np.flatnonzero(labels < 0))
-    return ClassList(names, tuple(ids[name] for name in names), labels, left_out, lacking)
+    left_out = tuple(source.names[row] for row in np.flatnonzero(labels < 0))
+    return ClassList(names, tuple(ids[name] for name in names), labels, left_out)
 
 
-def _rows(categories: Categories, wanted: tuple[str, ...] | None) -> dict[str, int]:
-    """Name -> row of each category that is a class. A heading is one only where it is asked for by a name of its own,
+def _rows(source: SourceClasses, wanted: tuple[str, ...] | None) -> dict[str, int]:
+    """Name -> row of each class that is no heading. A heading is one only where it is asked for by a name of its own,
     as by the checkpoint of a training that took it for a class."""
-    rows = {name: row for row, name in enumerate(categories.names) if not categories.is_heading[row]}
-    for row in np.flatnonzero(categories.is_heading).tolist():
-        if wanted is not None and categories.names[row] in wanted:
-            rows.setdefault(categories.names[row], row)
+    rows = {name: row for row, name in enumerate(source.names) if not source.is_heading[row]}
+    for row in np.flatnonzero(source.is_heading).tolist():
+        if wanted is not None and source.names[row] in wanted:
+            rows.setdefault(source.names[row], row)
     return rows
 
 
-def _misfit(path: Path, categories: Categories, names: tuple[str, ...], with_boxes: list[str]) -> str:
+def _misfit(path: Path, source: SourceClasses, names: tuple[str, ...], with_boxes: list[str]) -> str:
     wanted = f"the {len(names)} classes wanted ({name_list(names)})"
     advice = "wanted are those of the training set, of the checkpoint or of the field class_names"
     if not with_boxes:
-        return f"{path}: has none of {wanted}, but {name_list(categories.names)}; {advice}"
+        return f"{path}: has none of {wanted}, but {name_list(source.names)}; {advice}"
     hint = nearest_name(with_boxes[0], names) if len(with_boxes) == 1 else ""
     return f"{path}: has boxes of {name_list(with_boxes)}, not among {wanted}{hint}; {advice}"

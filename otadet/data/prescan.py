@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from otadet.data.file_names import SimilarNames
 from otadet.data.image_file import shown
+from otadet.data.image_names import SimilarNames
 from otadet.data.images import DEFAULT, ReadOptions, check_header, largest_value, look_at_header, shape
 from otadet.errors import UserError
 

@@ -7,13 +7,15 @@ import io
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from otadet.boxes import xywh_to_xyxy, xyxy_to_xywh
 from otadet.data.batch import Batch, to_original
-from otadet.data.coco import CocoDataset
+from otadet.data.dataset import DetectionDataset
 from otadet.errors import UserError
 from otadet.evaluation.diagnosis import Diagnosis, diagnose
 from otadet.inference.one_by_one import one_by_one
@@ -117,7 +119,9 @@ def _as_the_predictor_has_it(model: nn.Module) -> Iterator[None]:
             module.training = was
 
 
-def readable(dataset: CocoDataset, detections: Mapping[int, Detections], unreadable: Mapping[int, str]) -> set[int]:
+def readable(
+    dataset: DetectionDataset, detections: Mapping[int, Detections], unreadable: Mapping[int, str]
+) -> set[int]:
     """Ids of the images that an evaluation counts: those that could be read, if any had to be left out.
 
     detections: of `predict_dataset`, by all processes. unreadable: index -> what is wrong. Raises `UserError` where
@@ -125,7 +129,7 @@ def readable(dataset: CocoDataset, detections: Mapping[int, Detections], unreada
     """
     if not detections and unreadable:
         raise UserError(
-            f"{dataset.json_path}: none of its {len(dataset)} images can be read; is their folder still there? "
+            f"{dataset.source}: none of its {len(dataset)} images can be read; is their folder still there? "
             f"The first: {next(iter(unreadable.values()))}"
         )
     return set(detections)
@@ -137,7 +141,7 @@ def coco_predictions(detections: Mapping[int, Detections], category_ids: Sequenc
     Boxes are rounded to 0.001 pixels and scores to six digits, so that the file stays small; what is evaluated is
     rounded alike. category_ids: the category id of each label. Raises `UserError` for a label that has none.
     """
-    results = []
+    results: list[dict] = []
     for image_id, found in detections.items():
         labels = found.labels.tolist()
         if labels and max(labels) >= len(category_ids):
@@ -145,8 +149,7 @@ def coco_predictions(detections: Mapping[int, Detections], category_ids: Sequenc
                 f"image {image_id}: a prediction has class number {max(labels)}, but the data set has only "
                 f"{len(category_ids)} classes; evaluate on data with the classes that the model was trained for"
             )
-        corners = found.boxes.double().cpu().numpy()
-        boxes = np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), axis=1).round(3).tolist()
+        boxes = xyxy_to_xywh(found.boxes.double()).cpu().numpy().round(3).tolist()
         scores = found.scores.double().cpu().numpy().round(6).tolist()
         results.extend(
             {"image_id": int(image_id), "category_id": int(category_ids[label]), "bbox": box, "score": score}
@@ -155,23 +158,66 @@ def coco_predictions(detections: Mapping[int, Detections], category_ids: Sequenc
     return results
 
 
+def coco_dict(dataset: DetectionDataset) -> dict[str, Any]:
+    """What `pycocotools.coco.COCO.dataset` holds after reading a complete file of these images.
+
+    Boxes are as in the data set's file, not clipped, so that results compare with everybody else's; ignored regions are
+    crowds; degenerate boxes, which nothing can match, are left out. Missing areas become width x height. Annotations
+    are numbered from 1, because COCOeval takes the id 0 for "unmatched".
+    """
+    table, rows = dataset.annotations, np.flatnonzero(dataset.valid)
+    boxes = _as_written(table.boxes[rows])
+    with np.errstate(over="ignore"):
+        whole = np.nan_to_num(boxes[:, 2:].prod(axis=1))
+    columns = (
+        table.image_ids[table.image_rows[rows]],
+        np.array(dataset.source_ids)[dataset.labels[rows]],
+        boxes,
+        np.where(np.isnan(table.areas[rows]), whole, table.areas[rows]),
+        table.ignored[rows].astype(int),
+    )
+    annotations = [
+        {"id": number, "image_id": image_id, "category_id": category, "bbox": box, "area": area, "iscrowd": is_crowd}
+        for number, (image_id, category, box, area, is_crowd) in enumerate(
+            zip(*(column.tolist() for column in columns), strict=True), start=1
+        )
+    ]
+    images = [
+        {"id": image_id, "file_name": name, "height": height, "width": width}
+        for image_id, name, (height, width) in zip(
+            table.image_ids.tolist(), table.file_names, dataset.sizes.tolist(), strict=True
+        )
+    ]
+    ids_and_names = zip(dataset.source_ids, dataset.class_names, strict=True)
+    categories = [{"id": category_id, "name": name} for category_id, name in ids_and_names]
+    return {"info": {}, "licenses": [], "images": images, "annotations": annotations, "categories": categories}
+
+
+def _as_written(corners: np.ndarray) -> np.ndarray:
+    """(M, 4) xyxy -> x, y, width, height; of sides with up to nine decimals without the rounding of the corners."""
+    boxes = xyxy_to_xywh(corners)
+    with np.errstate(over="ignore", invalid="ignore"):
+        short = np.concatenate((boxes[:, :2], boxes[:, 2:].round(9)), axis=1)
+        return np.where(xywh_to_xyxy(short) == corners, short, boxes)
+
+
 def evaluate_coco(
-    dataset: CocoDataset, detections: Mapping[int, Detections], image_ids: Collection[int] | None = None
+    dataset: DetectionDataset, detections: Mapping[int, Detections], image_ids: Collection[int] | None = None
 ) -> CocoResult:
     """Compare detections, image id -> `Detections` in original pixels, with the ground truth of `dataset`.
 
     Images without an entry count as images without detections. image_ids: of the images that count; None: all. Raises
     `UserError` for a label that the data set does not have.
     """
-    truth = dataset.coco_dict()
+    truth = coco_dict(dataset)
     if image_ids is not None:
         counted = set(image_ids)
         truth["images"] = [image for image in truth["images"] if image["id"] in counted]
         truth["annotations"] = [entry for entry in truth["annotations"] if entry["image_id"] in counted]
-    predictions = coco_predictions(detections, dataset.category_ids)
-    evaluation = _run_pycocotools(truth, predictions, dataset.category_ids)
+    predictions = coco_predictions(detections, dataset.source_ids)
+    evaluation = _run_pycocotools(truth, predictions, dataset.source_ids)
     stats = {name: float(value) for name, value in zip(STATS, evaluation.stats, strict=True)}
-    names = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
+    names = dict(zip(dataset.source_ids, dataset.class_names, strict=True))
     return CocoResult(
         stats, _per_class(evaluation, truth, predictions, names), diagnose(truth, predictions, names, stats["AP"])
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from otadet.boxes import pairwise_iou
+from otadet.boxes import pairwise_iou, xywh_to_xyxy
 
 NEGLIGIBLE_AP = 0.001
 """An AP below this is shown as 0 and deserves an explanation."""
@@ -152,8 +152,7 @@ def _best_ious(objects: list[dict], predictions: list[dict]) -> tuple[float, flo
 
 
 def _corners(entries: list[dict]) -> torch.Tensor:
-    boxes = torch.tensor([entry["bbox"] for entry in entries], dtype=torch.float64)
-    return torch.cat((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), dim=1)
+    return xywh_to_xyxy(torch.tensor([entry["bbox"] for entry in entries], dtype=torch.float64))
 
 
 def _categories(entries: list[dict]) -> torch.Tensor:

@@ -16,6 +16,7 @@ from torch import nn
 
 from otadet.assigners import Assigner, OTAAssigner, named_assigner
 from otadet.data.coco import CocoDataset
+from otadet.data.dataset import DetectionDataset
 from otadet.data.images import ReadOptions
 from otadet.data.sample import Transform
 from otadet.data.transforms import Compose, Letterbox, RandomFlip, ResizeShortestEdge
@@ -169,10 +170,10 @@ class BaseExp:
     def build_test_transform(self) -> Transform:
         return self._build_resize((self.test_size,))
 
-    def build_train_dataset(self) -> CocoDataset:
+    def build_train_dataset(self) -> DetectionDataset:
         return self._build_dataset(self.train_json, self.train_images)
 
-    def build_val_dataset(self) -> CocoDataset:
+    def build_val_dataset(self) -> DetectionDataset:
         return self._build_dataset(self.val_json, self.val_images)
 
     def build_read_options(self) -> ReadOptions:
@@ -215,7 +216,7 @@ class BaseExp:
             return Letterbox(self.letterbox, self.build_normalize().pad_value)
         return ResizeShortestEdge(sizes, self.max_size)
 
-    def _build_dataset(self, json_path: str, image_dir: str) -> CocoDataset:
+    def _build_dataset(self, json_path: str, image_dir: str) -> DetectionDataset:
         folder = Path(self.data_dir)
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; set the field data_dir (data_dir FOLDER on the command line)")

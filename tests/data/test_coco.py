@@ -12,6 +12,7 @@ from pycocotools.cocoeval import COCOeval
 
 from otadet.data.coco import CocoDataset
 from otadet.errors import UserError
+from otadet.evaluation.coco import coco_dict
 
 BLOOD_CELLS = Path(__file__).parents[3] / "shared/data/blood_cells"
 
@@ -28,14 +29,14 @@ def test_sparse_category_ids_become_labels_and_back(coco_folder):
     np.testing.assert_array_equal(sample.labels, [0, 1])
     np.testing.assert_array_equal(sample.boxes, [[0.5, 1, 4.5, 5], [10, 10, 15, 15]])
     assert (sample.image_id, sample.file_name, sample.original_size) == (3, "0.png", (20, 30))
-    assert [a["category_id"] for a in dataset.coco_dict()["annotations"]] == [7, 90, 90, 7]
+    assert [a["category_id"] for a in coco_dict(dataset)["annotations"]] == [7, 90, 90, 7]
 
 
 def test_class_names_decide_the_order_of_the_labels(coco_folder):
     dataset = CocoDataset(*coco_folder(), class_names=["zebra", "ape"])
     assert dataset.category_ids == (90, 7)
     np.testing.assert_array_equal(dataset.sample(0).labels, [1, 0])
-    assert [a["category_id"] for a in dataset.coco_dict()["annotations"]] == [7, 90, 90, 7]
+    assert [a["category_id"] for a in coco_dict(dataset)["annotations"]] == [7, 90, 90, 7]
 
 
 @pytest.mark.parametrize(
@@ -62,8 +63,8 @@ def test_a_file_may_lack_classes_and_list_others_without_boxes(coco_folder):
     assert dataset.class_names == ("cow", "zebra", "horse", "ape")
     assert dataset.category_ids == (2, 90, 3, 7), "free ones for the classes that the file lacks"
     np.testing.assert_array_equal(dataset.sample(0).labels, [3, 1])
-    names = {entry["id"]: entry["name"] for entry in dataset.coco_dict()["categories"]}
-    assert [names[a["category_id"]] for a in dataset.coco_dict()["annotations"]] == ["ape", "zebra", "zebra", "ape"]
+    names = {entry["id"]: entry["name"] for entry in coco_dict(dataset)["categories"]}
+    assert [names[a["category_id"]] for a in coco_dict(dataset)["annotations"]] == ["ape", "zebra", "zebra", "ape"]
     assert "left out, which are headings or no classes (bird)" in dataset.summary()
 
 
@@ -72,7 +73,7 @@ def test_the_order_of_the_classes_can_change(coco_folder):
     turned = straight.with_class_order(["zebra", "ape"])
     assert turned.category_ids == (90, 7)
     np.testing.assert_array_equal(turned.sample(0).labels, 1 - straight.sample(0).labels)
-    assert turned.coco_dict()["annotations"] == straight.coco_dict()["annotations"]
+    assert coco_dict(turned)["annotations"] == coco_dict(straight)["annotations"]
     assert straight.class_names == ("ape", "zebra")
 
 
@@ -119,7 +120,7 @@ def test_what_has_boxes_is_no_heading(coco_folder):
 )
 def test_why_there_is_no_box_to_train_on(coco_folder, sections, why):
     dataset = CocoDataset(*coco_folder(**sections))
-    assert dataset.coco_dict()["images"]
+    assert coco_dict(dataset)["images"]
     with pytest.raises(UserError, match=rf"annotations\.json: has no box to train on: .*{why}"):
         dataset.check_trainable()
     CocoDataset(*coco_folder()).check_trainable()
@@ -154,7 +155,7 @@ def test_links_in_the_folder_are_followed(coco_folder, tmp_path):
 
 def test_images_without_objects_are_kept(coco_folder):
     dataset = CocoDataset(*coco_folder())
-    assert len(dataset) == len(dataset.coco_dict()["images"]) == 5
+    assert len(dataset) == len(coco_dict(dataset)["images"]) == 5
     assert dataset.sample(4).boxes.shape == (0, 4)
     assert dataset.counts.images_without_boxes == 2
     assert len(CocoDataset(*coco_folder(annotations=[]))) == 5
@@ -169,14 +170,14 @@ def test_boxes_are_clipped_or_dropped_and_counted(coco_folder):
     assert (dataset.counts.boxes, dataset.counts.clipped, dataset.counts.degenerate) == (2, 1, 5)
     assert "1 boxes clipped" in dataset.summary()
     assert "5 degenerate boxes dropped" in dataset.summary()
-    assert [a["bbox"] for a in dataset.coco_dict()["annotations"]] == [inside, beyond]
+    assert [a["bbox"] for a in coco_dict(dataset)["annotations"]] == [inside, beyond]
 
 
 def test_crowd_is_not_trained_on_but_evaluated_as_crowd(coco_folder):
     crowd = annotation([0, 0, 20, 20], iscrowd=1)
     dataset = CocoDataset(*coco_folder(annotations=[crowd, annotation([1, 1, 5, 5])]))
-    assert len(dataset.sample(0).boxes) == dataset.counts.boxes == dataset.counts.crowd == 1
-    assert [a["iscrowd"] for a in dataset.coco_dict()["annotations"]] == [1, 0]
+    assert len(dataset.sample(0).boxes) == dataset.counts.boxes == dataset.counts.ignored == 1
+    assert [a["iscrowd"] for a in coco_dict(dataset)["annotations"]] == [1, 0]
 
 
 def test_the_order_of_annotations_within_an_image_is_kept(coco_folder):
@@ -200,7 +201,7 @@ def evaluate(truth: dict, detections: list[dict]) -> np.ndarray:
 
 
 def test_pycocotools_finds_every_object_of_the_completed_dict(coco_folder):
-    truth = CocoDataset(*coco_folder()).coco_dict()
+    truth = coco_dict(CocoDataset(*coco_folder()))
     detections = [
         {key: a[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.9} for a in truth["annotations"]
     ]
@@ -209,21 +210,21 @@ def test_pycocotools_finds_every_object_of_the_completed_dict(coco_folder):
 
 def test_a_box_beyond_all_bounds_has_a_finite_area(coco_folder):
     huge = [-1e308, -1e308, 1.5e308, 1.5e308]
-    (entry,) = CocoDataset(*coco_folder(annotations=[annotation(huge)])).coco_dict()["annotations"]
+    (entry,) = coco_dict(CocoDataset(*coco_folder(annotations=[annotation(huge)])))["annotations"]
     assert entry["bbox"] == huge
     assert np.isfinite(entry["area"])
 
 
 def test_areas_of_the_file_are_kept_and_missing_ones_filled_in(coco_folder):
     dataset = CocoDataset(*coco_folder(annotations=[annotation([1, 1, 4, 5]), annotation([1, 1, 4, 5], area=11.5)]))
-    assert [a["area"] for a in dataset.coco_dict()["annotations"]] == [20, 11.5]
+    assert [a["area"] for a in coco_dict(dataset)["annotations"]] == [20, 11.5]
 
 
 def test_sizes_missing_from_the_file_are_read_from_the_images(coco_folder):
     images = [{"id": 10 * n + 3, "file_name": f"{n}.png"} for n in range(5)]
     for prescan in (True, False):
         dataset = CocoDataset(*coco_folder(images=images), prescan=prescan)
-        assert [image["height"] for image in dataset.coco_dict()["images"]] == [20, 21, 22, 23, 24]
+        assert [image["height"] for image in coco_dict(dataset)["images"]] == [20, 21, 22, 23, 24]
 
 
 @pytest.fixture
@@ -243,7 +244,7 @@ def test_unreadable_images_are_skipped_and_counted(damaged):
     dataset = CocoDataset(*damaged, unreadable="skip")
     assert dataset.file_names == ["0.png", "2.png", "4.png"]
     assert "2 unreadable images skipped" in dataset.summary()
-    truth = dataset.coco_dict()
+    truth = coco_dict(dataset)
     assert {a["image_id"] for a in truth["annotations"]} == {3}
     assert [image["id"] for image in truth["images"]] == [dataset.sample(n).image_id for n in range(3)] == [3, 23, 43]
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from otadet.data.coco import CocoDataset
-from otadet.data.file_names import SimilarNames
+from otadet.data.image_names import SimilarNames
 from otadet.data.images import UPRIGHT, ReadOptions
 from otadet.errors import UserError
 

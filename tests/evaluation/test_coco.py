@@ -10,7 +10,7 @@ from otadet.data.coco import CocoDataset
 from otadet.data.loader import eval_loader
 from otadet.data.transforms import ResizeShortestEdge
 from otadet.errors import UserError
-from otadet.evaluation.coco import STATS, coco_predictions, evaluate_coco, predict_dataset, readable
+from otadet.evaluation.coco import STATS, coco_dict, coco_predictions, evaluate_coco, predict_dataset, readable
 from otadet.inference.postprocess import Postprocess
 from otadet.models.normalize import PixelNorm
 from otadet.structures import Anchors, Detections, Predictions
@@ -168,7 +168,7 @@ def test_the_saved_predictions_have_the_same_numbers(make_dataset, tmp_path):
     result = evaluate_coco(dataset, detections)
     (tmp_path / "found.json").write_text(json.dumps(coco_predictions(detections, dataset.category_ids)))
 
-    (tmp_path / "complete.json").write_text(json.dumps(dataset.coco_dict()))
+    (tmp_path / "complete.json").write_text(json.dumps(coco_dict(dataset)))
     truth = COCO(str(tmp_path / "complete.json"))
     again = COCOeval(truth, truth.loadRes(str(tmp_path / "found.json")), "bbox")
     again.evaluate()

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from otadet.data.coco import CocoDataset
-from otadet.data.formats.coco import read_coco_json
+from otadet.data.formats.coco import read_coco
 from otadet.errors import UserError
+from otadet.evaluation.coco import coco_dict
 from otadet.names import clean_name
 
 GOOD = {
@@ -109,16 +110,16 @@ def check(folder: Path, data: bytes) -> None:
     path = folder / "fuzz.json"
     path.write_bytes(data)
     try:
-        tables = read_coco_json(path)
+        tables = read_coco(path)
         dataset = CocoDataset(path, folder / "images")
     except UserError as error:
         check_message(str(error))
         return
     assert (tables.image_rows < len(tables.image_ids)).all()
-    assert (tables.category_rows < len(tables.categories.ids)).all()
+    assert (tables.class_rows < len(tables.classes.ids)).all()
     assert [clean_name(name) for name in dataset.class_names] == list(dataset.class_names)
     assert len(dataset.category_ids) == len(dataset.class_names) == len(set(dataset.category_ids))
-    json.dumps(dataset.coco_dict(), allow_nan=False)
+    json.dumps(coco_dict(dataset), allow_nan=False)
     dataset.summary().encode()
     for row in range(len(dataset)):
         sample = dataset.sample(row)

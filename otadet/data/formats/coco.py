@@ -1,19 +1,16 @@
-"""Reads and validates COCO instance annotations into flat arrays.
-
-Flat, because a list of a million Python objects is copied page by page into every loader worker as their reference
-counts are touched. Shape letters: `I` images, `M` annotations.
-"""
+"""Reads and validates COCO instance annotations. Shape letters: `I` images, `M` annotations, `K` categories."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from otadet.data.class_list import Categories
+from otadet.boxes import xywh_to_xyxy
+from otadet.data.annotations import Annotations
+from otadet.data.class_list import SourceClasses
 from otadet.data.formats.json_file import brief_value, load_json
 from otadet.data.formats.json_section import Section
 from otadet.data.image_file import shown
@@ -26,49 +23,8 @@ _READ_KEYS = frozenset(
 )
 
 
-@dataclass(frozen=True, eq=False)
-class CocoTables:
-    """What an annotation file says, in its own order except that categories are sorted by id."""
-
-    categories: Categories
-    has_annotations: bool
-    """False for the file of a test split, which has no list of them."""
-    image_ids: np.ndarray
-    """(I,) int64."""
-    file_names: ImageNames
-    """(I,) relative to the image folder."""
-    image_sizes: np.ndarray
-    """(I, 2) int64 height, width; 0 where the file does not say."""
-    image_rows: np.ndarray
-    """(M,) int64 row of the image of each annotation."""
-    category_rows: np.ndarray
-    """(M,) int64 row of its category."""
-    boxes: np.ndarray
-    """(M, 4) float64 x, y, width, height in pixels, as written in the file."""
-    areas: np.ndarray
-    """(M,) float64 square pixels; NaN where the file does not say."""
-    crowd: np.ndarray
-    """(M,) bool: the box surrounds a group of objects."""
-
-    def of_images(self, kept: np.ndarray) -> CocoTables:
-        """Only the images of the mask `kept` (I,), and their annotations, sorted by image."""
-        rows = np.argsort(self.image_rows, kind="stable")
-        rows = rows[kept[self.image_rows[rows]]]
-        return replace(
-            self,
-            image_ids=self.image_ids[kept],
-            file_names=self.file_names.kept(kept),
-            image_sizes=self.image_sizes[kept],
-            image_rows=(np.cumsum(kept) - 1)[self.image_rows[rows]],
-            category_rows=self.category_rows[rows],
-            boxes=self.boxes[rows],
-            areas=self.areas[rows],
-            crowd=self.crowd[rows],
-        )
-
-
-def read_coco_json(path: str | Path, *, outside_images: bool = False) -> CocoTables:
-    """The annotations of a COCO instances file.
+def read_coco(path: str | Path, *, outside_images: bool = False) -> Annotations:
+    """The annotations of a COCO instances file, its categories sorted by id. Crowds are ignored regions.
 
     Needed are `images` (id, file_name) and `categories` (id, name), and of `annotations`, if there are any, image_id,
     category_id and bbox; everything else may be missing. Class names are cleaned (`otadet.names`).
@@ -92,17 +48,22 @@ def read_coco_json(path: str | Path, *, outside_images: bool = False) -> CocoTab
     by_id = np.argsort(category_ids)
     category_rows = annotations.references("category_id", category_ids[by_id])
     image_ids = images.unique_ids()
-    return CocoTables(
-        categories=_categories(categories, category_ids, by_id, np.bincount(category_rows, minlength=len(by_id))),
-        has_annotations=has_annotations,
+    why_no_boxes = "" if annotations.rows else "its list of annotations is empty"
+    if not has_annotations:
+        why_no_boxes = "it has no list 'annotations', as the file of a test split; name one with boxes in train_json"
+    return Annotations(
+        source=path,
+        classes=_classes(categories, category_ids, by_id, np.bincount(category_rows, minlength=len(by_id))),
         image_ids=image_ids,
         file_names=ImageNames.of(_file_names(images, outside_images)),
         image_sizes=np.stack((images.sides("height"), images.sides("width")), axis=1),
         image_rows=annotations.references("image_id", image_ids),
-        category_rows=category_rows,
-        boxes=annotations.boxes("bbox"),
+        class_rows=category_rows,
+        boxes=_corners(annotations),
         areas=_finite_or_nan(annotations.numbers("area", missing=np.nan)),
-        crowd=annotations.numbers("iscrowd", missing=0) > 0,
+        ignored=annotations.numbers("iscrowd", missing=0) > 0,
+        why_no_boxes=why_no_boxes,
+        ignored_hint="set iscrowd 0 if they are single objects",
     )
 
 
@@ -119,13 +80,20 @@ def _entry(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return entry
 
 
-def _categories(section: Section, ids: np.ndarray, by_id: np.ndarray, boxes: np.ndarray) -> Categories:
+def _corners(annotations: Section) -> np.ndarray:
+    # Numbers may be beyond all bounds, and then are not finite.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return xywh_to_xyxy(annotations.boxes("bbox"))
+
+
+def _classes(section: Section, ids: np.ndarray, by_id: np.ndarray, boxes: np.ndarray) -> SourceClasses:
     """ids: (K,) as in the file. by_id: (K,) their order. boxes: (K,) annotations of each category, in that order."""
     names = _class_names(section)
     parents = [row.get("supercategory") for row in section.rows]
     parents = [clean_name(parent) if isinstance(parent, str) else None for parent in parents]
     children = Counter(parents)
-    is_heading, first = np.zeros(len(by_id), dtype=bool), {}
+    is_heading = np.zeros(len(by_id), dtype=bool)
+    first: dict[str, int] = {}
     for place, row in enumerate(by_id.tolist()):
         name = names[row]
         is_heading[place] = not boxes[place] and children[name] > (parents[row] == name)
@@ -134,7 +102,7 @@ def _categories(section: Section, ids: np.ndarray, by_id: np.ndarray, boxes: np.
         other = first.setdefault(name, place)
         if other != place:
             raise UserError(f"{shown(section.path)}: {_same_name(name, ids[by_id], boxes, other, place)}")
-    return Categories(tuple(ids[by_id].tolist()), tuple(names[row] for row in by_id), boxes, is_heading)
+    return SourceClasses(tuple(ids[by_id].tolist()), tuple(names[row] for row in by_id), boxes, is_heading)
 
 
 def _class_names(section: Section) -> list[str]:

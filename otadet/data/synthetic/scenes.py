@@ -92,12 +92,14 @@ def _random_object(rng: np.random.Generator, size: int, classes: int) -> _Object
 
 def _overlap(mask: Mask, size: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Rows and columns that a mask and the picture share: in the picture, and in the mask."""
-    starts, lengths = (mask.top, mask.left), mask.whole.shape
-    window = tuple(
-        slice(max(start, 0), min(start + length, size)) for start, length in zip(starts, lengths, strict=True)
+    height, width = mask.whole.shape
+    rows = slice(max(mask.top, 0), min(mask.top + height, size))
+    columns = slice(max(mask.left, 0), min(mask.left + width, size))
+    part = (
+        slice(rows.start - mask.top, rows.stop - mask.top),
+        slice(columns.start - mask.left, columns.stop - mask.left),
     )
-    part = tuple(slice(cut.start - start, cut.stop - start) for cut, start in zip(window, starts, strict=True))
-    return window, part
+    return (rows, columns), part
 
 
 def _seen(objects: list[_Object], size: int) -> list[_Object]:
@@ -136,9 +138,9 @@ def _with_clutter(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """`image` (size, size, 3) uint8 with lines across it, which belong to no object."""
     size, image = len(image), image.copy()
     for _ in range(rng.integers(0, 8)):
-        ends = rng.integers(0, size, size=(2, 2)).tolist()
+        start, end = rng.integers(0, size, size=(2, 2)).tolist()
         thickness = int(rng.integers(1, max(size // 40, 2), endpoint=True))
-        cv2.line(image, *ends, rng.integers(0, 256, size=3).tolist(), thickness, cv2.LINE_AA)
+        cv2.line(image, start, end, rng.integers(0, 256, size=3).tolist(), thickness, cv2.LINE_AA)
     return image
 
 

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from loguru import logger
 
+from otadet.boxes import xyxy_to_xywh
 from otadet.data.synthetic.scenes import Scene, draw_scene
 from otadet.data.synthetic.shapes import OUTLINES
 from otadet.errors import UserError
@@ -90,13 +91,14 @@ def _write_all(folder: Path, settings: _Settings) -> None:
 
 
 def _write_split(folder: Path, split: str, scenes: Iterable[Scene], settings: _Settings) -> None:
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for name in (split, "annotations"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for image_id, scene in enumerate(scenes, start=1):
         file_name = f"{image_id:06d}.png"
         _, encoded = cv2.imencode(".png", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR))
-        (folder / split / file_name).write_bytes(encoded)
+        (folder / split / file_name).write_bytes(encoded.tobytes())
         images.append({"id": image_id, "file_name": file_name, "height": settings.size, "width": settings.size})
         annotations += _annotations(scene, image_id, first_id=len(annotations) + 1)
     content = {
@@ -111,7 +113,7 @@ def _write_split(folder: Path, split: str, scenes: Iterable[Scene], settings: _S
 
 def _annotations(scene: Scene, image_id: int, first_id: int) -> list[dict]:
     corners = scene.boxes.round(2)
-    rectangles = np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), axis=1).round(2)
+    rectangles = xyxy_to_xywh(corners).round(2)
     return [
         {
             "id": first_id + number,

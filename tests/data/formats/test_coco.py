@@ -4,7 +4,7 @@ import os
 import numpy as np
 import pytest
 
-from otadet.data.formats.coco import read_coco_json
+from otadet.data.formats.coco import read_coco
 from otadet.errors import UserError
 
 IMAGE = {"id": 1, "file_name": "a.png"}
@@ -74,7 +74,7 @@ def test_contradictions_are_named(tmp_path, broken, problem):
     path = tmp_path / "broken.json"
     path.write_text(json.dumps(broken))
     with pytest.raises(UserError, match=rf"broken\.json: .*{problem}"):
-        read_coco_json(path)
+        read_coco(path)
 
 
 @pytest.mark.parametrize("text", ["", json.dumps(content())[:-20], "<html>"], ids=["empty", "cut short", "not JSON"])
@@ -82,18 +82,18 @@ def test_what_is_no_whole_json_file_is_named(tmp_path, text):
     path = tmp_path / "cut.json"
     path.write_text(text)
     with pytest.raises(UserError, match=r"cut\.json: not valid JSON, perhaps cut short"):
-        read_coco_json(path)
+        read_coco(path)
     with pytest.raises(UserError, match=r"gone\.json: no such"):
-        read_coco_json(tmp_path / "gone.json")
+        read_coco(tmp_path / "gone.json")
 
 
 def test_only_the_necessary_keys_are_needed(tmp_path):
     path = tmp_path / "bare.json"
     bare = {key: value for key, value in ANNOTATION.items() if key != "id"}
     path.write_text("\ufeff" + json.dumps(content(annotations=[bare, bare])), encoding="utf-8")
-    tables = read_coco_json(path)
+    tables = read_coco(path)
     assert tables.boxes.tolist() == [[0, 0, 5, 5]] * 2
-    assert not tables.crowd.any()
+    assert not tables.ignored.any()
 
 
 def test_categories_are_sorted_by_id(tmp_path):
@@ -101,10 +101,10 @@ def test_categories_are_sorted_by_id(tmp_path):
     categories = [{"id": 90, "name": "zebra"}, {"id": 7, "name": "ape"}]
     annotations = [{**ANNOTATION, "id": n, "category_id": n} for n in (90, 7)]
     path.write_text(json.dumps(content(annotations=annotations, categories=categories)))
-    tables = read_coco_json(path)
-    assert tables.categories.ids == (7, 90)
-    assert tables.categories.names == ("ape", "zebra")
-    assert tables.category_rows.tolist() == [1, 0]
+    tables = read_coco(path)
+    assert tables.classes.ids == (7, 90)
+    assert tables.classes.names == ("ape", "zebra")
+    assert tables.class_rows.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -122,28 +122,28 @@ def test_json_that_is_no_annotation_file(tmp_path, data, problem):
     path = tmp_path / "odd.json"
     path.write_bytes(data)
     with pytest.raises(UserError, match=rf"odd\.json: .*{problem}"):
-        read_coco_json(path)
+        read_coco(path)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32-le"])
 def test_every_unicode_encoding_is_read(tmp_path, encoding):
     path = tmp_path / "other.json"
     path.write_text(json.dumps(content(categories=[{"id": 1, "name": "猿"}]), ensure_ascii=False), encoding=encoding)
-    assert read_coco_json(path).categories.names == ("猿",)
+    assert read_coco(path).classes.names == ("猿",)
 
 
 def test_a_pipe_a_folder_and_a_missing_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.json")
     for path, problem in ((tmp_path / "pipe.json", "a pipe"), (tmp_path, "a folder"), (tmp_path / "none", "no such")):
         with pytest.raises(UserError, match=problem):
-            read_coco_json(path)
+            read_coco(path)
 
 
 def test_class_names_are_fit_to_print(tmp_path):
     path = tmp_path / "hostile.json"
     categories = [{"id": 1, "name": "\x1b[2Jape\n"}, {"id": 2, "name": "lone \ud800"}]
     path.write_text(json.dumps(content(categories=categories)))
-    assert read_coco_json(path).categories.names == ("[2Jape", "lone \ufffd")
+    assert read_coco(path).classes.names == ("[2Jape", "lone \ufffd")
 
 
 def test_numbers_that_are_missing_or_not_finite(tmp_path):
@@ -154,7 +154,7 @@ def test_numbers_that_are_missing_or_not_finite(tmp_path):
     ]
     annotations = [{**ANNOTATION, "bbox": [float("nan"), 0, float("inf"), 1], "area": float("inf")}]
     path.write_text(json.dumps(content(images=images, annotations=annotations)))
-    tables = read_coco_json(path)
+    tables = read_coco(path)
     assert tables.image_sizes.tolist() == [[0, 0], [7, 0]]
     assert np.isnan(tables.areas).all()
 
@@ -162,9 +162,9 @@ def test_numbers_that_are_missing_or_not_finite(tmp_path):
 def test_without_annotations_it_is_the_file_of_a_test_split(tmp_path):
     path = tmp_path / "test.json"
     path.write_text(json.dumps({"images": [IMAGE], "categories": [CATEGORY]}))
-    assert not read_coco_json(path).has_annotations
+    assert "as the file of a test split" in read_coco(path).why_no_boxes
     path.write_text(json.dumps(content(annotations=[])))
-    assert read_coco_json(path).has_annotations
+    assert read_coco(path).why_no_boxes == "its list of annotations is empty"
 
 
 def test_one_long_name_costs_its_own_length(tmp_path):
@@ -174,7 +174,7 @@ def test_one_long_name_costs_its_own_length(tmp_path):
         {"id": 9999, "file_name": "x" * 4000 + ".png"}
     ]
     path.write_text(json.dumps(content(images=images)))
-    names = read_coco_json(path).file_names
+    names = read_coco(path).file_names
     assert len(names) == 2001
     assert names[-1] == "x" * 4000 + ".png"
     assert names.text.nbytes + names.ends.nbytes < 2001 * 20 + 4004

@@ -7,6 +7,7 @@ import otadet.data.synthetic.write as synthetic
 from otadet.data.coco import CocoDataset
 from otadet.data.synthetic.write import write_synthetic
 from otadet.errors import UserError
+from otadet.evaluation.coco import coco_dict
 
 SMALL = {"images_train": 3, "images_val": 2, "size": 64, "classes": 4}
 
@@ -22,7 +23,7 @@ def test_it_is_a_complete_coco_folder(tmp_path):
         dataset = CocoDataset(tmp_path / f"new/set/annotations/instances_{split}.json", tmp_path / "new/set" / split)
         assert len(dataset) == images
         assert dataset.class_names == ("disc", "square", "triangle", "star")
-        assert dataset.counts.boxes == len(dataset.coco_dict()["annotations"]) > images
+        assert dataset.counts.boxes == len(coco_dict(dataset)["annotations"]) > images
         assert dataset.counts.clipped == dataset.counts.degenerate == 0
         assert dataset.sample(0).image.shape == (64, 64, 3)
 

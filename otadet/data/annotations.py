@@ -1,0 +1,60 @@
+"""What an annotation file says, whatever its format: what a reader returns and a `DetectionDataset` is made of.
+
+Flat arrays, because a list of a million Python objects is copied page by page into every loader process as their
+reference counts are touched. Shape letters: `I` images, `M` boxes, `K` classes of the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from otadet.data.class_list import SourceClasses
+from otadet.data.image_names import ImageNames
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """Images and their boxes, in the order of the file; sizes that it does not state are 0."""
+
+    source: Path
+    """The file or folder that was read: what messages name."""
+    classes: SourceClasses
+    image_ids: np.ndarray
+    """(I,) int64, each another."""
+    file_names: ImageNames
+    """(I,) relative to the image folder."""
+    image_sizes: np.ndarray
+    """(I, 2) int64 height, width in pixels; 0 where the file does not say."""
+    image_rows: np.ndarray
+    """(M,) int64 row of the image of each box."""
+    class_rows: np.ndarray
+    """(M,) int64 row of its class in `classes`."""
+    boxes: np.ndarray
+    """(M, 4) float64 xyxy in pixels, as in the file: not clipped, perhaps degenerate or not finite."""
+    areas: np.ndarray
+    """(M,) float64 square pixels of the object itself; NaN where the file does not say."""
+    ignored: np.ndarray
+    """(M,) bool: not an object but a region whose objects are not told apart, such as a crowd."""
+    why_no_boxes: str = ""
+    """Why the file has no box, in the words of its format; empty where it has some."""
+    ignored_hint: str = ""
+    """How its format makes an ignored region an object, for those who have no other boxes."""
+
+    def of_images(self, kept: np.ndarray) -> Annotations:
+        """Only the images of the mask `kept` (I,), and their boxes, sorted by image."""
+        rows = np.argsort(self.image_rows, kind="stable")
+        rows = rows[kept[self.image_rows[rows]]]
+        return replace(
+            self,
+            image_ids=self.image_ids[kept],
+            file_names=self.file_names.kept(kept),
+            image_sizes=self.image_sizes[kept],
+            image_rows=(np.cumsum(kept) - 1)[self.image_rows[rows]],
+            class_rows=self.class_rows[rows],
+            boxes=self.boxes[rows],
+            areas=self.areas[rows],
+            ignored=self.ignored[rows],
+        )

@@ -1,0 +1,213 @@
+"""A data set for detection: annotations of any format, and a folder of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from pathlib import Path
+
+import numpy as np
+
+from otadet.data.annotations import Annotations
+from otadet.data.class_list import match_classes
+from otadet.data.counts import Counts
+from otadet.data.image_names import IS_THERE, SimilarNames
+from otadet.data.images import DEFAULT, ReadOptions, read_image
+from otadet.data.prescan import scan_images, scan_warnings, size_problem
+from otadet.data.sample import Sample
+from otadet.data.transforms.geometry import is_degenerate, sides
+from otadet.errors import UserError
+
+_NAMED_AT_MOST = 5
+
+
+class DetectionDataset:
+    """Images with their objects: labels, clipped boxes, ignored regions.
+
+    The ids of classes may be any numbers: labels count from 0 in the order of `class_names`, by default that of the
+    ids. Images without objects are kept; boxes are clipped to their image, and dropped when nothing is left.
+
+    Args:
+        annotations: what a reader of `otadet.data.formats` returned.
+        image_dir: the folder that their file names are relative to.
+        class_names: the classes in the order of the labels. The file may lack some, and have others without boxes.
+            None takes those of the file, less the headings among them.
+        unreadable: what to do about image files that fail the pre-scan: "fail" raises, "skip" leaves the images out.
+        prescan: look at every image file first, without decoding it (`images.check_image`), and compare its size with
+            the annotations'. Without it an unreadable file is found when its turn comes.
+        options: how the files are read. With an orientation applied, the annotations must be for the upright pictures.
+
+    Raises `UserError` for boxes of other classes, or unreadable images.
+    """
+
+    annotations: Annotations
+    """Of the readable images, their boxes sorted by image."""
+    class_names: tuple[str, ...]
+    """(C,) by label."""
+    source_ids: tuple[int, ...]
+    """(C,) what the annotations call each label, for results in their format."""
+    labels: np.ndarray
+    """(M,) int64 of the boxes of `annotations`."""
+    valid: np.ndarray
+    """(M,) bool: the box has a size, and lies in its image at least in part."""
+    sizes: np.ndarray
+    """(I, 2) int64 height, width of the image files in pixels."""
+    counts: Counts
+    warnings: list[str]
+    """What the pre-scan saw that may not be meant: one line per kind."""
+
+    def __init__(
+        self,
+        annotations: Annotations,
+        image_dir: str | Path,
+        *,
+        class_names: Sequence[str] | None = None,
+        unreadable: str = "fail",
+        prescan: bool = True,
+        options: ReadOptions = DEFAULT,
+    ) -> None:
+        self.image_dir, self.options = Path(image_dir), options
+        check_source(annotations.source, self.image_dir, unreadable=unreadable, prescan=prescan)
+        classes = match_classes(annotations.source, annotations.classes, class_names)
+        self.class_names, self.source_ids, self._left_out = classes.names, classes.source_ids, classes.left_out
+        paths = [self.image_dir / name for name in annotations.file_names]
+        scan = scan_images(paths, annotations.image_sizes, whole=prescan, options=options, folder=self.image_dir)
+        if scan.problems and (unreadable == "fail" or len(scan.problems) == len(paths)):
+            raise UserError(_unreadable_images(annotations.source, list(scan.problems.values()), len(paths)))
+        readable = ~np.isin(np.arange(len(paths)), list(scan.problems))
+        self.warnings = scan_warnings(scan, paths, options)
+        self.sizes = scan.sizes[readable]
+        self.annotations = annotations.of_images(readable)
+        self.labels = classes.labels[self.annotations.class_rows]
+        self._set_boxes(unreadable=len(scan.problems))
+
+    def _set_boxes(self, unreadable: int) -> None:
+        """Clips, decides what is trained on, and counts."""
+        corners, image_rows = self.annotations.boxes, self.annotations.image_rows
+        height, width = self.sizes[image_rows].T
+        clipped = corners.clip(0, np.stack((width, height, width, height), axis=1))
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_finite = np.isfinite(corners).all(axis=1) & np.isfinite(sides(corners)).all(axis=1)
+        self._boxes = clipped.astype(np.float32)
+        self.valid = is_finite & ~is_degenerate(clipped)
+        ignored = self.annotations.ignored
+        self._trained_on = self.valid & ~ignored
+        self._offsets = np.searchsorted(image_rows, np.arange(len(self) + 1))
+        self.counts = Counts(
+            images=len(self),
+            images_without_boxes=int((self.boxes_per_image() == 0).sum()),
+            boxes=int(self._trained_on.sum()),
+            ignored=int((ignored & self.valid).sum()),
+            clipped=int((self.valid & (abs(corners - clipped) > 1).any(axis=1)).sum()),
+            degenerate=int((~self.valid).sum()),
+            unreadable=unreadable,
+        )
+
+    def with_class_order(self, names: Sequence[str]) -> DetectionDataset:
+        """The same data with the labels in the order of `names`, which are its class names."""
+        other, place = copy(self), {name: label for label, name in enumerate(names)}
+        other.class_names = tuple(names)
+        ids = dict(zip(self.class_names, self.source_ids, strict=True))
+        other.source_ids = tuple(ids[name] for name in names)
+        other.labels = np.array([place[name] for name in self.class_names])[self.labels]
+        return other
+
+    def __len__(self) -> int:
+        return len(self.annotations.image_ids)
+
+    @property
+    def source(self) -> Path:
+        """The file or folder of the annotations: what messages name."""
+        return self.annotations.source
+
+    @property
+    def image_ids(self) -> np.ndarray:
+        """(I,) int64."""
+        return self.annotations.image_ids
+
+    @property
+    def file_names(self) -> list[str]:
+        """(I,) names of the image files, relative to `image_dir`."""
+        return list(self.annotations.file_names)
+
+    def path(self, index: int) -> Path:
+        """The file of an image."""
+        return self.image_dir / self.annotations.file_names[index]
+
+    def sample(self, index: int) -> Sample:
+        """An image, the objects to train on, and the regions to ignore.
+
+        Raises `UserError` naming the file when it cannot be read, or is not of the size that its annotations are for.
+        """
+        height, width = self.sizes[index].tolist()
+        image = self._read(index)
+        if image.shape[:2] != (height, width):
+            raise UserError(size_problem(self.path(index), image.shape[:2], (height, width), self.options))
+        rows = slice(self._offsets[index], self._offsets[index + 1])
+        kept = self._trained_on[rows]
+        return Sample(
+            image=image,
+            boxes=self._boxes[rows][kept],
+            labels=self.labels[rows][kept],
+            image_id=int(self.image_ids[index]),
+            file_name=self.annotations.file_names[index],
+            original_size=(height, width),
+            ignored=self._boxes[rows][self.annotations.ignored[rows] & self.valid[rows]],
+        )
+
+    def _read(self, index: int) -> np.ndarray:
+        try:
+            return read_image(self.path(index), self.options)
+        except UserError as error:
+            if not str(error).endswith("no such image file"):
+                raise
+            hint = SimilarNames(self.image_dir).hint(self.annotations.file_names[index])
+            raise UserError(f"{error}{hint}") from error
+
+    def boxes_per_class(self) -> np.ndarray:
+        """(C,) int64 number of boxes to train on."""
+        return np.bincount(self.labels[self._trained_on], minlength=len(self.class_names))
+
+    def boxes_per_image(self) -> np.ndarray:
+        """(I,) int64 number of boxes to train on."""
+        return np.bincount(self.annotations.image_rows[self._trained_on], minlength=len(self))
+
+    def summary(self) -> str:
+        """One line for the log: what there is, and what was changed."""
+        return f"{self.source.name}: {self.counts.summary(self.boxes_per_class(), self.class_names, self._left_out)}"
+
+    def check_trainable(self) -> None:
+        """Raise `UserError`, saying why, where there is no box to train on."""
+        counts = self.counts
+        if counts.boxes:
+            return
+        why = self.annotations.why_no_boxes
+        if not why and not len(self.annotations.boxes):
+            why = "the images left have no annotation"
+        elif not why and not counts.ignored:
+            why = f"{counts.degenerate} of its annotations are degenerate, of no size or outside their image"
+        elif not why:
+            why = f"{counts.ignored} of its annotations are crowd regions ({self.annotations.ignored_hint})"
+            why += f", {counts.degenerate} are degenerate" if counts.degenerate else ""
+        raise UserError(f"{self.source}: has no box to train on: {why}")
+
+
+def check_source(source: Path, image_dir: Path, *, unreadable: str, prescan: bool) -> None:
+    """Raise `UserError` for what is wrong with a data set before its annotations are read, which may take long."""
+    if unreadable not in ("fail", "skip"):
+        raise UserError(f'unreadable is {unreadable!r}; it must be "fail" or "skip"')
+    if unreadable == "skip" and not prescan:
+        raise UserError('unreadable = "skip" needs the pre-scan to find the images to skip: leave prescan on')
+    if not image_dir.is_dir():
+        raise UserError(f"{image_dir}: no such folder; the images of {source} are expected there")
+
+
+def _unreadable_images(path: Path, problems: list[str], images: int) -> str:
+    listed = "".join(f"\n  {problem}" for problem in problems[:_NAMED_AT_MOST])
+    more = f"\n  and {len(problems) - _NAMED_AT_MOST} more" if len(problems) > _NAMED_AT_MOST else ""
+    advice = "Every image is: is the image folder the right one?"
+    if len(problems) < images:
+        advice = 'Repair them, or leave them out with unreadable = "skip".'
+    if any(IS_THERE in problem for problem in problems):
+        advice = "Write file_name in the annotations as the files are named, or rename the files."
+    return f"{path}: {len(problems)} of its {images} images are unreadable:{listed}{more}\n{advice}"
