@@ -38,7 +38,7 @@ def atomic_path(path: str | Path, *, keep_as: str | Path | None = None) -> Itera
         _move(temporary, path)
     except Exception as error:
         if (cause := _disk_error(error)) is not None:
-            kept = "; what it held before is unchanged" if path.exists() else ""
+            kept = "; what it held before is unchanged" if os.path.exists(path) else ""
             raise OutputError(f"{path}: cannot be written ({cause.strerror}){kept}") from error
         raise
     finally:
@@ -78,7 +78,7 @@ def remove_temporaries(*paths: str | Path) -> list[Path]:
         # The names are those of mkstemp in `atomic_path`.
         name = re.compile(rf"\.{re.escape(path.stem)}-[a-z0-9_]{{8}}{re.escape(path.suffix)}")
         for file in path.parent.glob(f".{glob.escape(path.stem)}-*{glob.escape(path.suffix)}"):
-            if name.fullmatch(file.name) and file.is_file() and not file.is_symlink():
+            if name.fullmatch(file.name) and os.path.isfile(file) and not file.is_symlink():
                 file.unlink(missing_ok=True)
                 removed.append(file)
     return removed
@@ -93,7 +93,7 @@ def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _new_temporary(path: Path) -> Path:
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"{path}: is a folder; name a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def _move(temporary: Path, path: Path) -> None:
 
 def _keep(path: Path, kept: Path) -> None:
     """Give the file `path` the name `kept` too; where the file system has no links, in place of its own."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return
     link = kept.with_name(f".{kept.stem}-{secrets.token_hex(4)}{kept.suffix}")
     try:

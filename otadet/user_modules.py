@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 import pickle
 import re
 import sys
@@ -100,9 +101,9 @@ def _restore(files: dict[str, str], content: bytes) -> Portable:
 
 def _check_file(path: Path) -> None:
     try:
-        if path.is_file():
+        if os.path.isfile(path):
             return
-        siblings = [str(sibling) for sibling in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        siblings = [str(sibling) for sibling in path.parent.glob("*.py")] if os.path.isdir(path.parent) else []
     except (OSError, ValueError) as error:
         raise UserError(f"{str(path)!r}: no such experiment file ({error})") from error
     raise UserError(f"{path}: no such experiment file{nearest_name(str(path), siblings)}")
@@ -110,8 +111,8 @@ def _check_file(path: Path) -> None:
 
 def _free_name(path: Path) -> str:
     stem = _PREFIX + re.sub(r"\W", "_", path.stem)
-    name, number = stem, 1
-    while (other := getattr(sys.modules.get(name), "__file__", None)) and Path(other).resolve() != path.resolve():
+    name, number, own = stem, 1, os.path.realpath(path)
+    while (other := getattr(sys.modules.get(name), "__file__", None)) and os.path.realpath(other) != own:
         number += 1
         name = f"{stem}_{number}"
     return name

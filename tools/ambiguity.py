@@ -50,13 +50,14 @@ def main() -> None:
     from otadet.data.loader import eval_loader
     from otadet.engine.checkpoint import load_checkpoint
     from otadet.errors import UserError
-    from otadet.files import write_csv
+    from otadet.files import check_writable, write_csv
     from otadet.inference.predictor import load_detector
     from otadet.names import names_as_trained
 
     for name, value in (("--limit", args.limit), ("--batch", args.batch), ("--radius", min(args.radius or [1]))):
         if value is not None and value < 1:
             raise UserError(f"{name} {value}: must be at least 1")
+    check_writable(args.csv)
     exp = load_experiment(args)
     device = pick_device(args.device)
     radii = tuple(dict.fromkeys(args.radius or ()))

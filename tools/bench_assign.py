@@ -52,12 +52,13 @@ def parse_args() -> Namespace:
 def main() -> None:
     args = parse_args()
     from otadet.errors import UserError
-    from otadet.files import write_csv
+    from otadet.files import check_writable, write_csv
     from otadet.profiling.compare import compare
     from otadet.profiling.problems import parse_scene
 
     if args.repeat < 1:
         raise UserError(f"--repeat {args.repeat}: must be at least 1")
+    check_writable(args.csv)
     scenes = [parse_scene(text) for text in args.scenes]
     rules = chosen_rules(args.rules)
     device = pick_device(args.device)

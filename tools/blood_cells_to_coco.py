@@ -9,6 +9,8 @@ overlap go into the same split, so that nothing is validated on cells that were 
 
 from __future__ import annotations
 
+import os
+
 from otadet.engine.stop import end_at_once_on_signals
 
 if __name__ == "__main__":
@@ -89,8 +91,8 @@ def main() -> None:
 
 def read_cells(path: Path) -> list[Cell]:
     """The rows of the table, in its order. Raises `UserError` naming the file and the line."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file" if not path.exists() else f"{path}: is no regular file")
+    if not os.path.isfile(path):
+        raise UserError(f"{path}: no such file" if not os.path.exists(path) else f"{path}: is no regular file")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file, skipinitialspace=True)
@@ -163,7 +165,7 @@ def copy_files(names: Sequence[str], source: Path, target: Path) -> None:
     """Copies files from folder to folder, unless the two are the same; what does not exist is left out."""
     try:
         for name in names:
-            if (source / name).is_file() and (source / name).resolve() != (target / name).resolve():
+            if os.path.isfile(source / name) and os.path.realpath(source / name) != os.path.realpath(target / name):
                 # Into place as a whole, so that a link of that name is replaced and not followed.
                 with atomic_path(target / name) as temporary:
                     shutil.copyfile(source / name, temporary)

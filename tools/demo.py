@@ -94,7 +94,7 @@ def main() -> None:
 
     records: list[dict[str, Any]] = []
     try:
-        draw_all(predictor, inputs, args.output, records, only_one=len(paths) == 1 and not paths[0].is_dir())
+        draw_all(predictor, inputs, args.output, records, only_one=len(paths) == 1 and not os.path.isdir(paths[0]))
     finally:
         # Whatever ended the loop, what was found is kept.
         if records and args.save_json:
@@ -131,7 +131,7 @@ def images_of(path: Path) -> list[Path]:
     from otadet.data.images import IMAGE_SUFFIXES
     from otadet.errors import UserError
 
-    if not path.is_dir():
+    if not os.path.isdir(path):
         # A pipe or a device is named when its turn comes: opening it is for the reader, which does not wait for it.
         if os.path.lexists(path):
             return [path]
@@ -141,7 +141,7 @@ def images_of(path: Path) -> list[Path]:
         files = sorted(path.iterdir())
     except OSError as error:
         raise UserError(f"--path {shown(path)}: cannot be listed: {error.strerror}") from error
-    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not file.is_dir()]
+    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not os.path.isdir(file)]
     if not images:
         raise UserError(
             f"--path {shown(path)}: the folder itself holds no image (a file ending in {' '.join(IMAGE_SUFFIXES)})"
@@ -152,19 +152,22 @@ def images_of(path: Path) -> list[Path]:
 def check_outputs(args: Namespace, inputs: list[Path]) -> None:
     """Raise `UserError` where an output would take the place of an input, or cannot be written."""
     from otadet.errors import UserError
+    from otadet.files import check_writable
 
-    if args.output.resolve() in {file.parent.resolve() for file in inputs}:
+    if os.path.realpath(args.output) in {os.path.realpath(file.parent) for file in inputs}:
         raise UserError(f"--output {shown(args.output)}: is the folder of the images themselves; choose another")
-    if args.output.exists() and not args.output.is_dir():
+    if os.path.exists(args.output) and not os.path.isdir(args.output):
         raise UserError(f"--output {shown(args.output)}: is a file; name a folder")
+    check_writable(args.output / "drawn.png")
     if args.save_json is None:
         return
     name = f"--save-json {shown(args.save_json)}"
-    if args.save_json.is_dir() or args.save_json.resolve() in {file.resolve() for file in inputs}:
-        raise UserError(f"{name}: is {'a folder' if args.save_json.is_dir() else 'an input'}")
-    existing = next(folder for folder in args.save_json.absolute().parents if folder.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise UserError(f"{name}: cannot be written; choose another folder than {shown(existing)}")
+    if os.path.isdir(args.save_json) or os.path.realpath(args.save_json) in {os.path.realpath(file) for file in inputs}:
+        raise UserError(f"{name}: is {'a folder' if os.path.isdir(args.save_json) else 'an input'}")
+    try:
+        check_writable(args.save_json)
+    except UserError as error:
+        raise UserError(f"--save-json {error}") from error
 
 
 def warn_of_ranges(inputs: list[Path], predictor: Predictor) -> None:

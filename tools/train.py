@@ -53,7 +53,7 @@ def parse_args() -> Namespace:
     start.add_argument("-c", "--checkpoint", metavar="CKPT", help="start from the weights of another training")
     words, field = _separated(sys.argv[1:])
     args = parser.parse_intermixed_args(words)
-    if field is not None and len(args.overrides) % 2 and Path(field).exists():
+    if field is not None and len(args.overrides) % 2 and os.path.exists(field):
         # Without it the pairs are complete: a checkpoint that is not called so.
         args.overrides.remove(field)
         args.resume = field

@@ -70,10 +70,12 @@ def main() -> None:
 
     from otadet.apps.annotated import annotated_images
     from otadet.engine.checkpoint import load_checkpoint
+    from otadet.files import check_writable
     from otadet.names import names_as_trained
     from otadet.visualize.assignment.figure import assignment_figure, assignment_sheet
     from otadet.visualize.canvas import write_image
 
+    check_writable(args.output / "sheet.png")
     exp = load_experiment(args)
     device = pick_device(args.device)
     rules = chosen_rules(exp, args.assigner)

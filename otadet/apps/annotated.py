@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -59,15 +60,15 @@ def _datasets(exp: BaseExp) -> list[DetectionDataset]:
 
 
 def _is_folder(path: Path, datasets: Sequence[DetectionDataset]) -> bool:
-    return path.is_dir() or any((dataset.image_dir / path).is_dir() for dataset in datasets)
+    return os.path.isdir(path) or any(os.path.isdir(dataset.image_dir / path) for dataset in datasets)
 
 
 def _in_folder(path: Path, datasets: Sequence[DetectionDataset]) -> list[AnnotatedImage]:
     """The images below the folder `path`, which may also be relative to the images of a data set."""
     found: dict[Path, AnnotatedImage] = {}
     for dataset in datasets:
-        folder = (path if path.is_dir() else dataset.image_dir / path).resolve()
-        files = [(dataset.image_dir / name).resolve() for name in dataset.file_names]
+        folder = Path(os.path.realpath(path if os.path.isdir(path) else dataset.image_dir / path))
+        files = [Path(os.path.realpath(dataset.image_dir / name)) for name in dataset.file_names]
         inside = [index for index, file in enumerate(files) if folder in file.parents]
         boxes = dataset.boxes_per_image()
         for index in inside:
@@ -91,7 +92,7 @@ def _find(path: Path, datasets: Sequence[DetectionDataset]) -> list[AnnotatedIma
 
 
 def _is_file(dataset: DetectionDataset, index: int, path: Path) -> bool:
-    return path.exists() and dataset.path(index).resolve() == path.resolve()
+    return os.path.exists(path) and os.path.realpath(dataset.path(index)) == os.path.realpath(path)
 
 
 def _is_file_name(dataset: DetectionDataset, index: int, path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -145,9 +146,9 @@ def _read_on_main(load: Callable[[str | Path], dict[str, Any]], path: str | Path
 
 
 def _check_there(path: Path) -> None:
-    if not path.exists():
+    if not os.path.exists(path):
         previous = previous_checkpoint(path)
-        instead = f"go on from its predecessor, --resume {previous}, or " if previous.exists() else ""
+        instead = f"go on from its predecessor, --resume {previous}, or " if os.path.exists(previous) else ""
         raise UserError(f"{path}: no such file, so there is nothing to resume; {instead}leave --resume away to start")
 
 
@@ -368,7 +369,7 @@ def _sample_to_draw(exp: BaseExp, val_set: DetectionDataset, row: int) -> Sample
 def _draw_results(exp: BaseExp, trainer: Trainer, val_set: DetectionDataset) -> None:
     """curves.png and predictions.png, the latter with the best weights, or the last where best.pth is gone."""
     model = trainer.updater.best_model
-    if trainer.best_checkpoint.is_file():
+    if os.path.isfile(trainer.best_checkpoint):
         load_weights(model, trainer.best_checkpoint)
     predictor = Predictor(
         model,

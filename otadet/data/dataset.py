@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
@@ -198,7 +199,7 @@ def check_source(source: Path, image_dir: Path, *, unreadable: str, prescan: boo
         raise UserError(f'unreadable is {unreadable!r}; it must be "fail" or "skip"')
     if unreadable == "skip" and not prescan:
         raise UserError('unreadable = "skip" needs the pre-scan to find the images to skip: leave prescan on')
-    if not image_dir.is_dir():
+    if not os.path.isdir(image_dir):
         raise UserError(f"{image_dir}: no such folder; the images of {source} are expected there")
 
 

@@ -65,5 +65,5 @@ def read_whole(path: Path, file: BinaryIO, pixels: int) -> bytes:
 
 
 def _not_regular(path: Path) -> UserError:
-    kind = "a folder" if path.is_dir() else "a pipe, a device or a socket"
+    kind = "a folder" if os.path.isdir(path) else "a pipe, a device or a socket"
     return UserError(f"{shown(path)}: is {kind}, not an image file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,10 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises `UserError` for a file that is missing, damaged, of another program or of a newer otadet.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         inside = [file.name for file in checkpoints_in(path)]
         raise UserError(f"{path}: is a folder; name a checkpoint in it ({name_list(inside) or 'it has none'})")
-    if not path.is_file():
+    if not os.path.isfile(path):
         siblings = [str(file) for file in checkpoints_in(path.parent)]
         raise UserError(f"{path}: no such checkpoint{nearest_name(str(path), siblings)}")
     try:
@@ -81,12 +82,17 @@ def load_training(path: str | Path) -> dict[str, Any]:
 def newest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint that a run in `folder` goes on from, if it has one: its last.pth, else the one before."""
     path = folder / "last.pth"
-    return next((file for file in (path, previous_checkpoint(path)) if file.exists()), None)
+    return next((file for file in (path, previous_checkpoint(path)) if os.path.exists(file)), None)
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
     """The checkpoints in a folder, without the unfinished ones that begin with a dot."""
-    return sorted(file for file in folder.glob("*.pth") if not file.name.startswith(".") and file.is_file())
+    try:
+        files = list(folder.glob("*.pth"))
+    except OSError:
+        # Too long a name, a circle of links, no permission: whoever asks wants no more than a hint.
+        return []
+    return sorted(file for file in files if not file.name.startswith(".") and os.path.isfile(file))
 
 
 def previous_checkpoint(path: str | Path) -> Path:
@@ -188,7 +194,7 @@ def newer_version(state: Mapping[str, Any]) -> str | None:
 def _what_to_use(path: Path) -> str:
     """What is there in place of a damaged checkpoint."""
     previous = previous_checkpoint(path)
-    if previous.is_file():
+    if os.path.isfile(previous):
         return f"its predecessor {previous} can take its place"
     others = [file.name for file in checkpoints_in(path.parent) if file != path]
     return f"use another checkpoint of the run{f' ({name_list(others)})' if others else ''}"

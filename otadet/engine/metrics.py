@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,9 +31,9 @@ class MetricsLog:
     def __init__(self, folder: str | Path, resume_at: int | None = None) -> None:
         self.path = Path(folder) / "metrics.csv"
         self._rows: dict[int, dict[str, Any]] = {}
-        if self.path.exists() and not self.path.is_file():
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
             raise UserError(f"{self.path}: is no file, but metrics are to be written there; remove it")
-        if resume_at is not None and self.path.exists():
+        if resume_at is not None and os.path.exists(self.path):
             rows = _read(self.path)
             self._rows = {iteration: row for iteration, row in rows.items() if iteration <= resume_at}
         self._tensorboard = _tensorboard_writer(Path(folder) / "tensorboard", resume_at)

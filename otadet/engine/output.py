@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,11 +33,11 @@ def set_aside_previous(output: str | Path) -> None:
     Raises `OutputError` where it cannot be moved.
     """
     output = Path(output)
-    left = [output / name for name in RUN_FILES if (output / name).exists()]
+    left = [output / name for name in RUN_FILES if os.path.exists(output / name)]
     if not left:
         return
     number = 1
-    while (aside := output / f"previous-{number}").exists():
+    while os.path.exists(aside := output / f"previous-{number}"):
         number += 1
     try:
         aside.mkdir()

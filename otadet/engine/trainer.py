@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -290,9 +291,9 @@ class Trainer:
             self._losses.restore(state["interval"], self.device)
         self.iteration, self._evaluated_at = state["iteration"], state["evaluated_at"]
         # In another output folder there is no best.pth yet that has this score.
-        self.best = from_main(lambda: state["best"] if self.best_checkpoint.is_file() else None)
+        self.best = from_main(lambda: state["best"] if os.path.isfile(self.best_checkpoint) else None)
         self._resumed = True
-        if from_main(lambda: Path(path).resolve() == self.last_checkpoint.resolve()):
+        if from_main(lambda: os.path.realpath(path) == os.path.realpath(self.last_checkpoint)):
             self._saved_at = self.iteration
         logger.info(f"resumed from {path}, after iteration {self.iteration}")
         if changes := changed_fields(before, self.experiment):

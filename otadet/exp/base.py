@@ -6,6 +6,7 @@ defaults are the paper's main row: FCOS-R50-FPN with OTA, 1x on COCO 2017.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -218,7 +219,7 @@ class BaseExp:
 
     def _build_dataset(self, json_path: str, image_dir: str) -> DetectionDataset:
         folder = Path(self.data_dir)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise UserError(f"{folder}: no such folder; set the field data_dir (data_dir FOLDER on the command line)")
         dataset = CocoDataset(
             folder / json_path,

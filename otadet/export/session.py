@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -63,7 +64,7 @@ def metadata_of(session: InferenceSession, path: str | Path) -> dict[str, str]:
 
 def _check_file(path: str | Path) -> None:
     try:
-        kind = "a folder" if Path(path).is_dir() else None if Path(path).is_file() else "no such ONNX file"
+        kind = "a folder" if os.path.isdir(path) else None if os.path.isfile(path) else "no such ONNX file"
         is_empty = kind is None and Path(path).stat().st_size == 0
     except (OSError, ValueError) as error:
         raise UserError(f"{printable(str(path))}: cannot be opened ({error})") from error

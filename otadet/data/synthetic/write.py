@@ -64,7 +64,7 @@ def write_synthetic(
 
     Raises `UserError` for impossible arguments, and when the folder holds anything else or cannot be written.
     """
-    folder, settings = Path(folder).resolve(), _Settings(images_train, images_val, size, classes, seed)
+    folder, settings = Path(os.path.realpath(folder)), _Settings(images_train, images_val, size, classes, seed)
     if not 1 <= classes <= len(OUTLINES):
         raise UserError(f"classes is {classes}; the kinds are 1 to {len(OUTLINES)}: {', '.join(OUTLINES)}")
     if size < 48 or images_train < 1 or images_val < 1 or seed < 0:

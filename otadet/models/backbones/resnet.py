@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 from torch import Tensor, nn
@@ -86,7 +86,7 @@ def build_resnet(depth: int, weights: str | None, width: int = _WIDTH) -> ResNet
 def _read_weights(depth: int, weights: str) -> dict[str, Tensor]:
     if weights == "imagenet":
         return _download_imagenet(depth)
-    if not Path(weights).is_file():
+    if not os.path.isfile(weights):
         raise UserError(f'weights {weights}: no such file; give a file, "imagenet", or none to train from scratch')
     try:
         state = read_torch_file(weights)
