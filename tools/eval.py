@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otadet.cli import experiment_parser, load_experiment, pick_device, run_tool
+from otadet.names import name_list
 
 if TYPE_CHECKING:
     from otadet.data.batch import Batch
+    from otadet.data.dataset import DetectionDataset
 
 
 def parse_args() -> Namespace:
@@ -70,14 +72,29 @@ def main() -> None:
     result = evaluate_coco(dataset, detections, readable(dataset, detections, batches.unreadable))
     # What took long is on the disk before anything else can go wrong.
     if args.json:
+        found = coco_predictions(detections, dataset.source_ids)
         with atomic_write(args.json, "w") as file:
-            json.dump(coco_predictions(detections, dataset.source_ids), file)
+            json.dump(found, file)
+        if note := free_ids(dataset, {entry["category_id"] for entry in found}):
+            print(f"note: {note}", file=sys.stderr)
     if args.metrics:
         write_metrics(args.metrics, result)
     print(f"\n{format_result(result, per_class=args.per_class)}")
     for what, path in (("predictions", args.json), ("metrics", args.metrics)):
         if path:
             print(f"\n{what}: {path}")
+
+
+def free_ids(dataset: DetectionDataset, predicted: set[int]) -> str:
+    """What the ids of predicted classes stand for that the data lack; "" where there is none.
+
+    predicted: category ids.
+    """
+    free = predicted - set(dataset.annotations.classes.ids)
+    names = zip(dataset.source_ids, dataset.class_names, strict=True)
+    listed = name_list([f"{number} for {name}" for number, name in names if number in free])
+    said = f"{dataset.source} lacks classes that are predicted; their category ids are free ones: {listed}"
+    return said if free else ""
 
 
 def counted(batches: Iterable[Batch], images: int) -> Iterator[Batch]:

@@ -92,6 +92,17 @@ def test_classes_are_matched_by_name_with_those_of_the_checkpoint(evaluate, proj
     assert [entry["category_id"] for entry in found] == ([1, 0, 1] if change is swap_ids else [3, 1, 3])
 
 
+def test_the_ids_of_predicted_classes_that_the_data_lack_are_explained(evaluate, project, tmp_path, capsys):
+    evaluate("--json", tmp_path / "found.json", "val_json", rewritten(project, "other.json", keep_first_class))
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [entry["category_id"] for entry in found] == [3, 1, 3]
+    assert "other.json lacks classes that are predicted; their category ids are free ones: 1 for blue" in (
+        capsys.readouterr().err
+    )
+    evaluate("--json", tmp_path / "found.json")
+    assert "free ones" not in capsys.readouterr().err
+
+
 def test_a_test_split_without_annotations_gets_predictions(evaluate, project, tmp_path, capsys):
     split = rewritten(project, "test.json", lambda content: content.pop("annotations"))
     evaluate("--json", tmp_path / "found.json", "val_json", split)
