@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -90,8 +91,11 @@ class Interruption:
         if self._thread is not None and self._pipe is not None:
             signal.set_wakeup_fd(-1)
             self._over.set()
-            os.close(self._pipe)
+            # Closing it would not end the thread's reading: processes that were forked meanwhile have it open too.
+            with suppress(BlockingIOError):
+                os.write(self._pipe, b"\0")
             self._thread.join()
+            os.close(self._pipe)
             self._thread = None
 
     def _watch(self, handler: Handler) -> None:
@@ -106,7 +110,7 @@ class Interruption:
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 
         def watch() -> None:
-            while byte := os.read(reading, 1):
+            while (byte := os.read(reading, 1)) and not self._over.is_set():
                 if byte[0] not in stop_signals() or signal.getsignal(byte[0]) is not handler:
                     continue
                 self._over.wait(STUCK_SECONDS)

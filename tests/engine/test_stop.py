@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,22 @@ def test_a_run_leaves_no_threads_and_files_behind():
         run(lambda: None)
     assert threading.active_count() == before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked there")
+def test_the_end_of_a_run_does_not_wait_for_processes_that_it_has_forked():
+    pids = []
+
+    def main():
+        pids.append(os.fork())
+        if not pids[0]:
+            time.sleep(10)
+            os._exit(0)
+
+    run(main)
+    assert os.waitpid(pids[0], os.WNOHANG) == (0, 0)
+    os.kill(pids[0], signal.SIGKILL)
+    os.waitpid(pids[0], 0)
 
 
 def test_what_a_tool_imports_first_takes_no_time():
