@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from otadet.boxes import clip
+from otadet.data.pixels import paste
 from otadet.data.sample import Sample
+from otadet.integers import ceil_div
 from otadet.structures import Detections, GroundTruth
 
 
@@ -33,22 +35,57 @@ class Batch:
         return len(self.image_ids)
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
-        """The same batch with its tensors on `device`: three copies, however many images there are."""
+        """The same batch with its tensors on `device`: three copies, or four, however many images there are."""
         if self.images.device == torch.device(device):
             return self
-        boxes, labels = (torch.cat([getattr(truth, name) for truth in self.truths]) for name in ("boxes", "labels"))
+        truths = _JoinedTruths.of(self.truths)
         if self.images.is_pinned():
-            boxes, labels = boxes.pin_memory(), labels.pin_memory()
-        images, boxes, labels = (
-            tensor.to(device, non_blocking=non_blocking) for tensor in (self.images, boxes, labels)
-        )
-        counts = [len(truth.boxes) for truth in self.truths]
-        truths = [GroundTruth(*truth) for truth in zip(boxes.split(counts), labels.split(counts), strict=True)]
-        return replace(self, images=images, truths=truths)
+            truths = truths.each(Tensor.pin_memory)
+        truths = truths.each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return replace(self, images=self.images.to(device, non_blocking=non_blocking), truths=truths.parted())
 
     def pin_memory(self) -> Batch:
         """The same batch with its images in page-locked memory, from where copies to a GPU do not block."""
         return replace(self, images=self.images.pin_memory())
+
+
+@dataclass(frozen=True)
+class _JoinedTruths:
+    """The ground truth of N images in a few tensors."""
+
+    boxes: Tensor
+    """(G, 4), of all images."""
+    labels: Tensor
+    """(G,)."""
+    counts: list[int]
+    """N numbers of boxes."""
+    ignored: Tensor | None
+    """(I, 4), of all images; None where none has any."""
+    ignored_counts: list[int]
+    """N numbers of ignored regions."""
+
+    @classmethod
+    def of(cls, truths: Sequence[GroundTruth]) -> _JoinedTruths:
+        ignored = [truth.boxes[:0] if truth.ignored is None else truth.ignored for truth in truths]
+        counts = [len(regions) for regions in ignored]
+        return cls(
+            boxes=torch.cat([truth.boxes for truth in truths]),
+            labels=torch.cat([truth.labels for truth in truths]),
+            counts=[len(truth.boxes) for truth in truths],
+            ignored=torch.cat(ignored) if any(counts) else None,
+            ignored_counts=counts,
+        )
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> _JoinedTruths:
+        ignored = None if self.ignored is None else change(self.ignored)
+        return replace(self, boxes=change(self.boxes), labels=change(self.labels), ignored=ignored)
+
+    def parted(self) -> list[GroundTruth]:
+        boxes, labels = self.boxes.split(self.counts), self.labels.split(self.counts)
+        if self.ignored is None:
+            return [GroundTruth(*truth) for truth in zip(boxes, labels, strict=True)]
+        ignored = self.ignored.split(self.ignored_counts)
+        return [GroundTruth(*truth) for truth in zip(boxes, labels, ignored, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -63,6 +100,10 @@ class PackedBatch:
     """(G,) int64."""
     counts: list[int]
     """N numbers of boxes."""
+    ignored: np.ndarray
+    """(I, 4) float32, regions of all images."""
+    ignored_counts: list[int]
+    """N numbers of ignored regions."""
     image_ids: list[int]
     file_names: list[str]
     original_sizes: list[tuple[int, int]]
@@ -70,11 +111,11 @@ class PackedBatch:
 
     def unpack(self) -> Batch:
         """Tensors that share the memory of the arrays."""
-        boxes = torch.from_numpy(self.boxes).split(self.counts)
-        labels = torch.from_numpy(self.labels).split(self.counts)
+        ignored = torch.from_numpy(self.ignored) if len(self.ignored) else None
+        boxes, labels = torch.from_numpy(self.boxes), torch.from_numpy(self.labels)
         return Batch(
             images=torch.from_numpy(self.images),
-            truths=[GroundTruth(*truth) for truth in zip(boxes, labels, strict=True)],
+            truths=_JoinedTruths(boxes, labels, self.counts, ignored, self.ignored_counts).parted(),
             image_ids=self.image_ids,
             file_names=self.file_names,
             original_sizes=self.original_sizes,
@@ -94,12 +135,14 @@ def pack(samples: Sequence[Sample], pad_value: tuple[int, int, int], size_diviso
     images = np.empty((len(samples), 3, height, width), np.uint8)
     images[:] = np.array(pad_value, np.uint8)[:, None, None]
     for canvas, sample in zip(images, samples, strict=True):
-        canvas[:, : sample.image.shape[0], : sample.image.shape[1]] = sample.image.transpose(2, 0, 1)
+        paste(sample.image, canvas.transpose(1, 2, 0))
     return PackedBatch(
         images=images,
         boxes=np.concatenate([sample.boxes for sample in samples]),
         labels=np.concatenate([sample.labels for sample in samples]),
         counts=[len(sample.boxes) for sample in samples],
+        ignored=np.concatenate([sample.ignored for sample in samples]),
+        ignored_counts=[len(sample.ignored) for sample in samples],
         image_ids=[sample.image_id for sample in samples],
         file_names=[sample.file_name for sample in samples],
         original_sizes=[sample.original_size for sample in samples],
@@ -110,7 +153,7 @@ def pack(samples: Sequence[Sample], pad_value: tuple[int, int, int], size_diviso
 def padded_size(size: Sequence[int], size_divisor: int) -> tuple[int, int]:
     """(height, width), both rounded up to a multiple of `size_divisor`."""
     height, width = size
-    return -(-height // size_divisor) * size_divisor, -(-width // size_divisor) * size_divisor
+    return ceil_div(height, size_divisor) * size_divisor, ceil_div(width, size_divisor) * size_divisor
 
 
 def to_original(detections: Detections, scale: tuple[float, float], original_size: tuple[int, int]) -> Detections:

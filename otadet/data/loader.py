@@ -12,14 +12,15 @@ from loguru import logger
 from otadet.data.batch import Batch, padded_size
 from otadet.data.make_batch import Entry, EvalBatchMaker, SampleSource, TrainBatchMaker
 from otadet.data.order import ByOrientation, Order, Shuffled
-from otadet.data.sample import Transform
+from otadet.data.sample import TrainTransform, Transform
+from otadet.data.transforms.compose import others_of
 from otadet.data.workers import Work, no_stop
 from otadet.errors import UserError
 
 
 def train_loader(
     dataset: SampleSource,
-    transform: Transform,
+    transform: TrainTransform,
     *,
     batch_size: int,
     iterations: int,
@@ -40,7 +41,8 @@ def train_loader(
 
     The stream is a function of the seed and the position in it alone: neither `workers`, nor `world_size`, nor the
     iteration it is started at change a sample or its augmentation. Every epoch is a new permutation of the data set;
-    batches reach across epochs, so each of them is full.
+    batches reach across epochs, so each of them is full. The other samples of a `MixingTransform` are drawn from the
+    whole data set by the generator that the transform draws from; where `Until` ends depends on `iterations` too.
 
     group_by_aspect: the images of one rank in one batch are all wide or all tall, see `ByOrientation`; the stream is
         then also a function of `batch_size` and `world_size`.
@@ -61,7 +63,9 @@ def train_loader(
         raise UserError(f"batch_size {batch_size} cannot be shared equally by {world_size} devices; make it a multiple")
     order = _by_orientation(dataset, seed) if group_by_aspect else Shuffled(np.arange(len(dataset)), (seed, 0))
     batches = _TrainBatches(order, batch_size // world_size, start_iteration, iterations, rank, world_size)
-    maker = TrainBatchMaker(dataset, transform, pad_value, size_divisor, unreadable == "skip", seed, order)
+    maker = TrainBatchMaker(
+        dataset, transform, pad_value, size_divisor, unreadable == "skip", seed, order, iterations * batch_size
+    )
     return BatchStream(Work(maker, batches), workers, pin_memory, stop, left_out)
 
 
@@ -92,6 +96,8 @@ def eval_loader(
     """
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; it must be at least 1")
+    if others_of(transform):
+        raise UserError(f"{transform}: needs other samples, which there are in training alone")
     batches = _eval_batches(_padded_sizes(dataset, transform, size_divisor), batch_size, rank, world_size)
     maker = EvalBatchMaker(dataset, transform, pad_value, size_divisor, unreadable == "skip")
     return BatchStream(Work(maker, batches), workers, pin_memory, stop)

@@ -11,7 +11,8 @@ import numpy as np
 
 from otadet.data.batch import PackedBatch, pack, padded_size
 from otadet.data.order import Order
-from otadet.data.sample import Sample, Transform
+from otadet.data.sample import Sample, TrainTransform, Transform
+from otadet.data.transforms.compose import apply, at, others_of
 from otadet.errors import UserError
 from otadet.user_modules import Portable
 
@@ -50,30 +51,38 @@ class TrainBatchMaker:
     """Makes one batch; with `skip` another image takes the place of one that cannot be read."""
 
     source: SampleSource
-    transform: Transform
+    transform: TrainTransform
     pad_value: tuple[int, int, int]
     size_divisor: int
     skip: bool
     seed: int
     order: Order
+    length: int
+    """Positions in the stream of the whole training."""
 
     def __call__(self, entries: Sequence[Entry]) -> Made:
         made = Made([])
-        samples = [self._sample(index, position, made.unreadable) for index, position in entries]
-        transformed = [
-            self.transform(sample, np.random.default_rng((self.seed, _AUGMENTATION, position)))
-            for sample, (_, position) in zip(samples, entries, strict=True)
-        ]
-        made.batches.append(pack(transformed, self.pad_value, self.size_divisor))
+        samples = [self._transformed(index, position, made.unreadable) for index, position in entries]
+        made.batches.append(pack(samples, self.pad_value, self.size_divisor))
         return made
 
-    def _sample(self, index: int, position: int, unreadable: dict[int, str]) -> Sample:
+    def _transformed(self, index: int, position: int, unreadable: dict[int, str]) -> Sample:
+        sample = self._sample(index, (position,), unreadable)
+        rng = np.random.default_rng((self.seed, _AUGMENTATION, position))
+        transform = at(self.transform, position / self.length)
+        # None is drawn where none is needed, so that the transform draws the same then.
+        drawn = rng.integers(len(self.source), size=others_of(transform)).tolist()
+        others = [self._sample(other, (position, place), unreadable) for place, other in enumerate(drawn, start=1)]
+        return apply(transform, sample, rng, others)
+
+    def _sample(self, index: int, place: tuple[int, ...], unreadable: dict[int, str]) -> Sample:
+        """That of `index`, or a substitute. place: where it is used, another for each in the stream."""
         sample = _read(self.source, index, unreadable, self.skip)
         if sample is not None:
             return sample
-        others = self.order.alike(index)
-        rng = np.random.default_rng((self.seed, _SUBSTITUTE, position))
-        for other in rng.choice(others, min(len(others), _SUBSTITUTES), replace=False).tolist():
+        alike = self.order.alike(index)
+        rng = np.random.default_rng((self.seed, _SUBSTITUTE, *place))
+        for other in rng.choice(alike, min(len(alike), _SUBSTITUTES), replace=False).tolist():
             sample = _read(self.source, other, unreadable, self.skip)
             if sample is not None:
                 return sample

@@ -19,7 +19,7 @@ from otadet.assigners import Assigner, OTAAssigner, named_assigner
 from otadet.data.coco import CocoDataset
 from otadet.data.dataset import DetectionDataset
 from otadet.data.images import ReadOptions
-from otadet.data.sample import Transform
+from otadet.data.sample import TrainTransform, Transform
 from otadet.data.transforms import Compose, Letterbox, RandomFlip, ResizeShortestEdge
 from otadet.errors import UserError, nearest_name
 from otadet.exp.fields import as_plain, check_value, fields_of, parse_field, undeclared_attributes, without_numpy
@@ -165,7 +165,7 @@ class BaseExp:
             box_weighting="quality" if is_weighted and self.quality is not None else "none",
         )
 
-    def build_train_transform(self) -> Transform:
+    def build_train_transform(self) -> TrainTransform:
         return Compose((self._build_resize(self.train_sizes), RandomFlip(self.flip)))
 
     def build_test_transform(self) -> Transform:

@@ -177,7 +177,16 @@ def test_crowd_is_not_trained_on_but_evaluated_as_crowd(coco_folder):
     crowd = annotation([0, 0, 20, 20], iscrowd=1)
     dataset = CocoDataset(*coco_folder(annotations=[crowd, annotation([1, 1, 5, 5])]))
     assert len(dataset.sample(0).boxes) == dataset.counts.boxes == dataset.counts.ignored == 1
+    assert dataset.sample(0).ignored.tolist() == [[0, 0, 20, 20]]
+    assert dataset.sample(1).ignored.shape == (0, 4)
     assert [a["iscrowd"] for a in coco_dict(dataset)["annotations"]] == [1, 0]
+
+
+def test_crowds_are_clipped_and_dropped_as_boxes_are(coco_folder):
+    crowds = [annotation(box, iscrowd=1) for box in ([-5, -5, 20, 20], [40, 0, 5, 5], [3, 3, 0, 8])]
+    dataset = CocoDataset(*coco_folder(annotations=[*crowds, annotation([1, 1, 5, 5])]))
+    assert dataset.sample(0).ignored.tolist() == [[0, 0, 15, 15]]
+    assert (dataset.counts.ignored, dataset.counts.clipped, dataset.counts.degenerate) == (1, 1, 2)
 
 
 def test_the_order_of_annotations_within_an_image_is_kept(coco_folder):
@@ -206,6 +215,19 @@ def test_pycocotools_finds_every_object_of_the_completed_dict(coco_folder):
         {key: a[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.9} for a in truth["annotations"]
     ]
     assert evaluate(truth, detections)[0] == pytest.approx(1.0)
+
+
+def test_evaluated_boxes_are_those_of_the_file_to_the_last_digit(coco_folder):
+    rng = np.random.default_rng(0)
+    boxes = [box for digits in (1, 2, 3, 6) for box in rng.uniform(0.1, 14, (50, 4)).round(digits).tolist()]
+    dataset = CocoDataset(*coco_folder(annotations=[annotation(box) for box in boxes]))
+    assert [entry["bbox"] for entry in coco_dict(dataset)["annotations"]] == boxes
+    # Of more digits the corners are what counts.
+    finer = rng.uniform(0.1, 14, (50, 4)).tolist()
+    dataset = CocoDataset(*coco_folder(annotations=[annotation(box) for box in finer]))
+    written = np.array([entry["bbox"] for entry in coco_dict(dataset)["annotations"]])
+    np.testing.assert_array_equal(written[:, :2], np.array(finer)[:, :2])
+    np.testing.assert_allclose(written, finer, rtol=1e-13)
 
 
 def test_a_box_beyond_all_bounds_has_a_finite_area(coco_folder):

@@ -1,5 +1,5 @@
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -10,51 +10,10 @@ from loguru import logger
 
 from otadet.data.batch import Batch, collate, to_original
 from otadet.data.loader import eval_loader, train_loader
-from otadet.data.sample import Sample
-from otadet.data.transforms import Compose, Letterbox, RandomFlip, RandomZoom, ResizeShortestEdge
+from otadet.data.transforms import Compose, Letterbox, ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.structures import Detections
-
-GREY = (100, 110, 120)
-AUGMENT = Compose((RandomFlip(0.5, 0.5), RandomZoom(0.7, 1.4, GREY), ResizeShortestEdge((24, 32, 40), 60)))
-
-
-@dataclass(frozen=True)
-class Noise:
-    """A data set of noise images, of which some cannot be read."""
-
-    size: int
-    broken: int | None = None
-    all_broken: tuple[int, ...] = ()
-
-    def __len__(self) -> int:
-        return self.size
-
-    @property
-    def sizes(self) -> np.ndarray:
-        return np.array([(20 + index, 30) for index in range(self.size)])
-
-    def sample(self, index: int) -> Sample:
-        if index == self.broken or index in self.all_broken:
-            raise UserError(f"{index}.png: broken")
-        image = np.random.default_rng(index).integers(0, 256, (20 + index, 30, 3), dtype=np.uint8)
-        boxes = np.array([[1, 2, 10, 12], [5, 5, 25, 15]], np.float32)[: index % 3]
-        return Sample(image, boxes, np.arange(len(boxes)), 100 + index, f"{index}.png", image.shape[:2])
-
-
-def stream(dataset=None, transform=AUGMENT, **options) -> list[Batch]:
-    defaults = {"batch_size": 4, "iterations": 7, "seed": 5, "pad_value": GREY, "size_divisor": 32}
-    return list(train_loader(dataset or Noise(5), transform, **{**defaults, **options}))
-
-
-def assert_same(first: list[Batch], second: list[Batch]) -> None:
-    assert len(first) == len(second)
-    for a, b in zip(first, second, strict=True):
-        assert torch.equal(a.images, b.images)
-        assert (a.image_ids, a.file_names, a.scales) == (b.image_ids, b.file_names, b.scales)
-        for truth, other in zip(a.truths, b.truths, strict=True):
-            assert torch.equal(truth.boxes, other.boxes)
-            assert torch.equal(truth.labels, other.labels)
+from tests.helpers.noise_images import AUGMENT, GREY, Noise, assert_same, stream
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -282,6 +241,39 @@ def test_a_batch_without_any_box_is_a_batch():
     batch = collate([Noise(4).sample(0), Noise(4).sample(3)], GREY, 32)
     assert [tuple(truth.boxes.shape) for truth in batch.truths] == [(0, 4), (0, 4)]
     assert batch.to("cpu").truths[0].labels.dtype == torch.int64
+
+
+@dataclass(frozen=True)
+class Crowded(Noise):
+    """Noise of which every third image has regions to ignore, the first of them three."""
+
+    def sample(self, index):
+        regions = np.array([[0, 0, 10, 10], [2, 3, 20, 9], [4, 4, 30, 20]], np.float32)[
+            : (3 - index) * (index % 3 == 0)
+        ]
+        return replace(super().sample(index), ignored=regions)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ignored_regions_come_with_their_image(workers):
+    ignored = {}
+    for batch in evaluation(Crowded(4), SMALL, batch_size=4, workers=workers):
+        for image_id, truth, (x, y) in zip(batch.image_ids, batch.truths, batch.scales, strict=True):
+            ignored[image_id] = truth.ignored / torch.tensor((x, y, x, y))
+    assert [len(ignored[100 + n]) for n in range(4)] == [3, 0, 0, 1]
+    torch.testing.assert_close(ignored[100][1], torch.tensor([2.0, 3, 20, 9]))
+    assert all(
+        truth.ignored is None for batch in evaluation(Noise(4), SMALL, workers=workers) for truth in batch.truths
+    )
+
+
+def test_a_batch_goes_to_a_device_with_its_ignored_regions():
+    (batch,) = evaluation(Crowded(3), ResizeShortestEdge((32,), 64), batch_size=3)
+    moved = batch.to("meta")
+    for truth, there in zip(batch.truths, moved.truths, strict=True):
+        assert there.ignored.device.type == there.boxes.device.type == "meta"
+        assert (there.ignored.shape, there.boxes.shape) == (truth.ignored.shape, truth.boxes.shape)
+    assert collate([Noise(4).sample(1)], GREY, 32).to("meta").truths[0].ignored is None
 
 
 def test_detections_go_back_to_the_file_and_are_clipped():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import cast
 
 import numpy as np
@@ -31,11 +32,11 @@ class Compose:
         return Compose(tuple(at(transform, progress) for transform in self.transforms))
 
     def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
-        used = 0
+        if len(others) != self.others:
+            raise ValueError(f"{self}: needs {self.others} other samples, but got {len(others)}")
+        unused = iter(others)
         for transform in self.transforms:
-            count = others_of(transform)
-            sample = apply(transform, sample, rng, others[used : used + count])
-            used += count
+            sample = apply(transform, sample, rng, list(islice(unused, others_of(transform))))
         return sample
 
     def output_size(self, height: int, width: int) -> tuple[int, int] | None:
@@ -87,13 +88,19 @@ def at(transform: TrainTransform, progress: float) -> TrainTransform:
 
 
 def others_of(transform: TrainTransform) -> int:
-    """How many other samples a transform needs."""
-    return getattr(transform, "others", 0)
+    """How many other samples a transform needs. Raises `UserError` where what it says is no number."""
+    count = getattr(transform, "others", 0)
+    if not isinstance(count, int) or count < 0:
+        raise UserError(f"{transform}: others is {count!r}; it is the number of other samples that a transform needs")
+    return count
 
 
 def apply(transform: TrainTransform, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
-    """Call it with the `others_of` others that it needs, which many do not know of."""
-    if others_of(transform):
+    """Call it with the others that it needs, which many do not know of. Raises `ValueError` for another number."""
+    count = others_of(transform)
+    if len(others) != count:
+        raise ValueError(f"{transform}: needs {count} other samples, but got {len(others)}")
+    if count:
         return cast("MixingTransform", transform)(sample, rng, others)
     return cast("Transform", transform)(sample, rng)
 

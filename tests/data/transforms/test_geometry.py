@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -46,6 +48,25 @@ def test_boxes_follow_what_they_enclose(transform):
         rows, columns = np.nonzero(painted)
         around = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
         np.testing.assert_allclose(box, around, atol=1.01)
+
+
+@pytest.mark.parametrize("transform", [*GEOMETRIC, ColorJitter()], ids=str)
+def test_ignored_regions_move_as_boxes_do(transform):
+    sample = sample_of([[8, 12, 32, 30], [44, 24, 72, 56]])
+    ignored = np.concatenate((sample.boxes, [[10, 10, 10.001, 40]])).astype(np.float32)
+    result = transform(replace(sample, ignored=ignored), np.random.default_rng(3))
+    assert result.ignored.dtype == np.float32
+    assert result.ignored[: len(result.boxes)].tolist() == result.boxes.tolist()
+    assert len(transform(sample, np.random.default_rng(3)).ignored) == 0
+
+
+def test_degenerate_regions_are_dropped_and_what_is_left_of_others_stays():
+    sample = replace(sample_of([[0, 0, 80, 60]]), ignored=np.array([[0, 0, 80, 60], [5, 5, 5.01, 50]], np.float32))
+    zoomed = RandomZoom(4.0, 4.0, GREY, min_visible=0.9)(sample, np.random.default_rng(0))
+    assert len(zoomed.boxes) == 0
+    assert zoomed.ignored.tolist() == [[0, 0, 80, 60]]
+    halved = ResizeShortestEdge((30,), 100)(sample, np.random.default_rng(0))
+    assert halved.ignored.tolist() == [[0, 0, 40, 30]]
 
 
 @pytest.mark.parametrize("transform", [*GEOMETRIC, ColorJitter()], ids=str)

@@ -1,0 +1,96 @@
+"""Data sets of any format: annotations made by hand, without a file."""
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import otadet.data
+from otadet.data.annotations import Annotations
+from otadet.data.class_list import SourceClasses
+from otadet.data.dataset import DetectionDataset
+from otadet.data.image_names import ImageNames
+from otadet.errors import UserError
+from otadet.evaluation.coco import coco_dict
+
+ABOVE = {"analysis", "apps", "engine", "evaluation", "exp", "export", "inference", "losses", "models", "visualize"}
+
+
+@pytest.fixture
+def annotations(tmp_path) -> Annotations:
+    """Three images of 40 x 30 pixels and four boxes, not in the order of the images."""
+    for name in "abc":
+        Image.new("RGB", (40, 30), (name == "b" and "red") or "blue").save(tmp_path / f"{name}.png")
+    return Annotations(
+        source=tmp_path / "boxes",
+        classes=SourceClasses((3, 8), ("cat", "dog"), np.array([3, 1]), np.zeros(2, bool)),
+        image_ids=np.array([70, 50, 60]),
+        file_names=ImageNames.of(["a.png", "b.png", "c.png"]),
+        image_sizes=np.array([[30, 40], [0, 0], [30, 40]]),
+        image_rows=np.array([2, 0, 2, 0]),
+        class_rows=np.array([0, 0, 1, 0]),
+        boxes=np.array([[0, 0, 10, 10], [5, 5, 50, 20], [1, 2, 3, 4], [0, 0, 40, 30]], float),
+        areas=np.array([np.nan, np.nan, 2.5, np.nan]),
+        ignored=np.array([False, False, False, True]),
+        ignored_hint="say that they are objects",
+    )
+
+
+def test_samples_of_annotations(annotations, tmp_path):
+    dataset = DetectionDataset(annotations, tmp_path, class_names=["dog", "cat"])
+    first, second, third = (dataset.sample(row) for row in range(3))
+    assert (first.image_id, first.boxes.tolist(), first.labels.tolist()) == (70, [[5, 5, 40, 20]], [1])
+    assert first.ignored.tolist() == [[0, 0, 40, 30]]
+    assert (second.image_id, len(second.boxes), second.original_size) == (50, 0, (30, 40))
+    assert (third.boxes.tolist(), third.labels.tolist()) == ([[0, 0, 10, 10], [1, 2, 3, 4]], [1, 0])
+    assert dataset.boxes_per_image().tolist() == [1, 0, 2]
+    assert dataset.boxes_per_class().tolist() == [1, 2]
+    assert dataset.source_ids == (8, 3)
+    assert dataset.summary().startswith("boxes: 3 images, 3 boxes, 2 classes; 1 images without boxes; 1 crowd regions")
+
+
+def test_what_is_evaluated_of_annotations(annotations, tmp_path):
+    found = coco_dict(DetectionDataset(annotations, tmp_path))["annotations"]
+    assert [(a["image_id"], a["category_id"], a["iscrowd"], a["area"]) for a in found] == [
+        (70, 3, 0, 45 * 15),
+        (70, 3, 1, 40 * 30),
+        (60, 3, 0, 100),
+        (60, 8, 0, 2.5),
+    ]
+    assert [a["bbox"] for a in found][:2] == [[5, 5, 45, 15], [0, 0, 40, 30]]
+
+
+def test_why_there_is_no_box_is_said_in_the_words_of_the_format(annotations, tmp_path):
+    only_regions = replace(annotations, ignored=np.ones(4, bool))
+    with pytest.raises(UserError, match=r"boxes: .*4 of its annotations are crowd regions \(say that they are objects"):
+        DetectionDataset(only_regions, tmp_path).check_trainable()
+    names = ("image_rows", "class_rows", "boxes", "areas", "ignored")
+    none = {name: getattr(annotations, name)[:0] for name in names}
+    with pytest.raises(UserError, match="has no box to train on: there is no list of boxes"):
+        empty = replace(annotations, **none, why_no_boxes="there is no list of boxes")
+        DetectionDataset(empty, tmp_path).check_trainable()
+    (tmp_path / "a.png").unlink()
+    (tmp_path / "c.png").unlink()
+    with pytest.raises(UserError, match="the images left have no annotation"):
+        DetectionDataset(annotations, tmp_path, unreadable="skip").check_trainable()
+
+
+def test_data_knows_nothing_of_what_uses_it():
+    for path in Path(otadet.data.__file__).parent.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        rooms = {module.split(".")[1] for module in modules if module.startswith("otadet.")}
+        assert not rooms & {
+            "engine",
+            "evaluation",
+            "inference",
+            "exp",
+            "apps",
+            "export",
+            "losses",
+            "assigners",
+            "models",
+        }, path
