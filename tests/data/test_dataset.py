@@ -69,9 +69,9 @@ def test_why_there_is_no_box_is_said_in_the_words_of_the_format(annotations, tmp
         DetectionDataset(only_regions, tmp_path).check_trainable()
     names = ("image_rows", "class_rows", "boxes", "areas", "ignored")
     none = {name: getattr(annotations, name)[:0] for name in names}
+    empty = DetectionDataset(replace(annotations, **none, why_no_boxes="there is no list of boxes"), tmp_path)
     with pytest.raises(UserError, match="has no box to train on: there is no list of boxes"):
-        empty = replace(annotations, **none, why_no_boxes="there is no list of boxes")
-        DetectionDataset(empty, tmp_path).check_trainable()
+        empty.check_trainable()
     (tmp_path / "a.png").unlink()
     (tmp_path / "c.png").unlink()
     with pytest.raises(UserError, match="the images left have no annotation"):
