@@ -17,7 +17,10 @@ from otadet.data.image_names import ImageNames
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """Images and their boxes, in the order of the file; sizes that it does not state are 0."""
+    """Images and their boxes, in the order of the file.
+
+    Raises `ValueError` where a reader contradicts itself.
+    """
 
     source: Path
     """The file or folder that was read: what messages name."""
@@ -42,6 +45,26 @@ class Annotations:
     """Why the file has no box, in the words of its format; empty where it has some."""
     ignored_hint: str = ""
     """How its format makes an ignored region an object, for those who have no other boxes."""
+
+    def __post_init__(self) -> None:
+        images, boxes = len(self.image_ids), len(self.image_rows)
+        expected = {
+            "file_names": (len(self.file_names), images),
+            "image_sizes": (self.image_sizes.shape, (images, 2)),
+            "class_rows": (self.class_rows.shape, (boxes,)),
+            "boxes": (self.boxes.shape, (boxes, 4)),
+            "areas": (self.areas.shape, (boxes,)),
+            "ignored": (self.ignored.shape, (boxes,)),
+        }
+        for name, (found, wanted) in expected.items():
+            if found != wanted:
+                raise ValueError(f"{self.source}: {name}: {found}, but {wanted} are {images} images and {boxes} boxes")
+        for name, rows, limit in (
+            ("image_rows", self.image_rows, images),
+            ("class_rows", self.class_rows, len(self.classes.ids)),
+        ):
+            if boxes and not 0 <= rows.min() <= rows.max() < limit:
+                raise ValueError(f"{self.source}: {name} are {rows.min()} to {rows.max()}, not 0 to {limit - 1}")
 
     def of_images(self, kept: np.ndarray) -> Annotations:
         """Only the images of the mask `kept` (I,), and their boxes, sorted by image."""

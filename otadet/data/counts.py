@@ -33,7 +33,7 @@ class Counts:
         unused = [name for name, number in zip(class_names, boxes_per_class, strict=True) if not number]
         remarks = {
             "images without boxes": self.images_without_boxes,
-            "crowd regions, not trained on": self.ignored,
+            "regions ignored, such as crowds": self.ignored,
             "boxes clipped to their image": self.clipped,
             "degenerate boxes dropped": self.degenerate,
             "unreadable images skipped": self.unreadable,

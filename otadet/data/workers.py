@@ -31,6 +31,7 @@ import torch
 from loguru import logger
 
 from otadet.errors import UserError
+from otadet.integers import ceil_div
 from otadet.signals import held_back_signals, stop_signals, take_signals
 
 AHEAD = 2
@@ -245,7 +246,7 @@ def _send(connection: Connection, result: Any) -> None:
         with open(memory, "wb", closefd=False) as file:
             for buffer in buffers:
                 with buffer.raw() as raw:
-                    start = -(-file.tell() // _ALIGNMENT) * _ALIGNMENT
+                    start = ceil_div(file.tell(), _ALIGNMENT) * _ALIGNMENT
                     file.seek(start)
                     file.write(raw)
                     places.append((start, start + len(raw)))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from otadet.boxes import centers
 from otadet.errors import UserError
+from otadet.integers import ceil_div
 from otadet.models.anchors import AnchorGrid
 from otadet.models.backbones.resnet import ResNet
 from otadet.models.necks.fpn import pyramid_strides
@@ -72,7 +73,7 @@ def parse_scene(text: str) -> Scene:
 def draw_problem(scene: Scene, seed: int = 0) -> Problem:
     """Boxes of 16 to 400 pixels, and the predictions of a trained network: each anchor follows the nearest object."""
     generator = torch.Generator().manual_seed(seed)
-    sizes = [(-(-scene.height // stride), -(-scene.width // stride)) for stride in STRIDES]
+    sizes = [(ceil_div(scene.height, stride), ceil_div(scene.width, stride)) for stride in STRIDES]
     anchors = AnchorGrid(STRIDES)([torch.empty(1, 1, *size) for size in sizes])
     truths = [draw_truth(scene, generator) for _ in range(scene.images)]
     num_anchors = len(anchors.points)

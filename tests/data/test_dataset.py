@@ -49,7 +49,9 @@ def test_samples_of_annotations(annotations, tmp_path):
     assert dataset.boxes_per_image().tolist() == [1, 0, 2]
     assert dataset.boxes_per_class().tolist() == [1, 2]
     assert dataset.source_ids == (8, 3)
-    assert dataset.summary().startswith("boxes: 3 images, 3 boxes, 2 classes; 1 images without boxes; 1 crowd regions")
+    assert dataset.summary().startswith(
+        "boxes: 3 images, 3 boxes, 2 classes; 1 images without boxes; 1 regions ignored"
+    )
 
 
 def test_what_is_evaluated_of_annotations(annotations, tmp_path):
@@ -76,6 +78,21 @@ def test_why_there_is_no_box_is_said_in_the_words_of_the_format(annotations, tmp
     (tmp_path / "c.png").unlink()
     with pytest.raises(UserError, match="the images left have no annotation"):
         DetectionDataset(annotations, tmp_path, unreadable="skip").check_trainable()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("boxes", np.zeros((3, 4))),
+        ("image_sizes", np.zeros((2, 2), int)),
+        ("image_rows", np.array([0, 1, 2, 3])),
+        ("class_rows", np.array([0, -1, 0, 0])),
+        ("file_names", ImageNames.of(["a.png"])),
+    ],
+)
+def test_a_reader_that_contradicts_itself_is_named(annotations, name, value):
+    with pytest.raises(ValueError, match=f"boxes: {name}"):
+        replace(annotations, **{name: value})
 
 
 def test_data_knows_nothing_of_what_uses_it():

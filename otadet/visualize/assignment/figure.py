@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from otadet.analysis.assigned import AssignedImage, Grid, RuleResult
+from otadet.integers import ceil_div
 from otadet.visualize.assignment.legend import ALL, BEST, MARGIN, caption, key_strip, table_strip, title_strip
 from otadet.visualize.assignment.panel import draw_assignment
 from otadet.visualize.palette import WHITE
@@ -58,7 +59,7 @@ def assignment_sheet(
 
 def _columns(count: int) -> int:
     """Panels in a row: at most four, and rows of about the same length."""
-    return 2 if count == 4 else -(-count // -(-count // 4))
+    return 2 if count == 4 else ceil_div(count, ceil_div(count, 4))
 
 
 def _panel_width(columns: int) -> int:

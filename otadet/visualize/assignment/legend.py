@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from otadet.analysis.assigned import AssignedImage
+from otadet.integers import ceil_div
 from otadet.visualize.assignment.panel import draw_dot
 from otadet.visualize.palette import BLACK, WHITE, distinct_color, text_color
 from otadet.visualize.text import Font, load_font
@@ -67,7 +68,7 @@ def table_strip(assigned: AssignedImage, width: int) -> np.ndarray:
     head = _paragraph(f"Positives of each box: {rules}", width - 2 * MARGIN, font, BLACK)
     cell = font.width("000") + 14 + max(font.width(entry) for entry in entries) + 2 * font.size
     columns = max(1, (width - 2 * MARGIN) // cell)
-    strip = _blank(-(-num_boxes // columns) * _row_height(font) + MARGIN, width)
+    strip = _blank(ceil_div(num_boxes, columns) * _row_height(font) + MARGIN, width)
     for box, entry in enumerate(entries):
         _draw_entry(strip, box, entry, MARGIN + box % columns * cell, box // columns * _row_height(font), font)
     return np.vstack((np.pad(head, ((MARGIN // 2, 0), (MARGIN, MARGIN), (0, 0)), constant_values=255), strip))
