@@ -210,5 +210,5 @@ def _unreadable_images(path: Path, problems: list[str], images: int) -> str:
     if len(problems) < images:
         advice = 'Repair them, or leave them out with unreadable = "skip".'
     if any(IS_THERE in problem for problem in problems):
-        advice = "Write file_name in the annotations as the files are named, or rename the files."
+        advice = "Name the files in the annotations as they are named in the folder, or rename the files."
     return f"{path}: {len(problems)} of its {images} images are unreadable:{listed}{more}\n{advice}"

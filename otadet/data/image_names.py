@@ -112,9 +112,7 @@ class SimilarNames:
             (self._by_name.get(key.rsplit("/", 1)[-1]), "in another folder"),
         ):
             if files and len(files) == 1:
-                return (
-                    f"; {shown(files[0])}{IS_THERE}{difference}: correct file_name {_ascii(name)}, or the file's name"
-                )
+                return f"; {shown(files[0])}{IS_THERE}{difference}: correct {_ascii(name)}, or the file's name"
         return ""
 
     def _listed(self) -> dict[str, list[str]]:

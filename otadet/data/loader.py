@@ -44,16 +44,22 @@ def train_loader(
     batches reach across epochs, so each of them is full. The other samples of a `MixingTransform` are drawn from the
     whole data set by the generator that the transform draws from; where `Until` ends depends on `iterations` too.
 
-    group_by_aspect: the images of one rank in one batch are all wide or all tall, see `ByOrientation`; the stream is
-        then also a function of `batch_size` and `world_size`.
-    batch_size: images of one iteration over all ranks; a multiple of `world_size`.
-    pad_value, size_divisor: images are padded with this RGB to multiples of this, which the network says.
-    pin_memory: for copies to a GPU that do not block.
-    unreadable: "fail" raises the `UserError` of an image that cannot be read. "skip" takes another one in its place,
-        drawn from the seed and the position among those that may come in the same batch: batches stay full, and the
-        stream is then a function of which files can be read as well.
-    left_out: gets an entry, index -> what is wrong, for each image that was skipped on this rank.
-    stop: whether a batch that does not come is not to be waited for any longer.
+    Args:
+        dataset: the samples.
+        transform: called with each sample, and a generator that is a function of the seed and the position.
+        batch_size: images of one iteration over all ranks; a multiple of `world_size`.
+        iterations: the length of the training.
+        start_iteration: the first that is wanted, of a training that goes on.
+        group_by_aspect: the images of one rank in one batch are all wide or all tall, see `ByOrientation`; the stream
+            is then also a function of `batch_size` and `world_size`.
+        workers: loader processes; 0 loads in this one.
+        pad_value, size_divisor: images are padded with this RGB to multiples of this, which the network says.
+        pin_memory: for copies to a GPU that do not block.
+        unreadable: "fail" raises the `UserError` of an image that cannot be read. "skip" takes another one in its
+            place, drawn from the seed and the position among those that may come in the same batch: batches stay full,
+            and the stream is then a function of which files can be read as well.
+        left_out: gets an entry, index -> what is wrong, for each image that was skipped on this rank.
+        stop: whether a batch that does not come is not to be waited for any longer.
     """
     if not len(dataset):
         raise UserError("the training set has no images")

@@ -81,7 +81,7 @@ def scan_warnings(scan: ImageScan, paths: Sequence[Path], options: ReadOptions) 
     if scan.turned and not options.upright:
         lines.append(
             f"{len(scan.turned)} of {len(paths)} image files have an EXIF orientation, such as "
-            f"{shown(paths[min(scan.turned)])}; it is ignored, as COCO's annotations ignore it. If the boxes were "
+            f"{shown(paths[min(scan.turned)])}; it is ignored, as annotations mostly ignore it. If the boxes were "
             "drawn on the upright pictures, set exif_orientation true"
         )
     return lines + range_warnings(scan.sixteen_bit, paths, options)
