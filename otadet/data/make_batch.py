@@ -12,7 +12,7 @@ import numpy as np
 from otadet.data.batch import PackedBatch, pack, padded_size
 from otadet.data.order import Order
 from otadet.data.sample import Sample, TrainTransform, Transform
-from otadet.data.transforms.compose import apply, at, others_of
+from otadet.data.transforms.compose import apply, at_progress, others_of
 from otadet.errors import UserError
 from otadet.user_modules import Portable
 
@@ -69,7 +69,7 @@ class TrainBatchMaker:
     def _transformed(self, index: int, position: int, unreadable: dict[int, str]) -> Sample:
         sample = self._sample(index, (position,), unreadable)
         rng = np.random.default_rng((self.seed, _AUGMENTATION, position))
-        transform = at(self.transform, position / self.length)
+        transform = at_progress(self.transform, position / self.length)
         # None is drawn where none is needed, so that the transform draws the same then.
         drawn = rng.integers(len(self.source), size=others_of(transform)).tolist()
         others = [self._sample(other, (position, place), unreadable) for place, other in enumerate(drawn, start=1)]

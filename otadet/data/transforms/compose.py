@@ -27,9 +27,9 @@ class Compose:
         """How many other samples all of them need."""
         return sum(others_of(transform) for transform in self.transforms)
 
-    def at(self, progress: float) -> Compose:
-        """What is left of it at a moment of the training; as `at`."""
-        return Compose(tuple(at(transform, progress) for transform in self.transforms))
+    def at_progress(self, progress: float) -> Compose:
+        """What it is when that share (0-1) of the training is over."""
+        return Compose(tuple(at_progress(transform, progress) for transform in self.transforms))
 
     def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
         if len(others) != self.others:
@@ -67,9 +67,9 @@ class Until:
         """How many other samples it needs while it lasts."""
         return others_of(self.transform)
 
-    def at(self, progress: float) -> TrainTransform:
-        """What is left of it at a moment of the training; as `at`."""
-        return at(self.transform, progress) if progress < self.share else _unchanged
+    def at_progress(self, progress: float) -> TrainTransform:
+        """What it is when that share (0-1) of the training is over."""
+        return at_progress(self.transform, progress) if progress < self.share else _unchanged
 
     def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
         raise UserError(
@@ -78,12 +78,12 @@ class Until:
         )
 
 
-def at(transform: TrainTransform, progress: float) -> TrainTransform:
+def at_progress(transform: TrainTransform, progress: float) -> TrainTransform:
     """The transform as it is when the share `progress` (0-1) of the training is over: without each `Until` that ended.
 
-    One of yours that holds others has a method `at` as `Compose` does; else it is the same all along.
+    One of yours that holds others has a method `at_progress` as `Compose` does; else it is the same all along.
     """
-    changing = getattr(transform, "at", None)
+    changing = getattr(transform, "at_progress", None)
     return transform if changing is None else changing(progress)
 
 
