@@ -50,9 +50,11 @@ def main() -> None:
 
 def read_metadata(session: onnxruntime.InferenceSession) -> dict:
     """Numbers, lists and truth values are stored as JSON, texts as they are. Raises `ValueError` for what cannot be."""
-    texts = {"experiment", "otadet", "input", "rank_by"}
+    texts = {"experiment", "otadet", "input", "rank_by", "score"}
     entries = session.get_modelmeta().custom_metadata_map.items()
     metadata = {name: value if name in texts else read_json(name, value) for name, value in entries}
+    if "input_spec" in metadata:  # files of an older otadet have an entry for each of its numbers
+        metadata |= read_input(metadata["input_spec"])
     check_metadata(metadata)
     metadata["class_names"] = [in_one_line(name) for name in metadata["class_names"]]
     scores = next(output for output in session.get_outputs() if output.name == "scores")
@@ -62,6 +64,25 @@ def read_metadata(session: onnxruntime.InferenceSession) -> dict:
     if not metadata["dynamic_size"] and images.shape[2:] != metadata["size"]:
         raise ValueError(f"size is {metadata['size']}, but the graph takes {images.shape[2:]}")
     return metadata
+
+
+def read_input(spec: object) -> dict:
+    """What the entry `input_spec` says: how an image is resized, padded and normalised."""
+    resize = spec.get("resize") if isinstance(spec, dict) else None
+    if not isinstance(resize, dict) or resize.get("part") not in ("Letterbox", "ResizeShortestEdge"):
+        raise ValueError("its metadata is wrong in input_spec")
+    values = {name: spec.get(name) for name in ("mean", "std")}
+    values["letterbox"] = values["shortest_edge"] = None
+    if resize["part"] == "Letterbox":
+        values["letterbox"] = resize.get("size")
+    elif isinstance(resize.get("sizes"), list):
+        values["shortest_edge"] = [*resize["sizes"], resize.get("max_size")]
+    values["pad_value"] = spec.get("padding")
+    if values["pad_value"] is None:  # the mean, which is 0 to the network
+        numbers = values["mean"] if isinstance(values["mean"], list) else []
+        is_finite = all(isinstance(number, (int, float)) and abs(number) < 1e6 for number in numbers)
+        values["pad_value"] = [min(max(round(number), 0), 255) for number in numbers] if is_finite else None
+    return values
 
 
 def in_one_line(text: object) -> str:
@@ -123,9 +144,12 @@ def read_image(path: str) -> np.ndarray:
 
     `cv2.imread` cannot open every name everywhere, so numpy reads the bytes.
     """
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, ValueError, cv2.error) as error:
+        sys.exit(f"error: {in_one_line(path)}: cannot be read: {in_one_line(error)}")
     if image is None:
-        raise SystemExit(f"{path}: not an image that OpenCV can read")
+        sys.exit(f"error: {in_one_line(path)}: not an image that OpenCV can read")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

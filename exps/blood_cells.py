@@ -24,5 +24,5 @@ class Exp(BaseExp):
         return OTAAssigner()
 
     def build_train_transform(self) -> Transform:
-        zoom = RandomZoom(0.8, 1.5, self.build_normalize().pad_value)
+        zoom = RandomZoom(0.8, 1.5, self.build_input().pad_value)
         return Compose((zoom, RandomFlip(0.5, 0.5), RandomTranspose(), ColorJitter()))

@@ -6,7 +6,7 @@ boxes, `C` classes, `K` candidates a box, `D` detections. Boxes are xyxy in pixe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -82,13 +82,22 @@ class Detections:
     """(D,) in 0-1."""
     labels: Tensor
     """(D,) int64 in [0, C)."""
+    vocabulary: tuple[str, ...] = ()
+    """C names, one per label; empty where nobody has said what the labels mean."""
+
+    @property
+    def class_names(self) -> list[str]:
+        """D names, one per detection. Raises `ValueError` without a vocabulary."""
+        if len(self) and not self.vocabulary:
+            raise ValueError("these detections have no vocabulary, the names of the labels")
+        return [self.vocabulary[label] for label in self.labels.tolist()]
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def __getitem__(self, keep) -> Detections:
         """The detections that a mask, an index tensor or a slice selects."""
-        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep])
+        return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep])
 
     def to(self, device) -> Detections:
-        return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device))
+        return replace(self, boxes=self.boxes.to(device), scores=self.scores.to(device), labels=self.labels.to(device))

@@ -1,4 +1,4 @@
-"""Count the ambiguous anchors an image that rules of label assignment find: N_amb of the OTA paper's Tab. 2.
+"""Count the ambiguous anchors per image that rules of label assignment find: N_amb of the OTA paper's Tab. 2.
 
 python tools/ambiguity.py -f exps/ota_fcos_r50.py -c best.pth --assigner ota atss paa --radius 3 5 7 --limit 5000
 python tools/ambiguity.py -f exps/quickstart.py -c runs/quickstart/best.pth --split val --csv ambiguous.csv
@@ -47,11 +47,11 @@ def parse_args() -> Namespace:
 def main() -> None:
     args = parse_args()
     from otadet.analysis.ambiguity import EvenlySpaced, count_ambiguous, with_radii
-    from otadet.data.loader import eval_loader
     from otadet.engine.checkpoint import load_checkpoint
     from otadet.errors import UserError
+    from otadet.evaluation.evaluator import pipeline_loader
+    from otadet.exp import load_pipeline
     from otadet.files import check_writable, write_csv
-    from otadet.inference.predictor import load_detector
     from otadet.names import names_as_trained
 
     for name, value in (("--limit", args.limit), ("--batch", args.batch), ("--radius", min(args.radius or [1]))):
@@ -67,18 +67,15 @@ def main() -> None:
     state = load_checkpoint(args.checkpoint)
     exp.class_names = names_as_trained(exp.class_names, state["class_names"])
     dataset = exp.build_train_dataset() if args.split == "train" else exp.build_val_dataset()
-    model, _ = load_detector(exp, args.checkpoint, dataset.class_names, state=state)
-    normalize = exp.build_normalize().to(device)
-    loader = eval_loader(
+    pipeline = load_pipeline(exp, args.checkpoint, dataset.class_names, state=state).to(device)
+    loader = pipeline_loader(
+        pipeline,
         dataset if args.limit is None else EvenlySpaced(dataset, args.limit),
-        exp.build_test_transform(),
         batch_size=args.batch or exp.batch_size,
         workers=exp.workers,
-        pad_value=normalize.pad_value,
-        size_divisor=model.size_divisor,
         unreadable=exp.unreadable,
     )
-    counts = count_ambiguous(model.to(device), loader, normalize, rules, device)
+    counts = count_ambiguous(pipeline, loader, rules)
     rows = [
         {
             "rule": rule.name,

@@ -74,9 +74,8 @@ def fraction(text: str) -> float:
 
 def main() -> None:
     args = parse_args()
-    from otadet.exp import load_exp
+    from otadet.exp import load_exp, load_predictor
     from otadet.exp.fields import fields_of
-    from otadet.inference.predictor import Predictor
 
     exp = load_exp(args.exp)
     words, trailing = split_fields(args.path, fields_of(exp))
@@ -89,7 +88,7 @@ def main() -> None:
         exp.score_threshold = DEFAULT_CONF if args.conf is None else args.conf
     if args.nms is not None:
         exp.nms_iou = args.nms
-    predictor = Predictor.from_experiment(exp, args.checkpoint, pick_device(args.device))
+    predictor = load_predictor(exp, args.checkpoint, pick_device(args.device))
     warn_of_ranges(inputs, predictor)
 
     records: list[dict[str, Any]] = []

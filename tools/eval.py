@@ -14,7 +14,7 @@ if __name__ == "__main__":
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,6 @@ from otadet.cli import experiment_parser, load_experiment, pick_device, run_tool
 from otadet.names import name_list
 
 if TYPE_CHECKING:
-    from otadet.data.batch import Batch
     from otadet.data.dataset import DetectionDataset
 
 
@@ -38,12 +37,12 @@ def parse_args() -> Namespace:
 
 def main() -> None:
     args = parse_args()
-    from otadet.data.loader import eval_loader
     from otadet.engine.checkpoint import load_checkpoint
-    from otadet.evaluation.coco import coco_predictions, evaluate_coco, predict_dataset, readable
+    from otadet.evaluation.coco import coco_predictions
+    from otadet.evaluation.evaluator import evaluate
     from otadet.evaluation.report import format_result, write_metrics
+    from otadet.exp import load_pipeline
     from otadet.files import atomic_write, check_writable
-    from otadet.inference.predictor import load_detector
     from otadet.names import names_as_trained
 
     check_writable(args.json, args.metrics)
@@ -56,23 +55,20 @@ def main() -> None:
     print(dataset.summary())
     for line in dataset.warnings:
         print(f"warning: {line}", file=sys.stderr)
-    model, _ = load_detector(exp, args.checkpoint, dataset.class_names, state=state)
-    normalize = exp.build_normalize()
-    batches = eval_loader(
+    pipeline = load_pipeline(exp, args.checkpoint, dataset.class_names, state=state).to(device)
+    evaluation = evaluate(
+        pipeline,
         dataset,
-        exp.build_test_transform(),
         batch_size=exp.batch_size if args.batch is None else args.batch,
         workers=exp.workers,
-        pad_value=normalize.pad_value,
-        size_divisor=model.size_divisor,
         unreadable=exp.unreadable,
+        progress=partial(show_progress, len(dataset)),
     )
-    images = counted(batches, len(dataset))
-    detections = predict_dataset(model.to(device), images, exp.build_postprocess(), normalize, device)
-    result = evaluate_coco(dataset, detections, readable(dataset, detections, batches.unreadable))
+    assert evaluation is not None, "one process is the main one"
+    result = evaluation.result
     # What took long is on the disk before anything else can go wrong.
     if args.json:
-        found = coco_predictions(detections, dataset.source_ids)
+        found = coco_predictions(evaluation.detections, dataset.source_ids)
         with atomic_write(args.json, "w") as file:
             json.dump(found, file)
         if note := free_ids(dataset, {entry["category_id"] for entry in found}):
@@ -97,15 +93,11 @@ def free_ids(dataset: DetectionDataset, predicted: set[int]) -> str:
     return said if free else ""
 
 
-def counted(batches: Iterable[Batch], images: int) -> Iterator[Batch]:
-    """The batches, with a line in the terminal that counts their images."""
-    done = 0
-    for batch in batches:
-        yield batch
-        done += len(batch)
-        if sys.stderr.isatty():
-            end = "\n" if done == images else ""
-            print(f"\r{done}/{images} images", end=end, file=sys.stderr, flush=True)
+def show_progress(images: int, done: int) -> None:
+    """A line in the terminal that counts the images."""
+    if sys.stderr.isatty():
+        end = "\n" if done == images else ""
+        print(f"\r{done}/{images} images", end=end, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

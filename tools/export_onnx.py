@@ -31,7 +31,11 @@ def parse_args() -> Namespace:
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: the checkpoint's name, ending in .onnx")
     parser.add_argument("--opset", type=int, default=18, metavar="N", help="18 or later; default: 18")
     parser.add_argument("--dynamic-batch", action="store_true", help="any number of images instead of 1")
-    parser.add_argument("--dynamic-size", action="store_true", help="any height and width that are multiples of 32")
+    parser.add_argument(
+        "--dynamic-size",
+        action="store_true",
+        help="any height and width that the network takes: multiples of its size divisor, 32 for a ResNet",
+    )
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of the input; default: the experiment's")
     parser.add_argument("--nms", action="store_true", help="detections instead of the outputs of all anchors")
     return parser.parse_intermixed_args()
@@ -40,30 +44,21 @@ def parse_args() -> Namespace:
 def main() -> None:
     args = parse_args()
     # PyTorch takes seconds to import; --help and misspelt options should not.
+    from otadet.exp import load_pipeline
     from otadet.export import ExportOptions, export_onnx
-    from otadet.inference.predictor import load_detector
 
     exp = load_experiment(args)
     device = pick_device(args.device)
-    detector, state = load_detector(exp, args.checkpoint, exp.class_names)
+    pipeline = load_pipeline(exp, args.checkpoint, exp.class_names).to(device)
     output = args.output or args.checkpoint.with_suffix(".onnx")
-    export_onnx(
-        detector.to(device),
-        output,
-        transform=exp.build_test_transform(),
-        normalize=exp.build_normalize(),
-        postprocess=exp.build_postprocess(),
-        class_names=state["class_names"],
-        options=ExportOptions(
-            opset=args.opset,
-            dynamic_batch=args.dynamic_batch,
-            dynamic_size=args.dynamic_size,
-            nms=args.nms,
-            size=tuple(args.size) if args.size else None,
-            image_bits=exp.image_bits,
-        ),
-        experiment=exp.name,
+    options = ExportOptions(
+        opset=args.opset,
+        dynamic_batch=args.dynamic_batch,
+        dynamic_size=args.dynamic_size,
+        nms=args.nms,
+        size=tuple(args.size) if args.size else None,
     )
+    export_onnx(pipeline, output, options, experiment=exp.name)
     print(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
 
 

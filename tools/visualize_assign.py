@@ -139,7 +139,7 @@ def build_network(
 ) -> nn.Module:
     import torch
 
-    from otadet.inference.predictor import load_detector
+    from otadet.exp import load_detector
 
     if checkpoint is not None:
         return load_detector(exp, checkpoint, class_names, state=state)[0]
@@ -159,10 +159,10 @@ def assign(
     from otadet.assigners import OTAAssigner
     from otadet.data.batch import collate
 
-    normalize = exp.build_normalize().to(device)
-    sample = exp.build_test_transform()(sample, np.random.default_rng(exp.seed))
-    batch = collate([sample], normalize.pad_value, model.size_divisor).to(device)
-    predictions, anchors = model(normalize(batch.images))
+    spec = exp.build_input()
+    sample = spec.transform(sample, np.random.default_rng(exp.seed))
+    batch = collate([sample], spec.pad_value, model.size_divisor).to(device)
+    predictions, anchors = model(spec.normalize(batch.images))
     results = []
     for title, rule in rules.items():
         found = rule(predictions, anchors, batch.truths)

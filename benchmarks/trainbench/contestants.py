@@ -57,7 +57,7 @@ class Ours:
         trainer = build_trainer(self.exp, model, dataset, None, device, folder / "run")
         self.updater, self.loader = trainer.updater, trainer.loader
         self.amp_dtype = trainer.settings.amp_dtype
-        self.normalize, self.postprocess = self.exp.build_normalize().to(device), self.exp.build_postprocess()
+        self.normalize, self.postprocess = self.exp.build_input().pixel_norm().to(device), self.exp.build_postprocess()
         self._stop = StopRequest(quiet=True)
         self._iteration = 0
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
-from torch import nn
 
 from otadet.assigners import Assigner, ATSSAssigner, OTAAssigner, PAAAssigner
 from otadet.assigners.ota import AMBIGUOUS_BELOW
 from otadet.data.batch import Batch
 from otadet.data.make_batch import SampleSource
 from otadet.data.sample import Sample
-from otadet.models.normalize import PixelNorm
+from otadet.inference.pipeline import Pipeline
 from otadet.structures import Anchors, Assignment, GroundTruth, Predictions
 
 TOP_OF_EACH_LEVEL = (ATSSAssigner, PAAAssigner)
@@ -59,19 +58,18 @@ def with_radii(name: str, rule: Assigner, radii: Iterable[int]) -> list[SizedRul
 
 
 @torch.no_grad()
-def count_ambiguous(
-    model: nn.Module,
-    loader: Iterable[Batch],
-    normalize: PixelNorm,
-    rules: Sequence[SizedRule],
-    device: torch.device,
-) -> list[AmbiguityCount]:
-    """Assign a whole data set by each rule, with one pass of the network, which is put into evaluation mode."""
-    model.eval()
+def count_ambiguous(pipeline: Pipeline, loader: Iterable[Batch], rules: Sequence[SizedRule]) -> list[AmbiguityCount]:
+    """Assign a whole data set by each rule, with one pass of the network, which is put into evaluation mode.
+
+    loader: of `pipeline_loader`.
+    """
+    device = pipeline.device
+    normalize = pipeline.input.pixel_norm().to(device)
+    pipeline.model.eval()
     counts = [AmbiguityCount() for _ in rules]
     for batch in loader:
         batch = batch.to(device)
-        predictions, anchors = model(normalize(batch.images))
+        predictions, anchors = pipeline.model(normalize(batch.images))
         for rule, count in zip(rules, counts, strict=True):
             assignment = rule.assigner(predictions, anchors, batch.truths)
             count.images += len(batch)

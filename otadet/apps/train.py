@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,9 @@ from torch import nn
 
 from otadet.data.batch import Batch
 from otadet.data.dataset import DetectionDataset
-from otadet.data.loader import eval_loader, train_loader
+from otadet.data.loader import train_loader
 from otadet.data.sample import Sample
-from otadet.distributed import (
-    from_main,
-    gather_objects,
-    is_main,
-    on_any_rank,
-    processes_on_this_machine,
-    raise_together,
-    rank,
-    world_size,
-)
+from otadet.distributed import from_main, gather_objects, is_main, processes_on_this_machine, rank, world_size
 from otadet.engine.checkpoint import (
     load_checkpoint,
     load_training,
@@ -44,7 +34,8 @@ from otadet.engine.run_folder import run_folder
 from otadet.engine.stop import EvaluationStopped, StopRequest
 from otadet.engine.trainer import NO_SCORE, Trainer, TrainSettings
 from otadet.errors import OutputError, UserError
-from otadet.evaluation.coco import CocoResult, evaluate_coco, predict_dataset, readable
+from otadet.evaluation.coco import CocoResult
+from otadet.evaluation.evaluator import Interrupted, evaluate
 from otadet.evaluation.report import format_result
 from otadet.exp import SCORES, BaseExp
 from otadet.files import remove_temporaries
@@ -117,7 +108,7 @@ def _train_in(
         # Only in the main process: the others get its weights.
         put_weights(model, checkpoint, start, strict=False)
     torch.manual_seed(exp.seed + rank())
-    validation = Validation(exp, val_set, device, as_detector(model).size_divisor)
+    validation = Validation(exp, val_set)
     left_out: dict[int, str] = {}
     trainer = build_trainer(exp, model, train_set, validation, device, output, precision, left_out)
     validation.stop = trainer.stop
@@ -225,7 +216,7 @@ def build_trainer(
         amp_dtype=precision.amp_dtype,
         channels_last=precision.channels_last,
     )
-    normalize = exp.build_normalize()
+    spec = exp.build_input()
     transform = exp.build_train_transform()
 
     def batches(start: int) -> Iterable[Batch]:
@@ -240,7 +231,7 @@ def build_trainer(
             rank=rank(),
             world_size=world_size(),
             workers=exp.workers,
-            pad_value=normalize.pad_value,
+            pad_value=spec.pad_value,
             size_divisor=as_detector(model).size_divisor,
             pin_memory=device.type == "cuda",
             unreadable=exp.unreadable,
@@ -254,7 +245,7 @@ def build_trainer(
         exp.build_optimizer(model),
         exp.build_schedule(len(train_set)),
         batches,
-        normalize,
+        spec.pixel_norm(),
         settings,
         output=output,
         device=device,
@@ -268,51 +259,38 @@ def build_trainer(
 class Validation:
     """Measures a model on the validation set: each process predicts its share, the main one has the scores."""
 
-    def __init__(self, exp: BaseExp, val_set: DetectionDataset, device: torch.device, size_divisor: int) -> None:
+    def __init__(self, exp: BaseExp, val_set: DetectionDataset) -> None:
         self.result: CocoResult | None = None
         """What the last call found, in the main process."""
         self.stop = StopRequest(quiet=True)
         """Who may ask for an end in the midst of it."""
-        self._val_set, self._device, self._best_by = val_set, device, exp.best_by
-        self._normalize, self._postprocess = exp.build_normalize(), exp.build_postprocess()
-        self._loader = eval_loader(
-            val_set,
-            exp.build_test_transform(),
-            batch_size=max(1, exp.batch_size // world_size()),
-            rank=rank(),
-            world_size=world_size(),
-            workers=exp.workers,
-            pad_value=self._normalize.pad_value,
-            size_divisor=size_divisor,
-            pin_memory=device.type == "cuda",
-            unreadable=exp.unreadable,
-            stop=lambda: self.stop.requested,
-        )
+        self._exp, self._val_set = exp, val_set
+        self._left_out: dict[int, str] = {}
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """The APs and the recall of 100 detections, without those that no object counts for; elsewhere nothing.
 
         Raises `EvaluationStopped` on all processes where any was asked to stop.
         """
-        # In fp32 whatever the training is in, as tools/eval.py has it: both give the same numbers.
-        batches = takewhile(lambda batch: not self.stop.requested, self._loader)
-        share, error = {}, None
+        exp = self._exp
         try:
-            share = predict_dataset(model, batches, self._postprocess, self._normalize, self._device)
-        except Exception as raised:
-            error = raised
-        if on_any_rank(error is not None):
-            raise_together(error)
-        if on_any_rank(self.stop.requested):
-            raise EvaluationStopped
-        shares = gather_objects((share, self._loader.unreadable))
-        if not is_main():
+            # In fp32 whatever the training is in, as tools/eval.py has it: both give the same numbers.
+            evaluation = evaluate(
+                exp.build_pipeline(model, self._val_set.class_names),
+                self._val_set,
+                batch_size=max(1, exp.batch_size // world_size()),
+                workers=exp.workers,
+                unreadable=exp.unreadable,
+                left_out=self._left_out,
+                stop=lambda: self.stop.requested,
+            )
+        except Interrupted as error:
+            raise EvaluationStopped from error
+        if evaluation is None:
             return {}
-        found = dict(sorted(entry for share, _ in shares for entry in share.items()))
-        unreadable = {index: message for _, problems in shares for index, message in problems.items()}
-        self.result = evaluate_coco(self._val_set, found, readable(self._val_set, found, unreadable))
+        self.result = evaluation.result
         scores = {name: self.result.stats[name] for name in SCORES}
-        return {name: score for name, score in scores.items() if score >= 0 or name in ("AP", self._best_by)}
+        return {name: score for name, score in scores.items() if score >= 0 or name in ("AP", exp.best_by)}
 
 
 def _log_data(exp: BaseExp, train_set: DetectionDataset, val_set: DetectionDataset) -> None:
@@ -371,21 +349,13 @@ def _draw_results(exp: BaseExp, trainer: Trainer, val_set: DetectionDataset) -> 
     model = trainer.updater.best_model
     if os.path.isfile(trainer.best_checkpoint):
         load_weights(model, trainer.best_checkpoint)
-    predictor = Predictor(
-        model,
-        exp.build_test_transform(),
-        exp.build_normalize(),
-        replace(exp.build_postprocess(), score_threshold=SHEET_SCORE),
-        val_set.class_names,
-        trainer.device,
-    )
+    pipeline = exp.build_pipeline(model, val_set.class_names)
+    predictor = Predictor(replace(pipeline, postprocess=replace(exp.build_postprocess(), score_threshold=SHEET_SCORE)))
     rows = np.linspace(0, len(val_set) - 1, min(SHEET_IMAGES, len(val_set))).round().astype(int)
     samples = [sample for row in rows if (sample := _sample_to_draw(exp, val_set, row)) is not None]
     truths = [GroundTruth(torch.from_numpy(sample.boxes), torch.from_numpy(sample.labels)) for sample in samples]
     images = [sample.image for sample in samples]
-    prediction_sheet(
-        images, [predictor(image) for image in images], val_set.class_names, trainer.output / "predictions.png", truths
-    )
+    prediction_sheet(images, predictor(images), val_set.class_names, trainer.output / "predictions.png", truths)
     plot_curves(trainer.output / "metrics.csv", trainer.output / "curves.png")
     if trainer.best is None or trainer.best <= NO_SCORE:
         best = f"no {exp.best_by} on the validation set, so that {trainer.best_checkpoint} is of the last evaluation"

@@ -1,4 +1,4 @@
-"""Images of one size with all that belongs to them, and the way back to the files."""
+"""Images of one size with all that belongs to them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from otadet.boxes import clip
 from otadet.data.pixels import paste
 from otadet.data.sample import Sample
 from otadet.integers import ceil_div
-from otadet.structures import Detections, GroundTruth
+from otadet.structures import GroundTruth
 
 
 @dataclass(frozen=True)
@@ -154,12 +153,3 @@ def padded_size(size: Sequence[int], size_divisor: int) -> tuple[int, int]:
     """(height, width), both rounded up to a multiple of `size_divisor`."""
     height, width = size
     return ceil_div(height, size_divisor) * size_divisor, ceil_div(width, size_divisor) * size_divisor
-
-
-def to_original(detections: Detections, scale: tuple[float, float], original_size: tuple[int, int]) -> Detections:
-    """Boxes in pixels of a resized or padded image -> in pixels of its file, clipped to it.
-
-    scale: (x, y) of `Sample` or `Batch`. original_size: (height, width) of the file.
-    """
-    boxes = detections.boxes / detections.boxes.new_tensor((*scale, *scale))
-    return replace(detections, boxes=clip(boxes, *original_size))

@@ -87,6 +87,7 @@ def eval_loader(
     size_divisor: int,
     pin_memory: bool = False,
     unreadable: str = "fail",
+    left_out: dict[int, str] | None = None,
     stop: Callable[[], bool] = no_stop,
 ) -> BatchStream:
     """Every image of the data set exactly once over the ranks; a rank may have no batch at all.
@@ -98,6 +99,7 @@ def eval_loader(
     batch_size: images of one batch on this rank, at most.
     pad_value, size_divisor: images are padded with this RGB to multiples of this, which the network says.
     unreadable: "fail" raises the `UserError` of an image that cannot be read, "skip" leaves the image out.
+    left_out: gets an entry, index -> what is wrong, for each image that was skipped on this rank.
     stop: whether a batch that does not come is not to be waited for any longer.
     """
     if batch_size < 1:
@@ -106,7 +108,7 @@ def eval_loader(
         raise UserError(f"{transform}: needs other samples, which there are in training alone")
     batches = _eval_batches(_padded_sizes(dataset, transform, size_divisor), batch_size, rank, world_size)
     maker = EvalBatchMaker(dataset, transform, pad_value, size_divisor, unreadable == "skip")
-    return BatchStream(Work(maker, batches), workers, pin_memory, stop)
+    return BatchStream(Work(maker, batches), workers, pin_memory, stop, left_out)
 
 
 class BatchStream:

@@ -5,22 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from otadet.boxes import xywh_to_xyxy, xyxy_to_xywh
-from otadet.data.batch import Batch, to_original
 from otadet.data.dataset import DetectionDataset
 from otadet.errors import UserError
 from otadet.evaluation.diagnosis import Diagnosis, diagnose
-from otadet.inference.one_by_one import one_by_one
-from otadet.inference.postprocess import Postprocess
-from otadet.models.normalize import PixelNorm
 from otadet.structures import Detections
 
 STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -49,74 +43,6 @@ class CocoResult:
     """The twelve numbers of `STATS`, 0-1, or -1 where there is no ground truth to measure with."""
     per_class: list[ClassResult]
     diagnosis: Diagnosis
-
-
-def predict_dataset(
-    model: nn.Module,
-    loader: Iterable[Batch],
-    postprocess: Postprocess,
-    normalize: PixelNorm,
-    device: torch.device,
-    *,
-    amp_dtype: torch.dtype | None = None,
-) -> dict[int, Detections]:
-    """Run the model over a data set: image id -> detections in pixels of the original image, on the CPU, by id.
-
-    What is found in an image depends on no other image, to the last bit: in a batch of another size, or with another
-    number of threads, convolutions round differently, which changes the order of nearly equal scores and so the AP. So
-    each image runs alone; on a CPU as many at a time as there are threads, each in one of them, whatever the batch.
-
-    The model is put into evaluation mode, and back into the mode it was in. amp_dtype: what the network computes in
-    under autocast; None is fp32.
-    """
-
-    def detect(image: _Image) -> tuple[int, Detections]:
-        # Both are settings of a thread.
-        with torch.no_grad(), torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None):
-            predictions, anchors = model(normalize(image.pixels[None]))
-            (found,) = postprocess(predictions, anchors)
-        return image.image_id, to_original(found, image.scale, image.original_size).to("cpu")
-
-    with _as_the_predictor_has_it(model), one_by_one(device) as run:
-        detections = dict(run(detect, _images(loader, device)))
-    return dict(sorted(detections.items()))
-
-
-@dataclass(frozen=True)
-class _Image:
-    """One of a batch."""
-
-    pixels: Tensor
-    """(3, H, W) uint8, resized and padded."""
-    image_id: int
-    scale: tuple[float, float]
-    """(x, y), of the resizing."""
-    original_size: tuple[int, int]
-    """(height, width) of the file in pixels."""
-
-
-def _images(loader: Iterable[Batch], device: torch.device) -> Iterator[_Image]:
-    for batch in loader:
-        images = batch.images.to(device, non_blocking=True)
-        yield from map(_Image, images, batch.image_ids, batch.scales, batch.original_sizes)
-
-
-@contextlib.contextmanager
-def _as_the_predictor_has_it(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode, and with weights laid out as (O, I, H, W): the layout has a say in how sums are rounded."""
-    training = {module: module.training for module in model.modules()}
-    permuted = [tensor for tensor in model.state_dict(keep_vars=True).values() if not tensor.is_contiguous()]
-    layouts = [(tensor, tensor.data) for tensor in permuted]
-    model.eval()
-    for tensor in permuted:
-        tensor.data = tensor.data.contiguous()
-    try:
-        yield
-    finally:
-        for tensor, data in layouts:
-            tensor.data = data
-        for module, was in training.items():
-            module.training = was
 
 
 def readable(

@@ -23,12 +23,14 @@ from otadet.data.sample import TrainTransform, Transform
 from otadet.data.transforms import Compose, Letterbox, RandomFlip, ResizeShortestEdge
 from otadet.errors import UserError, nearest_name
 from otadet.exp.fields import as_plain, check_value, fields_of, parse_field, undeclared_attributes, without_numpy
-from otadet.inference.postprocess import RANK_BY, Postprocess
+from otadet.inference.input_spec import InputSpec
+from otadet.inference.pipeline import Pipeline
+from otadet.inference.postprocess import RANK_BY, SCORE_KINDS, Postprocess
 from otadet.limits import FIELD_LIMITS, brief, check_limits
 from otadet.losses.detection import BOX_WEIGHTINGS, DetectionLoss, centerness_target, iou_target
 from otadet.models import FPN, Detector, FCOSHead, build_resnet
+from otadet.models.detector import as_detector
 from otadet.models.necks.fpn import COARSE_FROM
-from otadet.models.normalize import PixelNorm
 from otadet.names import clean_class_names
 from otadet.optim.optimizer import WEIGHT_DECAY_ON, build_optimizer
 from otadet.optim.schedule import CosineSchedule, StepSchedule, iterations_for
@@ -36,6 +38,10 @@ from otadet.user_modules import impatient, load_module, place_of
 
 SCORES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 """Of COCO's twelve numbers those that are logged during training."""
+
+
+_REPLACED = {"build_test_transform": "build_input", "build_normalize": "build_input"}
+"""Methods that experiment files used to override, and those that took their place."""
 
 
 class BaseExp:
@@ -117,6 +123,7 @@ class BaseExp:
     topk_per_level: int = 1000
     nms_iou: float = 0.6
     max_detections: int = 100
+    score: str = "geometric_mean"  # of class and quality; or their "product", as in YOLOX
     rank_by: str = "score"  # what score_threshold and topk_per_level look at; or "class", without the quality
 
     @property
@@ -166,10 +173,23 @@ class BaseExp:
         )
 
     def build_train_transform(self) -> TrainTransform:
-        return Compose((self._build_resize(self.train_sizes), RandomFlip(self.flip)))
+        resize: Transform = ResizeShortestEdge(self.train_sizes, self.max_size)
+        if self.letterbox is not None:
+            resize = self.build_input().transform
+        return Compose((resize, RandomFlip(self.flip)))
 
-    def build_test_transform(self) -> Transform:
-        return self._build_resize((self.test_size,))
+    def build_input(self) -> InputSpec:
+        """What the network sees of an image, outside of augmentation."""
+        if self.letterbox is None:
+            resize: ResizeShortestEdge | Letterbox = ResizeShortestEdge((self.test_size,), self.max_size)
+        else:
+            height, width = self.letterbox
+            resize = Letterbox((height, width))
+        return InputSpec(resize, tuple(self.mean), tuple(self.std), image_bits=self.image_bits)
+
+    def build_pipeline(self, model: nn.Module, class_names: Sequence[str]) -> Pipeline:
+        """`model` with all that makes detections of images; class_names: what its classes mean."""
+        return Pipeline(as_detector(model), self.build_input(), self.build_postprocess(), tuple(class_names))
 
     def build_train_dataset(self) -> DetectionDataset:
         return self._build_dataset(self.train_json, self.train_images)
@@ -181,11 +201,10 @@ class BaseExp:
         """How the data sets' image files are read. Predictors apply the EXIF orientation whatever this says."""
         return ReadOptions(self.max_pixels, self.exif_orientation, self.image_bits)
 
-    def build_normalize(self) -> PixelNorm:
-        return PixelNorm(self.mean, self.std)
-
     def build_postprocess(self) -> Postprocess:
-        return Postprocess(self.score_threshold, self.topk_per_level, self.nms_iou, self.max_detections, self.rank_by)
+        return Postprocess(
+            self.score_threshold, self.topk_per_level, self.nms_iou, self.max_detections, self.rank_by, self.score
+        )
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         return build_optimizer(
@@ -211,11 +230,6 @@ class BaseExp:
         if self.max_epochs is not None:
             steps = [iterations_for(epoch, dataset_size, self.batch_size) for epoch in steps]
         return StepSchedule(tuple(int(step) for step in steps), warmup=self.warmup_iterations)
-
-    def _build_resize(self, sizes: tuple[int, ...]) -> Transform:
-        if self.letterbox is not None:
-            return Letterbox(self.letterbox, self.build_normalize().pad_value)
-        return ResizeShortestEdge(sizes, self.max_size)
 
     def _build_dataset(self, json_path: str, image_dir: str) -> DetectionDataset:
         folder = Path(self.data_dir)
@@ -263,6 +277,7 @@ class BaseExp:
             self.class_names = clean_class_names(self.class_names, "class_names")
         self._check_choices()
         self._check_combinations()
+        self.build_input()
         try:
             self.choose_assigner()
         except UserError:
@@ -281,6 +296,7 @@ class BaseExp:
             "box_weighting": ("auto", *BOX_WEIGHTINGS),
             "weight_decay_on": WEIGHT_DECAY_ON,
             "rank_by": RANK_BY,
+            "score": SCORE_KINDS,
             "amp_dtype": (None, "fp16", "bf16"),
             "best_by": SCORES,
         }
@@ -316,6 +332,9 @@ def load_exp(path: str | Path) -> BaseExp:
             experiment = module.Exp() if hasattr(module, "Exp") else None
         if not isinstance(experiment, BaseExp):
             raise UserError("has no class Exp(BaseExp); see exps/quickstart.py for the shape of such a file")
+        for name, instead in _REPLACED.items():
+            if hasattr(experiment, name):
+                raise UserError(f"{name}: nothing calls this any more; write {instead} instead")
         for name in undeclared_attributes(experiment):
             raise UserError(
                 f"{name}: the experiment has no such field{nearest_name(name, fields_of(experiment))}"

@@ -27,7 +27,7 @@ UNMATCHED_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
-class Comparison:
+class OnnxComparison:
     """How far the model in ONNX Runtime and the network in PyTorch are apart on one batch."""
 
     shape: tuple[int, ...]
@@ -55,7 +55,9 @@ class Comparison:
         return f"{text}, {self.unmatched} of {self.detections} detections differ"
 
 
-def compare(model: ModelProto, detector: nn.Module, metadata: OnnxMetadata, batches: list[Tensor]) -> list[Comparison]:
+def compare(
+    model: ModelProto, detector: nn.Module, metadata: OnnxMetadata, batches: list[Tensor]
+) -> list[OnnxComparison]:
     """`model` in ONNX Runtime on the CPU against `detector` in PyTorch, on the device of the batches.
 
     batches: normalised images (N, 3, H, W). Raises `UserError` where ONNX Runtime refuses the model or a batch.
@@ -78,15 +80,15 @@ def textured_images(count: int, height: int, width: int, seed: int = 0) -> Tenso
 @torch.no_grad()
 def _compare_batch(
     session: InferenceSession, detector: nn.Module, metadata: OnnxMetadata, images: Tensor
-) -> Comparison:
+) -> OnnxComparison:
     # TF32 convolutions have too few digits to compare.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         predictions, _ = detector(images)
     outputs = run_session(session, images.cpu().numpy())
     raw = [outputs[RAW_OUTPUTS[name] if metadata.nms else name] for name in metadata.raw_outputs]
-    expected_scores = (scores_of(predictions), class_scores_of(predictions))
+    expected_scores = (scores_of(predictions, metadata.score), class_scores_of(predictions))
     differences = [_largest_difference(a, b) for a, b in zip(raw[1:], expected_scores, strict=False)]
-    comparison = Comparison(
+    comparison = OnnxComparison(
         tuple(images.shape),
         _largest_difference(raw[0], predictions.boxes),
         # NaN is the largest difference of all, which `max` does not know.

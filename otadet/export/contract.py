@@ -43,21 +43,30 @@ def check_graph(session: InferenceSession, metadata: OnnxMetadata, path: str | P
 def check_outputs(
     outputs: Mapping[str, Tensor], metadata: OnnxMetadata, shape: tuple[int, ...], path: str | Path
 ) -> None:
-    """Raise `UserError` naming `path` where what came out for an input of that shape (1, 3, H, W) cannot be used."""
+    """Raise `UserError` naming `path` where what came out for an input of that shape (N, 3, H, W) cannot be used."""
     classes = len(metadata.class_names)
     if metadata.nms:
         count = outputs["scores"].numel()
-        expected = {"boxes": (count, 4), "scores": (count,), "labels": (count,)}
+        expected: dict[str, tuple[int, ...]] = {
+            "boxes": (count, 4),
+            "scores": (count,),
+            "labels": (count,),
+            "image": (count,),
+        }
     else:
         anchors = sum(metadata.level_counts(*shape[2:]))
-        expected = dict.fromkeys(metadata.raw_outputs, (1, anchors, classes)) | {"boxes": (1, anchors, 4)}
+        number = shape[0]
+        expected = dict.fromkeys(metadata.raw_outputs, (number, anchors, classes))
+        expected["boxes"] = (number, anchors, 4)
     for name, wanted in expected.items():
-        output, kind = outputs[name], torch.int64 if name == "labels" else torch.float32
+        output, kind = outputs[name], torch.int64 if name in ("labels", "image") else torch.float32
         if tuple(output.shape) != wanted or output.dtype != kind:
             found = f"{_times(output.shape)} {output.dtype}"
             _refuse(path, f"output {name} is {found} for an input of {_times(shape)}, and not {_times(wanted)} {kind}")
-    if metadata.nms and count and not 0 <= outputs["labels"].min() <= outputs["labels"].max() < classes:
-        _refuse(path, f"output labels has values beyond its {classes} classes")
+    if metadata.nms and count:
+        for name, number, what in (("labels", classes, "classes"), ("image", shape[0], "images")):
+            if not 0 <= outputs[name].min() <= outputs[name].max() < number:
+                _refuse(path, f"output {name} has values beyond its {number} {what}")
 
 
 def _output_names(metadata: OnnxMetadata) -> Sequence[str]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from otadet import __version__
 from otadet.data.batch import padded_size
 from otadet.errors import UserError
-from otadet.inference.postprocess import class_scores_of, scores_of
+from otadet.inference.postprocess import Postprocess, class_scores_of, scores_of
 from otadet.models.detector import Detector
 
 if TYPE_CHECKING:
@@ -33,17 +33,21 @@ def trace(
     opset: int,
     dynamic_batch: bool,
     dynamic_size: bool,
-    class_scores: bool = False,
+    postprocess: Postprocess,
 ) -> ModelProto:
     """The graph images (N, 3, H, W) -> boxes (N, A, 4), scores (N, A, C), with its weights inside.
 
-    size: (height, width), where it is not dynamic. class_scores: a third output of that name, (N, A, C), has the class
-    probabilities. Raises `UserError` for an opset that cannot be written and a
-    detector that cannot be exported.
+    Args:
+        size: (height, width), where it is not dynamic.
+        postprocess: says what the scores are; where it ranks by the class, a third output class_scores, (N, A, C), has
+            the class probabilities.
+
+    Raises `UserError` for an opset that cannot be written and a detector that cannot be exported.
     """
     from onnx import defs
 
     newest = defs.onnx_opset_version()
+    class_scores = postprocess.rank_by == "class"
     if not LOWEST_OPSET <= opset <= newest:
         raise UserError(f"opset {opset}: choose one from {LOWEST_OPSET} to {newest}")
     divisor = detector.size_divisor
@@ -56,7 +60,7 @@ def trace(
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
-                _BoxesAndScores(detector, class_scores).eval(),
+                _BoxesAndScores(detector, postprocess).eval(),
                 (images,),
                 dynamo=True,
                 verbose=False,
@@ -76,15 +80,15 @@ def trace(
 
 
 class _BoxesAndScores(nn.Module):
-    def __init__(self, detector: Detector, class_scores: bool) -> None:
+    def __init__(self, detector: Detector, postprocess: Postprocess) -> None:
         super().__init__()
         self.detector = detector
-        self.class_scores = class_scores
+        self.postprocess = postprocess
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         predictions, _ = self.detector(images)
-        outputs = predictions.boxes, scores_of(predictions)
-        return (*outputs, class_scores_of(predictions)) if self.class_scores else outputs
+        outputs = predictions.boxes, scores_of(predictions, self.postprocess.score)
+        return (*outputs, class_scores_of(predictions)) if self.postprocess.rank_by == "class" else outputs
 
 
 def _dynamic_shapes(batch: bool, divisor: int | None) -> dict[str, dict]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from otadet.data.sample import Transform
+from otadet.data.transforms import FitInto
 from otadet.export.metadata_check import read_texts
+from otadet.inference.input_spec import InputSpec
 from otadet.inference.postprocess import Postprocess
 
 INPUT = "images: float32 (N, 3, H, W), RGB, (pixel - mean) / std of pixels in 0-255, padded right and bottom"
 
 
-LATER = ("rank_by", "image_bits")
+LATER = ("rank_by", "score")
 """Entries that files of an older otadet lack."""
 
 
@@ -30,17 +33,10 @@ class OnnxMetadata:
     detections of all images, image by image, best first: boxes (M, 4), scores (M,), labels (M,) and image (M,), the row
     of the batch."""
     opset: int
-    mean: tuple[float, float, float]
-    """RGB, on the 0-255 scale."""
-    std: tuple[float, float, float]
-    pad_value: tuple[int, int, int]
-    """RGB of the padding, before normalisation."""
+    input_spec: InputSpec
+    """How an image becomes the input; an image that a fixed `size` cannot hold is resized to a smaller one."""
     size_divisor: int
     """With `dynamic_size`, height and width are padded to a multiple of this."""
-    letterbox: tuple[int, int] | None
-    """(height, width) that the image is resized to fit into, keeping its aspect. None: see `shortest_edge`."""
-    shortest_edge: tuple[int, int] | None
-    """(shorter side, largest longer side) that the image is resized to; smaller where a fixed `size` cannot hold it."""
     class_names: tuple[str, ...]
     strides: tuple[int, ...]
     """Of the levels. Level l has ceil(H / stride) * ceil(W / stride) anchors; A is their sum, finest level first."""
@@ -54,12 +50,14 @@ class OnnxMetadata:
     """The version that wrote the file."""
     input: str = INPUT
     rank_by: str = "score"
-    """What `score_threshold` and `topk_per_level` look at: "score" or "class". Files of an older otadet lack it."""
-    image_bits: int = 16
-    """Of a 16-bit image file, how many bits its values use. Files of an older otadet lack it."""
+    """What `score_threshold` and `topk_per_level` look at: "score" or "class"."""
+    score: str = "geometric_mean"
+    """What the scores are of the class probability and the quality: their "geometric_mean" or "product"."""
 
     def to_strings(self) -> dict[str, str]:
-        return {name: value if isinstance(value, str) else json.dumps(value) for name, value in asdict(self).items()}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["input_spec"] = self.input_spec.to_dict()
+        return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
     @classmethod
     def from_strings(cls, strings: Mapping[str, str], path: str | Path) -> OnnxMetadata:
@@ -69,7 +67,15 @@ class OnnxMetadata:
 
     @property
     def postprocess(self) -> Postprocess:
-        return Postprocess(self.score_threshold, self.topk_per_level, self.nms_iou, self.max_detections, self.rank_by)
+        return Postprocess(
+            self.score_threshold, self.topk_per_level, self.nms_iou, self.max_detections, self.rank_by, self.score
+        )
+
+    @property
+    def transform(self) -> Transform:
+        """What gives an image the size that the file wants."""
+        resize = self.input_spec.transform
+        return resize if self.dynamic_size else FitInto(self.size, self.input_spec.pad_value, resize)
 
     @property
     def raw_outputs(self) -> tuple[str, ...]:

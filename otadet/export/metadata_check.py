@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from otadet.data.transforms import Letterbox, ResizeShortestEdge
 from otadet.errors import UserError
-from otadet.inference.postprocess import RANK_BY
+from otadet.inference.input_spec import MAX_SIDE, InputSpec
+from otadet.inference.postprocess import RANK_BY, SCORE_KINDS
 from otadet.names import clean_class_names, printable
 
-MAX_SIDE = 65_535
-"""Pixels of an input's side."""
 MAX_DIVISOR = 1024
 """What the sides of an input may have to be multiples of, in pixels."""
 MAX_AREA = 2**26
@@ -34,6 +35,8 @@ def read_texts(texts: Mapping[str, str], names: Mapping[str, bool], path: str | 
 
     names: entry -> whether it has to be there. Raises `UserError` naming `path`, the entry and what would be right.
     """
+    if "input_spec" not in texts:
+        names = {name: is_needed for name, is_needed in names.items() if name != "input_spec"} | OLDER_INPUT
     missing = [name for name, is_needed in names.items() if is_needed and name not in texts]
     if missing:
         raise UserError(
@@ -44,7 +47,22 @@ def read_texts(texts: Mapping[str, str], names: Mapping[str, bool], path: str | 
     for name, is_wrong, expected in _CONTRADICTIONS:
         if is_wrong(values):
             _refuse(path, name, texts[name], expected.format(**values))
+    if "input_spec" not in values:
+        values["input_spec"] = _older_input({name: values.pop(name) for name in OLDER_INPUT if name in values}, path)
     return values
+
+
+def _older_input(values: Mapping[str, Any], path: str | Path) -> InputSpec:
+    """That of a file with an entry for each of its numbers."""
+    values = dict(values)
+    letterbox, shortest_edge = values.pop("letterbox"), values.pop("shortest_edge")
+    resize = Letterbox(letterbox) if shortest_edge is None else ResizeShortestEdge(shortest_edge[:1], shortest_edge[1])
+    pad_value = values.pop("pad_value")
+    try:
+        spec = InputSpec(resize, **values)
+        return spec if spec.pad_value == pad_value else replace(spec, padding=pad_value)
+    except UserError as error:
+        raise UserError(f"{path}: its metadata is wrong: {error}; export it anew with tools/export_onnx.py") from error
 
 
 def _read(name: str, text: object, path: str | Path) -> Any:
@@ -53,7 +71,7 @@ def _read(name: str, text: object, path: str | Path) -> Any:
         _refuse(path, name, text, f"a text of at most {limit:,} characters")
     if name in TEXTS:
         return printable(text)
-    if name == "rank_by":
+    if name in ("rank_by", "score"):
         value: Any = text
     else:
         try:
@@ -65,10 +83,22 @@ def _read(name: str, text: object, path: str | Path) -> Any:
         if len(names) > MAX_CLASSES:
             _refuse(path, name, text, f"at most {MAX_CLASSES:,} names")
         return names
+    if name == "input_spec":
+        return _input_spec(value, path)
     try:
         return CHECKS[name](value)
     except ValueError as error:
         _refuse(path, name, text, str(error), error)
+
+
+def _input_spec(value: Any, path: str | Path) -> InputSpec:
+    try:
+        return InputSpec.from_dict(value)
+    except UserError as error:
+        raise UserError(
+            f"{path}: its metadata says of input_spec: {printable(str(error))[:300]}; "
+            "export it anew with tools/export_onnx.py"
+        ) from error
 
 
 def _refuse(path: str | Path, name: str, text: object, expected: str, cause: Exception | None = None) -> NoReturn:
@@ -147,6 +177,8 @@ def _one_of(*known: str) -> Check:
     return check
 
 
+OLDER_INPUT = dict.fromkeys(("mean", "std", "pad_value", "letterbox", "shortest_edge"), True) | {"image_bits": False}
+"""Entries of files that have no `input_spec`, and whether they have to be there."""
 TEXTS = ("experiment", "otadet", "input")
 """Entries that are only shown."""
 
@@ -171,6 +203,7 @@ CHECKS: dict[str, Check] = {
     "nms_iou": _number(0, 1),
     "max_detections": _COUNT,
     "rank_by": _one_of(*RANK_BY),
+    "score": _one_of(*SCORE_KINDS),
     "image_bits": _integer(8, 16),
 }
 """Every entry but the texts and the class names."""
@@ -178,6 +211,12 @@ CHECKS: dict[str, Check] = {
 
 def _is_too_large(size: tuple[int, int] | None) -> bool:
     return size is not None and math.prod(size) > MAX_AREA
+
+
+def _largest(spec: InputSpec) -> tuple[int, int]:
+    """Sides of what it resizes to, in pixels, at most."""
+    resize = spec.resize
+    return resize.size if isinstance(resize, Letterbox) else (resize.sizes[0], resize.max_size)
 
 
 _AREA = f"at most {MAX_AREA:,} pixels"
@@ -188,11 +227,12 @@ _CONTRADICTIONS: list[tuple[str, Callable[[dict[str, Any]], bool], str]] = [
         lambda values: any(side % values["size_divisor"] for side in values["size"]),
         "multiples of {size_divisor}",
     ),
-    ("letterbox", lambda values: _is_too_large(values["letterbox"]), _AREA),
-    ("shortest_edge", lambda values: _is_too_large(values["shortest_edge"]), _AREA),
+    ("input_spec", lambda values: "input_spec" in values and _is_too_large(_largest(values["input_spec"])), _AREA),
+    ("letterbox", lambda values: _is_too_large(values.get("letterbox")), _AREA),
+    ("shortest_edge", lambda values: _is_too_large(values.get("shortest_edge")), _AREA),
     (
         "letterbox",
-        lambda values: (values["letterbox"] is None) == (values["shortest_edge"] is None),
+        lambda values: "letterbox" in values and (values["letterbox"] is None) == (values["shortest_edge"] is None),
         "one of letterbox and shortest_edge, and null for the other,",
     ),
 ]

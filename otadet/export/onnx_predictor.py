@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import overload
 
-import numpy as np
 from torch import Tensor
 
-from otadet.data.images import UPRIGHT, ReadOptions, read_image
-from otadet.data.sample import Transform
-from otadet.data.transforms import FitInto, Letterbox, ResizeShortestEdge
+from otadet.data.images import UPRIGHT, ReadOptions
 from otadet.export.contract import check_graph, check_outputs
 from otadet.export.metadata import OnnxMetadata
 from otadet.export.session import CPU, metadata_of, open_session, run_session
-from otadet.inference.predictor import detect_in_image
-from otadet.models.normalize import PixelNorm
+from otadet.inference.predictor import BATCH_SIZE, ImageLike, detect_in
 from otadet.structures import Detections
 
 
 class OnnxPredictor:
-    """A file written by `otadet.export.export_onnx` that is called with an image, as `Predictor` is.
+    """A file written by `otadet.export.export_onnx` that is called with an image or many, as `Predictor` is.
 
     >>> predictor = OnnxPredictor("runs/quickstart/best.onnx")
     >>> detections = predictor("photo.jpg")
@@ -39,37 +36,48 @@ class OnnxPredictor:
         self._path = path
         self.metadata = OnnxMetadata.from_strings(metadata_of(self._session, path), path)
         check_graph(self._session, self.metadata, path)
-        self.class_names = self.metadata.class_names
-        self._transform = input_transform(self.metadata)
-        self.options = options or replace(UPRIGHT, bits=self.metadata.image_bits)
-        self._normalize = PixelNorm(self.metadata.mean, self.metadata.std)
+        self.options = options or replace(UPRIGHT, bits=self.metadata.input_spec.image_bits)
+        self._normalize = self.metadata.input_spec.pixel_norm()
 
-    def __call__(self, image: np.ndarray | str | Path) -> Detections:
-        """Detect objects in an image file, or in an array (H, W, 3) uint8 RGB.
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each label."""
+        return self.metadata.class_names
 
-        Returns boxes in pixels of that image, clipped to it, best score first. Raises as `Predictor` does.
+    # As in `Predictor`: the first that fits is taken.
+    @overload
+    def __call__(self, images: ImageLike) -> Detections: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, images: Sequence[ImageLike]) -> list[Detections]: ...
+
+    def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Detections | list[Detections]:
+        """Detect objects in an image, or in each of a list of them; as `Predictor` does, and raises.
+
+        The images of a list are computed together where the file takes any number of them.
         """
-        if not isinstance(image, np.ndarray):
-            image = read_image(image, self.options)
-        return detect_in_image(
-            image, self._transform, self.metadata.pad_value, self.metadata.size_divisor, self._detect
+        spec = self.metadata.input_spec
+        return detect_in(
+            images,
+            self.options,
+            self.metadata.transform,
+            spec.pad_value,
+            self.metadata.size_divisor,
+            self._detect,
+            BATCH_SIZE if self.metadata.dynamic_batch else 1,
         )
 
-    def _detect(self, images: Tensor) -> Detections:
+    def _detect(self, images: Tensor) -> list[Detections]:
         outputs = run_session(self._session, self._normalize(images).numpy())
         check_outputs(outputs, self.metadata, tuple(images.shape), self._path)
+        return [replace(found, vocabulary=self.class_names) for found in self._found(outputs, images)]
+
+    def _found(self, outputs: dict[str, Tensor], images: Tensor) -> Iterator[Detections]:
+        """What the outputs say of each image."""
         if self.metadata.nms:
-            return Detections(outputs["boxes"], outputs["scores"], outputs["labels"])
+            for row in range(len(images)):
+                yield Detections(outputs["boxes"], outputs["scores"], outputs["labels"])[outputs["image"] == row]
+            return
         counts = self.metadata.level_counts(*images.shape[2:])
-        boxes, *scores = (outputs[name][0] for name in self.metadata.raw_outputs)
-        return self.metadata.postprocess.select(scores[0], boxes, counts, scores[-1])
-
-
-def input_transform(metadata: OnnxMetadata) -> Transform:
-    """How an image gets the size that the file wants."""
-    if metadata.letterbox is not None:
-        resize = Letterbox(metadata.letterbox, metadata.pad_value)
-    else:
-        shorter, longer = metadata.shortest_edge
-        resize = ResizeShortestEdge((shorter,), longer)
-    return resize if metadata.dynamic_size else FitInto(metadata.size, metadata.pad_value, resize)
+        for boxes, *scores in zip(*(outputs[name] for name in self.metadata.raw_outputs), strict=True):
+            yield self.metadata.postprocess.select(scores[0], boxes, counts, scores[-1])

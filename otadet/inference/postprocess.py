@@ -12,6 +12,8 @@ from otadet.structures import Anchors, Detections, Predictions
 
 RANK_BY = ("score", "class")
 """What pairs of an anchor and a class may be chosen by before NMS; see `Postprocess`."""
+SCORE_KINDS = ("geometric_mean", "product")
+"""How a class probability and a quality become one score."""
 
 
 def class_scores_of(predictions: Predictions) -> Tensor:
@@ -19,38 +21,51 @@ def class_scores_of(predictions: Predictions) -> Tensor:
     return predictions.logits.float().sigmoid()
 
 
-def scores_of(predictions: Predictions) -> Tensor:
-    """(N, A, C) in 0-1: `sqrt(class * quality)`, or the class probability alone where there is no quality."""
+def scores_of(predictions: Predictions, kind: str = "geometric_mean") -> Tensor:
+    """(N, A, C) in 0-1: class probability and quality as one number, or the probability alone without a quality.
+
+    kind: one of `SCORE_KINDS`.
+    """
     probabilities = class_scores_of(predictions)
     if predictions.quality is None:
         return probabilities
-    return (probabilities * predictions.quality.float().sigmoid()[..., None]).sqrt()
+    product = probabilities * predictions.quality.float().sigmoid()[..., None]
+    return product.sqrt() if kind == "geometric_mean" else product
 
 
 @dataclass(frozen=True)
 class Postprocess:
     """Score threshold, the best `topk_per_level` of each level, class-wise NMS, the best `max_detections`.
 
-    rank_by: what the threshold and the choice of the best of each level look at. "score" is `sqrt(class * quality)`, as
-    in the released OTA; "class" is the class probability alone, as in FCOS and ATSS. NMS and the detections have the
-    score in either case, and pairs with a score of 0 are none. Raises `ValueError` for any other.
+    Pairs of an anchor and a class with a score of 0 are none. Raises `ValueError` for a `rank_by` or `score` that is
+    none of the choices.
     """
 
     score_threshold: float = 0.05
+    """0-1."""
     topk_per_level: int = 1000
+    """Pairs of an anchor and a class."""
     nms_iou: float = 0.6
+    """0-1: what overlaps a better box of its class by more is dropped."""
     max_detections: int = 100
     rank_by: str = "score"
+    """What the threshold and the choice of the best of each level look at: "score", as in the released OTA, or "class",
+    the class probability alone, as in FCOS and ATSS. NMS and the detections have the score in either case."""
+    score: str = "geometric_mean"
+    """Of the class probability and the quality: their "geometric_mean", `sqrt(class * quality)`, as in the released
+    OTA, or their "product", as in YOLOX, whose quality is an objectness."""
 
     def __post_init__(self) -> None:
-        if self.rank_by not in RANK_BY:
-            raise ValueError(f"rank_by {self.rank_by!r}: choose {' or '.join(map(repr, RANK_BY))}")
+        for name, choices in (("rank_by", RANK_BY), ("score", SCORE_KINDS)):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(f"{name} {value!r}: choose {' or '.join(map(repr, choices))}")
 
     @torch.no_grad()
     def __call__(self, predictions: Predictions, anchors: Anchors) -> list[Detections]:
-        """One `Detections` an image, in pixels of the network's input, best score first, not clipped."""
+        """One `Detections` per image, in pixels of the network's input, best score first, not clipped."""
         counts = [height * width for height, width in anchors.level_sizes]
-        scores = scores_of(predictions)
+        scores = scores_of(predictions, self.score)
         class_scores = class_scores_of(predictions) if self.rank_by == "class" else scores
         return [
             self.select(image_scores, boxes, counts, image_class_scores)
@@ -70,11 +85,11 @@ class Postprocess:
         if ranks is None:
             raise ValueError("rank_by 'class': needs class_scores")
         levels = zip(scores.split(counts), boxes.split(counts), ranks.split(counts), strict=True)
-        found = [self._one_level(*level) for level in levels]
+        best = [self._one_level(*level) for level in levels]
         found = Detections(
-            torch.cat([level.boxes for level in found]),
-            torch.cat([level.scores for level in found]),
-            torch.cat([level.labels for level in found]),
+            torch.cat([level.boxes for level in best]),
+            torch.cat([level.scores for level in best]),
+            torch.cat([level.labels for level in best]),
         )
         # batched_nms returns its survivors best score first.
         return found[batched_nms(found.boxes, found.scores, found.labels, self.nms_iou)[: self.max_detections]]

@@ -1,149 +1,159 @@
-"""From an image to its detections, in Python."""
+"""From images to their detections, in Python."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from copy import copy
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import overload
 
 import numpy as np
 import torch
-from loguru import logger
+from PIL import Image
 from torch import Tensor
 
-from otadet.data.batch import collate, to_original
+from otadet.data.batch import collate, padded_size
 from otadet.data.images import UPRIGHT, ReadOptions, read_image
-from otadet.data.sample import Sample, Transform
-from otadet.engine.checkpoint import load_checkpoint, put_weights
-from otadet.engine.older import NETWORK, check_same_values, with_older_fields
-from otadet.engine.restore import changed_fields
+from otadet.data.sample import Sample, Transform, no_boxes
 from otadet.errors import UserError
-from otadet.inference.postprocess import Postprocess
-from otadet.models.detector import Detector, as_detector
-from otadet.models.normalize import PixelNorm
-from otadet.names import name_list
+from otadet.inference.pipeline import Pipeline, to_image
 from otadet.structures import Detections
 
-if TYPE_CHECKING:
-    from otadet.exp import BaseExp
+ImageLike = np.ndarray | str | PathLike[str] | Image.Image
+"""An array (H, W, 3) uint8 RGB, an image file, or a PIL image."""
+BATCH_SIZE = 16
+"""Images that are computed at once."""
 
 
 class Predictor:
-    """A detector that is called with an image.
+    """A detector that is called with an image, or with many.
 
-    >>> predictor = Predictor.from_experiment(load_exp("exps/quickstart.py"), "runs/quickstart/best.pth")
-    >>> detections = predictor("photo.jpg")
-    >>> [predictor.class_names[label] for label in detections.labels]
+    >>> predictor = load_predictor(load_exp("exps/quickstart.py"), "runs/quickstart/best.pth")
+    >>> predictor("photo.jpg").class_names
+    >>> for found in predictor(["a.jpg", "b.jpg"]):
+    ...     print(found.boxes, found.scores, found.class_names)
     """
 
     def __init__(
         self,
-        model: Detector,
-        transform: Transform,
-        normalize: PixelNorm,
-        postprocess: Postprocess,
-        class_names: Sequence[str],
-        device: torch.device | str = "cpu",
-        options: ReadOptions = UPRIGHT,
+        pipeline: Pipeline,
+        *,
+        device: torch.device | str | None = None,
+        options: ReadOptions | None = None,
+        batch_size: int = BATCH_SIZE,
     ) -> None:
-        """`transform` is that of evaluation: it resizes and pads, without chance. `model` is moved to `device`.
+        """The network of `pipeline` is put into evaluation mode.
 
-        options: how image files are read; by default as people see them, their EXIF orientation applied.
+        Args:
+            device: where the network is moved to; None: it stays where it is.
+            options: how image files are read; by default as people see them, their EXIF orientation applied, and with
+                the `image_bits` of the pipeline's input.
+            batch_size: images of a list that are computed at once, at most.
         """
-        self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
-        self.transform = transform
-        self.normalize = normalize
-        self.postprocess = postprocess
-        self.class_names = tuple(class_names)
-        self.options = options
+        self.pipeline = pipeline if device is None else pipeline.to(device)
+        self.pipeline.model.eval()
+        self.options = options or replace(UPRIGHT, bits=pipeline.input.image_bits)
+        self.batch_size = _checked_batch_size(batch_size)
 
-    @classmethod
-    def from_experiment(cls, exp: BaseExp, checkpoint: str | Path, device: torch.device | str = "cpu") -> Predictor:
-        """The experiment's detector with a checkpoint's weights (the averaged ones, if any) and class names.
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each label."""
+        return self.pipeline.class_names
 
-        Raises `UserError` for a checkpoint that cannot be read or does not fit the experiment.
+    # A text is a sequence of texts, too, but the first that fits is taken.
+    @overload
+    def __call__(self, images: ImageLike) -> Detections: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, images: Sequence[ImageLike]) -> list[Detections]: ...
+
+    def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Detections | list[Detections]:
+        """Detect objects in an image, or in each of a list of them: files, arrays (H, W, 3) uint8 RGB and PIL images.
+
+        The images of a list that have one size for the network are computed together, `batch_size` at a time, and read
+        as they are needed.
+
+        Returns boxes in pixels of the image, clipped to it, best score first, on the CPU; those of a file are pixels of
+        the upright picture. Raises `UserError` for a file that cannot be read, `ValueError` for what is no image.
         """
-        model, state = load_detector(exp, checkpoint)
-        return cls(
-            model,
-            exp.build_test_transform(),
-            exp.build_normalize(),
-            exp.build_postprocess(),
-            state["class_names"],
-            device,
-            replace(exp.build_read_options(), upright=True),
+        return detect_in(
+            images,
+            self.options,
+            self.pipeline.input.transform,
+            self.pipeline.input.pad_value,
+            self.pipeline.model.size_divisor,
+            self._detect,
+            self.batch_size,
         )
 
-    @torch.no_grad()
-    def __call__(self, image: np.ndarray | str | Path) -> Detections:
-        """Detect objects in an image file, or in an array (H, W, 3) uint8 RGB.
-
-        Returns boxes in pixels of that image, clipped to it, best score first, on the CPU; those of a file are pixels
-        of the upright picture. Raises `UserError` for a file that cannot be read, `ValueError` for another kind of
-        array.
-        """
-        if not isinstance(image, np.ndarray):
-            image = read_image(image, self.options)
-        return detect_in_image(image, self.transform, self.normalize.pad_value, self.model.size_divisor, self._detect)
-
-    def _detect(self, images: Tensor) -> Detections:
-        predictions, anchors = self.model(self.normalize(images.to(self.device)))
-        return self.postprocess(predictions, anchors)[0].to("cpu")
+    def _detect(self, images: Tensor) -> list[Detections]:
+        return self.pipeline(images.to(self.pipeline.device, non_blocking=True))
 
 
-def detect_in_image(
-    image: np.ndarray,
+def detect_in(
+    images: ImageLike | Sequence[ImageLike],
+    options: ReadOptions,
     transform: Transform,
     pad_value: tuple[int, int, int],
     size_divisor: int,
-    detect: Callable[[Tensor], Detections],
-) -> Detections:
-    """What surrounds a detector, whichever it is: from an image to its input, and from its output to the image.
+    detect: Callable[[Tensor], list[Detections]],
+    batch_size: int,
+) -> Detections | list[Detections]:
+    """What surrounds a detector, whichever it is: from images to its input, and from its output to the images.
 
-    image, and what is returned and raised: as in `Predictor.__call__`. detect: called with (1, 3, H, W) uint8 RGB,
-    padded to multiples of `size_divisor`; returns boxes in pixels of that.
+    Args:
+        images, options: and what is returned and raised: as in `Predictor`.
+        transform: makes of an image the size of the input.
+        pad_value, size_divisor: the input is padded with this RGB to multiples of this.
+        detect: called with (N, 3, H, W) uint8 RGB, N up to `batch_size`; returns boxes in pixels of that.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise ValueError(f"an image must be (H, W, 3) uint8 RGB; this one is {image.shape} {image.dtype}")
-    size = image.shape[:2]
-    whole = Sample(image, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), 0, "", size)
-    sample = transform(whole, np.random.default_rng(0))
-    found = to_original(detect(collate([sample], pad_value, size_divisor).images), sample.scale, size)
-    # What was found in the padding has no size once it is clipped to the image.
-    return found[(found.boxes[:, 2:] > found.boxes[:, :2]).all(dim=1)]
+    is_list = isinstance(images, list | tuple)
+    wanted: Iterable[ImageLike] = images if is_list else (images,)  # type: ignore[assignment]
+    found: dict[int, Detections] = {}
+    waiting: dict[tuple[int, int], list[tuple[int, Sample]]] = {}
+
+    def detect_group(group: list[tuple[int, Sample]]) -> None:
+        samples = [sample for _, sample in group]
+        results = detect(collate(samples, pad_value, size_divisor).images)
+        for (index, sample), result in zip(group, results, strict=True):
+            found[index] = to_image(result, sample.scale, sample.original_size)
+
+    for index, image in enumerate(wanted):
+        sample = transform(_sample_of(image, options), np.random.default_rng(0))
+        size = padded_size(sample.image.shape[:2], size_divisor)
+        waiting.setdefault(size, []).append((index, sample))
+        if len(waiting[size]) == batch_size:
+            detect_group(waiting.pop(size))
+    for group in waiting.values():
+        detect_group(group)
+    return [found[index] for index in range(len(found))] if is_list else found[0]
 
 
-def load_detector(
-    exp: BaseExp,
-    checkpoint: str | Path,
-    class_names: Sequence[str] | None = None,
-    *,
-    state: dict[str, Any] | None = None,
-) -> tuple[Detector, dict[str, Any]]:
-    """The experiment's model with a checkpoint's weights, in evaluation mode on the CPU, and the checkpoint's content.
+def _sample_of(image: ImageLike, options: ReadOptions) -> Sample:
+    pixels = _pixels_of(image, options)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
+        raise ValueError(f"an image must be (H, W, 3) uint8 RGB; this one is {pixels.shape} {pixels.dtype}")
+    return Sample(pixels, no_boxes(), np.zeros(0, np.int64), 0, "", pixels.shape[:2])
 
-    class_names: those of the data that the model is to be used on; None takes the checkpoint's. state: what
-    `load_checkpoint` returned, where it was called already. Raises `UserError` for
-    a checkpoint that cannot be read, does not fit the experiment, or was trained for other classes.
-    """
-    state = load_checkpoint(checkpoint) if state is None else state
-    names = state["class_names"]
-    if exp.num_classes not in (None, len(names)):
-        raise UserError(
-            f"{checkpoint}: trained for {len(names)} classes ({name_list(names)}), but num_classes is "
-            f"{exp.num_classes}; leave num_classes unset"
+
+def _pixels_of(image: ImageLike, options: ReadOptions) -> np.ndarray:
+    """The pixels of an image that is none yet. A PIL image's are those that it has: it was turned by who opened it."""
+    if isinstance(image, np.ndarray):
+        return image
+    if isinstance(image, str | PathLike):
+        return read_image(Path(image), options)
+    if not isinstance(image, Image.Image):
+        raise ValueError(
+            f"an image is a file, an array (H, W, 3) uint8 RGB or a PIL image, or a list of these; this one is a "
+            f"{type(image).__name__}"
         )
-    trained = with_older_fields(state.get("exp") or {})
-    check_same_values(checkpoint, NETWORK, trained, exp.describe())
-    # The checkpoint has all weights: do not read or download those that its training started from.
-    exp = copy(exp)
-    exp.weights = None
-    model = as_detector(exp.build_model(len(names)))
-    put_weights(model, checkpoint, state, class_names)
-    own = {"mean": tuple(exp.mean), "std": tuple(exp.std), "image_bits": exp.image_bits}
-    if changes := changed_fields(trained, own):
-        logger.warning(f"{checkpoint}: the experiment has other values than the training had: {changes}")
-    return model.eval(), state
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"a PIL image must have 8 bits per channel; this one is {image.mode}: give its file instead")
+    return np.asarray(image.convert("RGB"))
+
+
+def _checked_batch_size(batch_size: int) -> int:
+    if batch_size < 1:
+        raise UserError(f"batch_size {batch_size}: must be at least 1")
+    return batch_size

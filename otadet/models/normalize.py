@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class PixelNorm(nn.Module):
     """`(images - mean) / std` per channel, on whatever device the images are.
 
-    mean, std: three numbers each, RGB, on the 0-255 scale. They travel with the experiment and the exported file, not
-    with the weights, so they are no part of the state dict.
+    mean, std: three numbers each, RGB, on the 0-255 scale. They travel with the `InputSpec`, not with the weights, so
+    they are no part of the state dict. Raises `ValueError` for others.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -21,13 +21,6 @@ class PixelNorm(nn.Module):
             raise ValueError(f"mean and std are three RGB numbers on the 0-255 scale, std > 0; got {mean} and {std}")
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
-        self.mean_values: tuple[float, float, float] = tuple(float(value) for value in mean)
-        self.std_values: tuple[float, float, float] = tuple(float(value) for value in std)
-
-    @property
-    def pad_value(self) -> tuple[int, int, int]:
-        """RGB of padding: the mean, so that padding is as good as 0 for the network."""
-        return tuple(min(max(round(value), 0), 255) for value in self.mean_values)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) RGB in 0-255, uint8 or float -> (N, 3, H, W) float32."""

@@ -9,16 +9,23 @@ from otadet.analysis.ambiguity import EvenlySpaced, SizedRule, count_ambiguous, 
 from otadet.assigners import ATSSAssigner, OTAAssigner, PAAAssigner, TaskAlignedAssigner
 from otadet.assigners.base import Assigner
 from otadet.data.batch import Batch
-from otadet.models.normalize import PixelNorm
+from otadet.inference.input_spec import InputSpec
+from otadet.inference.pipeline import Pipeline
+from otadet.inference.postprocess import Postprocess
 from otadet.structures import Anchors, Assignment, GroundTruth, Predictions
 
 
 class TwoPoints(nn.Module):
+    strides, size_divisor = (8,), 8
+
     def forward(self, images):
         points = torch.tensor([[4.0, 4.0], [12.0, 4.0]])
         anchors = Anchors(points, torch.cat((points - 4, points + 4), 1), torch.full((2,), 8.0), ((1, 2),))
         boxes = anchors.boxes.expand(len(images), -1, -1)
         return Predictions(torch.zeros(len(images), 2, 1), boxes), anchors
+
+
+PIPELINE = Pipeline(TwoPoints(), InputSpec(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)), Postprocess(), ("one",))
 
 
 class FirstOfEach(Assigner):
@@ -40,10 +47,9 @@ def batch(*box_counts: int) -> Batch:
 
 
 def test_counts_add_up_over_batches():
-    normalize = PixelNorm((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     loader = [batch(1, 2), batch(2)]
     rules = [SizedRule("first", None, FirstOfEach())]
-    (count,) = count_ambiguous(TwoPoints(), loader, normalize, rules, torch.device("cpu"))
+    (count,) = count_ambiguous(PIPELINE, loader, rules)
     assert (count.images, count.boxes, count.positives) == (3, 5, 3)
     assert (count.ambiguous, count.contested) == (2, 2)
     assert count.per_image(count.ambiguous) == pytest.approx(2 / 3)
@@ -52,10 +58,7 @@ def test_counts_add_up_over_batches():
 def test_only_boxes_that_share_an_anchor_contest_it():
     def count(*boxes):
         one = replace(batch(0), truths=[GroundTruth(torch.tensor(boxes), torch.zeros(len(boxes)).long())])
-        normalize = PixelNorm((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-        return count_ambiguous(
-            TwoPoints(), [one], normalize, with_radii("ota", OTAAssigner(), ()), torch.device("cpu")
-        )[0]
+        return count_ambiguous(PIPELINE, [one], with_radii("ota", OTAAssigner(), ()))[0]
 
     same, apart = [[0.0, 0.0, 8.0, 8.0]] * 2, [[0.0, 0.0, 8.0, 8.0], [8.0, 0.0, 16.0, 8.0]]
     assert count(*same).contested == 1

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loguru import logger
 
-from otadet.data.batch import Batch, collate, to_original
+from otadet.data.batch import Batch, collate
 from otadet.data.loader import eval_loader, train_loader
 from otadet.data.transforms import Compose, Letterbox, ResizeShortestEdge
 from otadet.errors import UserError
+from otadet.inference.pipeline import to_image
 from otadet.structures import Detections
 from tests.helpers.noise_images import AUGMENT, GREY, Noise, assert_same, stream
 
@@ -277,7 +278,7 @@ def test_detections_go_back_to_the_file_and_are_clipped():
     sample = Letterbox((64, 64), GREY)(Noise(12).sample(11), np.random.default_rng(0))
     boxes = torch.from_numpy(np.concatenate((sample.boxes, [[-5, -5, 80, 80]])).astype(np.float32))
     detections = Detections(boxes, torch.tensor([0.9, 0.8, 0.7]), torch.tensor([0, 1, 1]))
-    original = to_original(detections, sample.scale, sample.original_size)
+    original = to_image(detections, sample.scale, sample.original_size)
     expected = [[1, 2, 10, 12], [5, 5, 25, 15], [0, 0, 30, 31]]
     torch.testing.assert_close(original.boxes, torch.tensor(expected, dtype=torch.float32))
     assert torch.equal(original.scores, detections.scores)

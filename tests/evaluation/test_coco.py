@@ -4,17 +4,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from otadet.data.coco import CocoDataset
-from otadet.data.loader import eval_loader
-from otadet.data.transforms import ResizeShortestEdge
 from otadet.errors import UserError
-from otadet.evaluation.coco import STATS, coco_dict, coco_predictions, evaluate_coco, predict_dataset, readable
-from otadet.inference.postprocess import Postprocess
-from otadet.models.normalize import PixelNorm
-from otadet.structures import Anchors, Detections, Predictions
-from tests.helpers.evaluating import SumOfTheRest, write_portraits_and_landscapes
+from otadet.evaluation.coco import STATS, coco_dict, coco_predictions, evaluate_coco, readable
+from otadet.structures import Detections
 
 BOXES = {21: [(0, [10, 10, 50, 60]), (1, [30, 20, 90, 70])], 5: [(0, [5, 5, 45, 35])], 8: []}
 """Image id -> (label, xyxy) of its objects."""
@@ -180,47 +174,6 @@ def test_the_saved_predictions_have_the_same_numbers(make_dataset, tmp_path):
     assert np.mean([entry.AP for entry in result.per_class]) == pytest.approx(result.stats["AP"])
 
 
-@pytest.fixture
-def portraits_and_landscapes(tmp_path):
-    write_portraits_and_landscapes(tmp_path)
-    return CocoDataset(tmp_path / "truth.json", tmp_path)
-
-
-def test_neither_batch_nor_processes_nor_threads_nor_layout_have_a_say(portraits_and_landscapes):
-    dataset, normalize, model = portraits_and_landscapes, PixelNorm((110, 110, 110), (60, 60, 60)), SumOfTheRest()
-
-    def predict(batch_size, processes=1, threads=1, layout=torch.contiguous_format):
-        torch.set_num_threads(threads)
-        model.to(memory_format=layout)
-        before = model.layers[0].weight.stride()
-        found = {}
-        for rank in range(processes):
-            options = {"batch_size": batch_size, "rank": rank, "world_size": processes}
-            loader = eval_loader(
-                dataset, ResizeShortestEdge((64,), 128), pad_value=normalize.pad_value, size_divisor=32, **options
-            )
-            found |= predict_dataset(model, loader, Postprocess(0.3), normalize, torch.device("cpu"))
-        assert model.layers[0].weight.stride() == before
-        assert torch.get_num_threads() == threads
-        return found
-
-    alone = predict(1)
-    stats = evaluate_coco(dataset, alone).stats
-    assert 0 < stats["AP"] < 1
-    variants = [{"batch_size": size} for size in (2, 5, 8)]
-    variants += [{"batch_size": 5, "processes": count} for count in (2, 3)]
-    variants += [{"batch_size": 5, "threads": 2}, {"batch_size": 2, "threads": 2, "layout": torch.channels_last}]
-    try:
-        for variant in variants:
-            found = predict(**variant)
-            for image_id, one in alone.items():
-                assert torch.equal(found[image_id].boxes, one.boxes), variant
-                assert torch.equal(found[image_id].scores, one.scores), variant
-            assert evaluate_coco(dataset, found).stats == stats
-    finally:
-        torch.set_num_threads(1)
-
-
 def test_an_image_that_was_left_out_does_not_count(make_dataset):
     dataset = make_dataset()
     detections = {image_id: one for image_id, one in perfect().items() if image_id != 21}
@@ -230,31 +183,3 @@ def test_an_image_that_was_left_out_does_not_count(make_dataset):
     )
     with pytest.raises(UserError, match=r"none of its 3 images can be read.*The first: gone"):
         readable(dataset, {}, {0: "gone", 1: "gone", 2: "gone"})
-
-
-class OneBox(nn.Module):
-    """Says the same box everywhere, in pixels of its input."""
-
-    def forward(self, images):
-        boxes = torch.tensor([20.0, 40.0, 60.0, 400.0]).expand(len(images), 1, 4)
-        anchors = Anchors(torch.zeros(1, 2), torch.zeros(1, 4), torch.ones(1), ((1, 1),))
-        return Predictions(torch.full((len(images), 1, 2), 3.0), boxes), anchors
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_predictions_are_in_pixels_of_the_files(make_dataset, training):
-    dataset, normalize = make_dataset(), PixelNorm((0, 0, 0), (1, 1, 1))
-    loader = eval_loader(
-        dataset, ResizeShortestEdge((160,), 400), batch_size=2, pad_value=normalize.pad_value, size_divisor=32
-    )
-    model = OneBox().train(training)
-
-    def postprocess(predictions, anchors):
-        assert not model.training
-        return [Detections(boxes, torch.ones(1), torch.zeros(1).long()) for boxes in predictions.boxes]
-
-    detections = predict_dataset(model, loader, postprocess, normalize, torch.device("cpu"))
-    assert sorted(detections) == sorted(BOXES)
-    for one in detections.values():
-        assert one.boxes.tolist() == [[10, 20, 30, 80]]
-    assert model.training == training

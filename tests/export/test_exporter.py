@@ -9,24 +9,26 @@ import torch
 from PIL import Image
 from torch import nn
 
-from otadet.data.transforms import Letterbox, RandomFlip, ResizeShortestEdge
+from otadet.data.transforms import Letterbox, ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.export import ExportOptions, export_onnx
-from otadet.export.check import Comparison, compare, textured_images
+from otadet.export.check import OnnxComparison, compare, textured_images
 from otadet.export.metadata import OnnxMetadata
 from otadet.export.nms import append_nms
 from otadet.export.onnx_predictor import OnnxPredictor
+from otadet.inference.input_spec import InputSpec
+from otadet.inference.pipeline import Pipeline
 from otadet.inference.postprocess import Postprocess
 from otadet.inference.predictor import Predictor
 from otadet.models import FPN, AnchorGrid, Detector, FCOSHead
-from otadet.models.normalize import PixelNorm
 from otadet.structures import Detections
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-NORMALIZE = PixelNorm((120.0, 110.0, 100.0), (60.0, 61.0, 62.0))
+MEAN, STD = (120.0, 110.0, 100.0), (60.0, 61.0, 62.0)
+NORMALIZE = InputSpec(mean=MEAN, std=STD).normalize
 POSTPROCESS = Postprocess(score_threshold=0.3, topk_per_level=50, nms_iou=0.5, max_detections=20)
 NAMES = ("Ei", "Käse", "pain de mie")
 
@@ -57,6 +59,12 @@ def lively_detector() -> Detector:
     return detector.eval()
 
 
+def pipeline_of(
+    detector: Detector, resize: ResizeShortestEdge | Letterbox, postprocess=POSTPROCESS, **options
+) -> Pipeline:
+    return Pipeline(detector, InputSpec(resize, MEAN, STD, **options), postprocess, NAMES)
+
+
 def picture(height: int, width: int) -> np.ndarray:
     return textured_images(1, height, width, seed=height)[0].permute(1, 2, 0).numpy()
 
@@ -70,13 +78,9 @@ def detector() -> Detector:
 def dynamic_nms(detector, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("dynamic") / "with nms.onnx"
     export_onnx(
-        detector,
+        pipeline_of(detector, ResizeShortestEdge((96,), 160), image_bits=12),
         path,
-        transform=ResizeShortestEdge((96,), 160),
-        normalize=NORMALIZE,
-        postprocess=POSTPROCESS,
-        class_names=NAMES,
-        options=ExportOptions(dynamic_batch=True, dynamic_size=True, nms=True, image_bits=12),
+        ExportOptions(dynamic_batch=True, dynamic_size=True, nms=True),
         experiment="tiny",
     )
     return path
@@ -96,14 +100,7 @@ def test_files_are_read_as_the_experiment_reads_them_and_upright(dynamic_nms, tm
 @pytest.fixture(scope="module")
 def fixed_raw(detector, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("fixed") / "new folder" / "raw.onnx"
-    export_onnx(
-        detector,
-        path,
-        transform=ResizeShortestEdge((96,), 128),
-        normalize=NORMALIZE,
-        postprocess=POSTPROCESS,
-        class_names=NAMES,
-    )
+    export_onnx(pipeline_of(detector, ResizeShortestEdge((96,), 128)), path)
     return path
 
 
@@ -127,8 +124,8 @@ def test_one_file_with_all_it_takes_to_use_it_and_no_trace_of_the_machine(fixed_
         assert [file.name for file in path.parent.iterdir()] == [path.name]
         assert str(Path(__file__).parents[2]).encode() not in path.read_bytes()
     _, fixed = read(fixed_raw)
-    assert (fixed.size, fixed.shortest_edge, fixed.letterbox) == ((96, 128), (96, 128), None)
-    assert (fixed.class_names, fixed.mean, fixed.std) == (NAMES, NORMALIZE.mean_values, NORMALIZE.std_values)
+    assert (fixed.size, fixed.input_spec.resize) == ((96, 128), ResizeShortestEdge((96,), 128))
+    assert (fixed.class_names, fixed.input_spec.mean, fixed.input_spec.std) == (NAMES, MEAN, STD)
     assert fixed.postprocess == POSTPROCESS
     assert fixed.strides == (8, 16, 32, 64, 128)
     assert not fixed.nms
@@ -151,17 +148,17 @@ def assert_equal(found: Detections, expected: Detections) -> None:
 
 @pytest.mark.parametrize("size", [(70, 200), (200, 70), (96, 96), (300, 33)])
 def test_dynamic_file_detects_what_the_predictor_detects(dynamic_nms: Path, detector: Detector, size):
-    predictor = Predictor(detector, ResizeShortestEdge((96,), 160), NORMALIZE, POSTPROCESS, NAMES)
+    predictor = Predictor(pipeline_of(detector, ResizeShortestEdge((96,), 160)))
     assert_equal(OnnxPredictor(dynamic_nms)(picture(*size)), predictor(picture(*size)))
 
 
 def test_fixed_file_detects_what_the_predictor_detects_in_pictures_that_fill_it(fixed_raw: Path, detector: Detector):
-    predictor = Predictor(detector, ResizeShortestEdge((96,), 128), NORMALIZE, POSTPROCESS, NAMES)
+    predictor = Predictor(pipeline_of(detector, ResizeShortestEdge((96,), 128)))
     assert_equal(OnnxPredictor(fixed_raw)(picture(150, 200)), predictor(picture(150, 200)))
 
 
 def test_fixed_file_shrinks_what_does_not_fit(fixed_raw: Path, detector: Detector):
-    predictor = Predictor(detector, Letterbox((96, 128), NORMALIZE.pad_value), NORMALIZE, POSTPROCESS, NAMES)
+    predictor = Predictor(pipeline_of(detector, Letterbox((96, 128))))
     assert_equal(OnnxPredictor(fixed_raw)(picture(200, 60)), predictor(picture(200, 60)))
 
 
@@ -173,10 +170,9 @@ def test_a_file_that_ranks_by_class_detects_what_the_predictor_detects(tmp_path:
     detector = lively_detector()
     detector.anchor_grid = AnchorGrid(detector.strides, offset=0.0)
     resize, path, image = ResizeShortestEdge((96,), 128), tmp_path / "class.onnx", picture(150, 200)
-    settings = {"transform": resize, "normalize": NORMALIZE, "class_names": NAMES}
-    export_onnx(detector, path, postprocess=BY_CLASS, **settings)
-    expected = Predictor(detector, postprocess=BY_CLASS, **settings)(image)
-    by_score = Predictor(detector, postprocess=replace(BY_CLASS, rank_by="score"), **settings)(image)
+    export_onnx(pipeline_of(detector, resize, BY_CLASS), path)
+    expected = Predictor(pipeline_of(detector, resize, BY_CLASS))(image)
+    by_score = Predictor(pipeline_of(detector, resize, replace(BY_CLASS, rank_by="score")))(image)
     assert expected.scores.tolist() != by_score.scores.tolist()
     assert_equal(OnnxPredictor(path)(image), expected)
     session = numpy_demo.onnxruntime.InferenceSession(path)
@@ -198,6 +194,72 @@ def test_a_file_of_an_older_otadet_ranks_by_score(fixed_raw: Path):
     strings = {entry.key: entry.value for entry in model.metadata_props}
     del strings["rank_by"]
     assert OnnxMetadata.from_strings(strings, fixed_raw) == metadata
+
+
+@pytest.mark.parametrize("rank_by", ["score", "class"])
+def test_a_file_with_another_score_detects_what_the_predictor_detects(tmp_path: Path, numpy_demo, rank_by: str):
+    """The product of class and quality, as in YOLOX: in the graph, behind NMS, in the comparison and in numpy."""
+    detector = lively_detector()
+    product = replace(BY_CLASS, score="product", rank_by=rank_by, score_threshold=0.2)
+    resize, image = ResizeShortestEdge((96,), 128), picture(150, 200)
+    expected = Predictor(pipeline_of(detector, resize, product))(image)
+    geometric = Predictor(pipeline_of(detector, resize, replace(product, score="geometric_mean")))(image)
+    assert expected.scores.max() < geometric.scores.max()
+    for nms in (False, True):
+        path = tmp_path / f"{nms}.onnx"
+        export_onnx(pipeline_of(detector, resize, product), path, ExportOptions(nms=nms))
+        assert read(path)[1].postprocess == product
+        assert_equal(OnnxPredictor(path)(image), expected)
+        session = numpy_demo.onnxruntime.InferenceSession(path)
+        found = numpy_demo.detect(session, numpy_demo.read_metadata(session), image)
+        assert_equal(Detections(*map(torch.from_numpy, found)), expected)
+    model, metadata = read(path)
+    (wrong,) = compare(
+        model, detector, replace(metadata, score="geometric_mean"), [NORMALIZE(textured_images(1, 96, 128, seed=5))]
+    )
+    assert not wrong.agrees
+
+
+@pytest.mark.parametrize("file", ["dynamic_nms", "fixed_raw"])
+def test_a_list_of_images_is_found_as_they_are_alone(request, file: str):
+    predictor = OnnxPredictor(request.getfixturevalue(file))
+    images = [picture(150, 200), picture(200, 60), picture(152, 200), picture(70, 200)]
+    for found, image in zip(predictor(images), images, strict=True):
+        assert_equal(found, predictor(image))
+        assert found.class_names == [NAMES[label] for label in found.labels]
+
+
+class Plain(nn.Sequential):
+    """A backbone of other strides."""
+
+    strides, channels = (4, 12), (8, 8)
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 8, 5, 4, 1), nn.Conv2d(8, 8, 3, 3))
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        fine = self[0](images).relu()
+        return [fine, self[1](fine).relu()]
+
+
+def test_a_network_of_other_strides_is_exported_with_them(tmp_path: Path, numpy_demo):
+    torch.manual_seed(0)
+    backbone = Plain()
+    neck = FPN(backbone.channels, backbone.strides, 8)
+    detector = Detector(backbone, neck, FCOSHead(len(NAMES), 8, depth=1, levels=len(neck.strides))).eval()
+    for branch in (detector.head.logits, detector.head.distances, detector.head.quality):
+        nn.init.normal_(branch.weight, std=0.5)
+    path, image = tmp_path / "strides.onnx", picture(50, 70)
+    pipeline = pipeline_of(detector, ResizeShortestEdge((60,), 90))
+    export_onnx(pipeline, path, ExportOptions(dynamic_batch=True, dynamic_size=True, nms=True))
+    metadata = read(path)[1]
+    assert (metadata.strides, metadata.size_divisor, metadata.size) == ((4, 12, 24, 48), 12, (60, 96))
+    assert_equal(OnnxPredictor(path)(image), Predictor(pipeline)(image))
+    session = numpy_demo.onnxruntime.InferenceSession(path)
+    found = numpy_demo.detect(session, numpy_demo.read_metadata(session), image)
+    assert_equal(Detections(*map(torch.from_numpy, found)), Predictor(pipeline)(image))
+    with pytest.raises(UserError, match="must be multiples of 12, such as 36 x 72"):
+        export_onnx(pipeline, path, ExportOptions(size=(32, 64)))
 
 
 @pytest.fixture(scope="module")
@@ -225,16 +287,10 @@ def test_numpy_demo_needs_neither_otadet_nor_torch(numpy_demo):
     assert imports == {"argparse", "json", "sys", "cv2", "numpy", "onnxruntime"}
 
 
-def export_to(path: Path, detector: nn.Module, options: ExportOptions | None = None, transform=None) -> None:
-    export_onnx(
-        detector,
-        path,
-        transform=transform or Letterbox((64, 64), NORMALIZE.pad_value),
-        normalize=NORMALIZE,
-        postprocess=POSTPROCESS,
-        class_names=NAMES,
-        options=options,
-    )
+def export_to(
+    path: Path, detector: Detector, options: ExportOptions | None = None, resize: Letterbox | None = None
+) -> None:
+    export_onnx(pipeline_of(detector, resize or Letterbox((64, 64))), path, options)
 
 
 def test_file_that_computes_something_else_is_not_written(fixed_raw: Path, tmp_path: Path, monkeypatch):
@@ -242,29 +298,33 @@ def test_file_that_computes_something_else_is_not_written(fixed_raw: Path, tmp_p
     other = lively_detector()
     nn.init.constant_(other.head.logits.bias, 0.01)
     with pytest.raises(UserError, match=r"wrong\.onnx: not written.* scores by 0\.0"):
-        export_to(tmp_path / "wrong.onnx", other, transform=Letterbox((96, 128), NORMALIZE.pad_value))
+        export_to(tmp_path / "wrong.onnx", other, resize=Letterbox((96, 128)))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_nan_does_not_agree():
-    assert Comparison((1, 3, 64, 64), boxes=0.0, scores=0.0).agrees
-    assert not Comparison((1, 3, 64, 64), boxes=float("nan"), scores=0.0).agrees
-    assert not Comparison((1, 3, 64, 64), boxes=0.0, scores=0.0, detections=10, unmatched=1).agrees
+    assert OnnxComparison((1, 3, 64, 64), boxes=0.0, scores=0.0).agrees
+    assert not OnnxComparison((1, 3, 64, 64), boxes=float("nan"), scores=0.0).agrees
+    assert not OnnxComparison((1, 3, 64, 64), boxes=0.0, scores=0.0, detections=10, unmatched=1).agrees
 
 
 @pytest.mark.parametrize(
-    ("options", "transform", "message"),
+    ("options", "message"),
     [
-        (ExportOptions(opset=7), None, "opset 7: choose one from 18 to"),
-        (ExportOptions(opset=1000), None, "opset 1000: choose one from 18 to"),
-        (ExportOptions(size=(100, 64)), None, "size 100 x 64: must be multiples of 32, such as 128 x 64"),
-        (None, RandomFlip(), "test transform is RandomFlip"),
-        (None, ResizeShortestEdge((64, 96), 128), "one size"),
+        (ExportOptions(opset=7), "opset 7: choose one from 18 to"),
+        (ExportOptions(opset=1000), "opset 1000: choose one from 18 to"),
+        (ExportOptions(size=(100, 64)), "size 100 x 64: must be multiples of 32, such as 128 x 64"),
     ],
 )
-def test_options_that_cannot_be_met(detector: Detector, tmp_path: Path, options, transform, message: str):
+def test_options_that_cannot_be_met(detector: Detector, tmp_path: Path, options, message: str):
     with pytest.raises(UserError, match=message):
-        export_to(tmp_path / "never.onnx", detector, options, transform)
+        export_to(tmp_path / "never.onnx", detector, options)
+
+
+def test_a_postprocessing_of_ones_own_cannot_be_exported(detector: Detector, tmp_path: Path):
+    pipeline = replace(pipeline_of(detector, Letterbox((64, 64))), postprocess=lambda predictions, anchors: [])
+    with pytest.raises(UserError, match="the postprocessing is function"):
+        export_onnx(pipeline, tmp_path / "never.onnx")
 
 
 @pytest.mark.parametrize("package", ["onnxruntime", "onnxscript"])

@@ -40,11 +40,10 @@ TEXTS = st.one_of(
 def build(exp: BaseExp) -> None:
     """Everything that an experiment composes without data, as far as it is small."""
     exp.describe()
-    exp.build_normalize()
     exp.build_postprocess()
     exp.build_loss()
     exp.build_train_transform()
-    exp.build_test_transform()
+    exp.build_input()
     for size in (1, 100_000):
         schedule, last = exp.build_schedule(size), exp.iterations(size)
         assert all(0 <= schedule(iteration) <= 1 for iteration in (0, last // 2, last))

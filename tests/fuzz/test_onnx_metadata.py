@@ -14,23 +14,33 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from otadet.data.transforms import ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.export.metadata import OnnxMetadata
 from otadet.export.onnx_predictor import OnnxPredictor
+from otadet.inference.input_spec import InputSpec
 from otadet.names import printable
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 FIXED = OnnxMetadata(
-    size=(64, 96), dynamic_batch=False, dynamic_size=False, nms=False, opset=18, mean=(120.0, 110.0, 100.0),
-    std=(60.0, 61.0, 62.0), pad_value=(120, 110, 100), size_divisor=32, letterbox=None, shortest_edge=(64, 96),
+    size=(64, 96), dynamic_batch=False, dynamic_size=False, nms=False, opset=18,
+    input_spec=InputSpec(ResizeShortestEdge((64,), 96), (120.0, 110.0, 100.0), (60.0, 61.0, 62.0)), size_divisor=32,
     class_names=("cat", "dög", "cow"), strides=(32, 64), score_threshold=0.3, topk_per_level=50, nms_iou=0.5,
     max_detections=20, experiment="tiny", otadet="0.1.0",
 )  # fmt: skip
 WITH_NMS = replace(FIXED, dynamic_size=True, nms=True)
 ANCHORS = sum(FIXED.level_counts(*FIXED.size))
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+
+
+def older(metadata: OnnxMetadata) -> dict[str, str]:
+    """The texts of an older otadet, which had an entry for each number of the input."""
+    spec, texts = metadata.input_spec, metadata.to_strings()
+    del texts["input_spec"], texts["score"]
+    texts |= {"mean": json.dumps(spec.mean), "std": json.dumps(spec.std), "pad_value": json.dumps(spec.pad_value)}
+    return texts | {"letterbox": "null", "shortest_edge": "[64, 96]", "image_bits": "16"}
 
 
 def detector(metadata: OnnxMetadata) -> onnx.ModelProto:
@@ -80,7 +90,11 @@ def is_clear(message: str | None, path: Path) -> bool:
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, onnx.ModelProto]:
-    return {"fixed": detector(FIXED), "nms": detector(WITH_NMS)}
+    models = {"fixed": detector(FIXED), "nms": detector(WITH_NMS)}
+    for kind, metadata in (("older fixed", FIXED), ("older nms", WITH_NMS)):
+        models[kind] = detector(metadata)
+        onnx.helper.set_model_props(models[kind], older(metadata))
+    return models
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +109,8 @@ def changed(model: onnx.ModelProto, texts: dict[str, str]) -> bytes:
     return copy.SerializeToString()
 
 
-NAMES = list(FIXED.to_strings())
+KINDS = ["fixed", "nms", "older fixed", "older nms"]
+NAMES = list(FIXED.to_strings() | older(FIXED))
 NUMBERS = [0, 1, 2, 32, 64, 96, 255, 256, -1, 10**6, 10**15, 10**400, 1e308, 5e-324, 0.5, -0.0, True, False]
 HOSTILE = ["", "NaN", "Infinity", "-Infinity", "1e400", "[1", "null", "{}", "[]", '"x"', "0", "nan", "None", "\x00"]
 HOSTILE += ["[" * 100_000, "9" * 5000, "x" * 2_000_000, "\x1b[31mred", "a\nb", "\u202egnp", '["\\ud800", "b", "c"]']
@@ -120,8 +135,7 @@ def write_changed(model, changes, path):
     """Write `model` with other texts in its metadata, None for none; False for a text that no ONNX file can hold."""
     texts = {entry.key: entry.value for entry in model.metadata_props}
     for name, text in changes.items():
-        texts.pop(name)
-        if text is not None:
+        if texts.pop(name, None) is not None and text is not None:
             texts[name] = text
     try:
         path.write_bytes(changed(model, texts))
@@ -132,12 +146,12 @@ def write_changed(model, changes, path):
 
 @settings(max_examples=250)
 @given(
-    kind=st.sampled_from(["fixed", "nms"]),
+    kind=st.sampled_from(KINDS),
     changes=st.dictionaries(st.sampled_from(NAMES), st.none() | TEXTS | REPEATED, min_size=1, max_size=3),
 )
-@example(kind="fixed", changes={"std": "[0, 0, 0]"})
-@example(kind="nms", changes={"letterbox": "[65535, 65535]", "shortest_edge": "null"})
-@example(kind="nms", changes={"shortest_edge": "[1, 65535]"})
+@example(kind="older fixed", changes={"std": "[0, 0, 0]"})
+@example(kind="older nms", changes={"letterbox": "[65535, 65535]", "shortest_edge": "null"})
+@example(kind="older nms", changes={"shortest_edge": "[1, 65535]"})
 @example(kind="fixed", changes={"class_names": '["a", "b"]'})
 def test_changed_metadata_works_or_is_one_clear_error(models, path, kind, changes):
     if not write_changed(models[kind], changes, path):
@@ -147,7 +161,7 @@ def test_changed_metadata_works_or_is_one_clear_error(models, path, kind, change
 
 @settings(max_examples=200)
 @given(
-    kind=st.sampled_from(["fixed", "nms"]),
+    kind=st.sampled_from(KINDS),
     position=st.floats(0, 1, exclude_max=True),
     change=st.sampled_from(["flip", "cut", "zeros", "insert", "drop"]),
     amount=st.integers(0, 255),
@@ -180,23 +194,99 @@ def demo():
 
 @settings(max_examples=150)
 @given(
-    kind=st.sampled_from(["fixed", "nms"]),
+    kind=st.sampled_from(KINDS),
     changes=st.dictionaries(st.sampled_from(NAMES), st.none() | TEXTS | REPEATED, min_size=1, max_size=2),
 )
 def test_the_numpy_demo_works_or_ends_in_one_line(demo, models, path, kind, changes):
     if not write_changed(models[kind], changes, path):
         return
+    message = end_of(demo, path)
+    assert message is None or (message.startswith("error: ") and is_clear(message, path))
+
+
+def end_of(demo, path: Path) -> str | None:
+    """What the program says at its end where it fails."""
     cv2.imwrite(str(path.with_suffix(".png")), PICTURE)
     with patch("sys.argv", ["onnx_numpy.py", str(path), str(path.with_suffix(".png"))]):
         try:
             demo.main()
         except SystemExit as end:
-            message = str(end)
-            assert message.startswith("error: ")
-            assert is_clear(message, path)
+            return str(end)
+    return None
 
 
-@pytest.mark.parametrize("kind", ["fixed", "nms"])
+def changed_spec(path: tuple[str, ...], value: object) -> str:
+    """The text of an input of which one value is another."""
+    spec = FIXED.input_spec.to_dict()
+    inner = spec
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = value
+    return json.dumps(spec)
+
+
+SPEC_PATHS = [(name,) for name in FIXED.input_spec.to_dict()]
+SPEC_PATHS += [("resize", name) for name in ("part", "sizes", "max_size", "size", "pad_value", "other")]
+
+
+@settings(max_examples=250)
+@given(
+    kind=st.sampled_from(["fixed", "nms"]),
+    place=st.sampled_from(SPEC_PATHS),
+    value=VALUES | st.integers(1, 4).flatmap(lambda count: st.sampled_from(NUMBERS).map(lambda n: [n] * count)),
+)
+@example(kind="nms", place=("resize",), value={"part": "Letterbox", "size": [65535, 65535]})
+@example(kind="nms", place=("resize",), value={"part": "Letterbox", "size": [64]})
+@example(kind="nms", place=("resize", "max_size"), value=65535)
+@example(kind="nms", place=("resize", "sizes"), value=[10**400])
+def test_a_changed_input_works_or_is_one_clear_error(models, demo, path, kind, place, value):
+    try:
+        text = changed_spec(place, value)
+        path.write_bytes(changed(models[kind], models_texts(models[kind]) | {"input_spec": text}))
+    except (UnicodeEncodeError, ValueError):
+        return
+    assert is_clear(use(path), path)
+    end = end_of(demo, path)
+    assert end is None or (end.startswith("error: ") and is_clear(end, path))
+
+
+def models_texts(model: onnx.ModelProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "expected"),
+    [
+        (("std",), [60, 0, 60], "std 0: must be from 1e-06"),
+        (("mean",), [1, 2], r"mean \(1, 2\): must be three numbers"),
+        (("image_bits",), 4, "image_bits 4: must be a whole number from 8 to 16"),
+        (("padding",), [0, 0, 256], "padding 256: must be from 0 to 255"),
+        (("resize",), None, "resize: its part must be ResizeShortestEdge or Letterbox"),
+        (("resize", "part"), "RandomFlip", "resize: its part must be ResizeShortestEdge or Letterbox"),
+        (("resize", "size"), [3, 3], "a ResizeShortestEdge: has no field 'size'; did you mean 'sizes'"),
+        (("resize", "sizes"), [64, 96], "needs one size"),
+        (("resize", "max_size"), "x", "resize: is no ResizeShortestEdge"),
+        (("stds",), 3, "has no field 'stds'; did you mean 'std'"),
+    ],
+)
+def test_the_message_says_what_is_wrong_with_an_input(models, path, place, value, expected):
+    texts = FIXED.to_strings() | {"input_spec": changed_spec(place, value)}
+    path.write_bytes(changed(models["fixed"], texts))
+    with pytest.raises(UserError, match=rf"changed\.onnx: its metadata says of input_spec: .*{expected}"):
+        OnnxPredictor(path)
+
+
+def test_a_file_of_an_older_otadet_says_the_same(models, path):
+    found = {}
+    for kind in KINDS:
+        path.write_bytes(models[kind].SerializeToString())
+        predictor = OnnxPredictor(path)
+        found[kind] = predictor.metadata, predictor(PICTURE).boxes.tolist()
+    assert found["older fixed"] == found["fixed"]
+    assert found["older nms"] == found["nms"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_unchanged_files_work(models, path, kind):
     path.write_bytes(models[kind].SerializeToString())
     assert use(path) is None
@@ -230,17 +320,21 @@ def test_unchanged_files_work(models, path, kind):
         ("shortest_edge", "null", "one of letterbox and shortest_edge"),
         ("shortest_edge", "[65535, 65535]", "at most 67,108,864 pixels"),
         ("rank_by", "luck", "rank_by 'luck', where score or class"),
+        ("score", "luck", "score 'luck', where geometric_mean or product"),
+        ("size_divisor", "0", "size_divisor '0', where an integer from 1 to"),
         ("experiment", "x" * 2_000_000, r"experiment .*\(2,000,000 characters\)"),
         ("strides", None, "its metadata lacks strides; this needs a file written by tools/export_onnx.py"),
     ],
 )
 def test_the_message_says_what_would_be_right(models, path, name, text, expected):
-    texts = FIXED.to_strings() | ({} if text is None else {name: text})
-    if text is None:
-        del texts[name]
-    path.write_bytes(changed(models["fixed"], texts))
-    with pytest.raises(UserError, match=rf"changed\.onnx: .*{expected}"):
-        OnnxPredictor(path)
+    for texts in (older(FIXED), FIXED.to_strings()):
+        if name in texts:
+            texts |= {} if text is None else {name: text}
+            if text is None:
+                del texts[name]
+            path.write_bytes(changed(models["fixed"], texts))
+            with pytest.raises(UserError, match=rf"changed\.onnx: .*{expected}"):
+                OnnxPredictor(path)
 
 
 def test_labels_beyond_the_classes_are_an_error(models, path):

@@ -67,8 +67,8 @@ def evaluate(device: torch.device, folder: Path, output: Path) -> None:
     exp = Exp()
     exp.data_dir = str(folder)
     model = exp.build_model(2)
-    validation = Validation(exp, exp.build_val_dataset(), device, model.size_divisor)
-    scores = validation(model)
+    validation = Validation(exp, exp.build_val_dataset())
+    scores = validation(model.to(device))
     assert bool(scores) == is_main()
     if is_main():
         output.write_text(json.dumps(validation.result.stats), encoding="utf-8")

@@ -23,7 +23,9 @@ def test_score_is_the_geometric_mean_of_class_and_quality() -> None:
     logits, quality = torch.logit(torch.tensor([[[0.64]]])), torch.logit(torch.tensor([[0.25]]))
     boxes = torch.zeros(1, 1, 4)
     assert scores_of(Predictions(logits, boxes, quality)).item() == pytest.approx(0.4)
+    assert scores_of(Predictions(logits, boxes, quality), "product").item() == pytest.approx(0.16)
     assert scores_of(Predictions(logits, boxes)).item() == pytest.approx(0.64)
+    assert scores_of(Predictions(logits, boxes), "product").item() == pytest.approx(0.64)
 
 
 def test_nms_is_class_wise() -> None:

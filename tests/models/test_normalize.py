@@ -6,12 +6,6 @@ from otadet.models.normalize import PixelNorm
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
-def test_padding_is_almost_zero_after_normalisation():
-    norm = PixelNorm(MEAN, STD)
-    padding = torch.tensor(norm.pad_value, dtype=torch.uint8).view(1, 3, 1, 1).expand(2, 3, 4, 4)
-    assert norm(padding).abs().max() < 0.01
-
-
 def test_uint8_and_float_images_give_the_same_float32():
     images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
     norm = PixelNorm(MEAN, STD)

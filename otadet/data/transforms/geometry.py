@@ -44,14 +44,16 @@ class Letterbox:
 
     size: tuple[int, int]
     """(height, width) of the result, in pixels."""
-    pad_value: tuple[int, int, int]
-    """RGB of the padding."""
+    pad_value: tuple[int, int, int] | None = None
+    """RGB of the padding. None, where it is that of an `InputSpec`: it cannot be called then."""
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
             raise UserError(f"{self}: the size is a height and a width in pixels")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if self.pad_value is None:
+            raise UserError(f"{self}: needs a pad_value, the RGB of the padding")
         height, width = sample.image.shape[:2]
         factor = min(self.size[0] / height, self.size[1] / width)
         sample = _resized(sample, max(1, round(height * factor)), max(1, round(width * factor)))

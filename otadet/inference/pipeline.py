@@ -1,0 +1,70 @@
+"""From pixels to detections: the one way that prediction, evaluation and export share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from otadet.boxes import clip
+from otadet.inference.input_spec import InputSpec
+from otadet.models.detector import Detector
+from otadet.models.normalize import PixelNorm
+from otadet.structures import Anchors, Detections, Predictions
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """All that stands between pixels and detections.
+
+    Calling it finds what is in a batch; `Predictor` calls it with images of any size, `evaluate` with a data set, and
+    `export_onnx` writes it into a file.
+    """
+
+    model: Detector
+    """Or a network of yours that is called like one and has its `strides` and `size_divisor`."""
+    input: InputSpec
+    postprocess: Callable[[Predictions, Anchors], list[Detections]]
+    """A `Postprocess`, or a function of yours with the same result."""
+    class_names: tuple[str, ...]
+    """C of them."""
+    _normalize: PixelNorm = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+        # Made once, as numbers that are copied to a GPU in every call would make the host wait for it.
+        object.__setattr__(self, "_normalize", self.input.pixel_norm().to(self.device))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is; the CPU for one without weights."""
+        tensor = next(iter((*self.model.parameters(), *self.model.buffers())), None)
+        return torch.device("cpu") if tensor is None else tensor.device
+
+    def to(self, device: torch.device | str) -> Pipeline:
+        """The same with its network, which is moved, on `device`."""
+        return replace(self, model=self.model.to(device))
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> list[Detections]:
+        """Images (N, 3, H, W) uint8 RGB on `device`, resized and padded as `input` says, H and W multiples of the
+        network's `size_divisor` -> one `Detections` per image, in pixels of `images`, best score first, not clipped."""
+        predictions, anchors = self.model(self._normalize(images))
+        return [replace(found, vocabulary=self.class_names) for found in self.postprocess(predictions, anchors)]
+
+
+def to_image(found: Detections, scale: tuple[float, float], size: tuple[int, int]) -> Detections:
+    """Boxes in pixels of a network's input -> in pixels of the image itself, on the CPU.
+
+    They are clipped to the image, and those that have no size then are left out: what is found in the padding alone is
+    nothing.
+
+    Args:
+        scale: (x, y) pixels of the input per pixel of the image; `scale` of `Sample` and `Batch`.
+        size: (height, width) of the image.
+    """
+    found = found.to("cpu")
+    boxes = clip(found.boxes / found.boxes.new_tensor((*scale, *scale)), *size)
+    return replace(found, boxes=boxes)[(boxes[:, 2:] > boxes[:, :2]).all(dim=1)]
