@@ -87,9 +87,8 @@ def test_a_file_that_can_be_written_is_left_as_it_is(tmp_path):
 )
 def test_tools(words, path, tiny, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        "otadet.inference.predictor.load_detector", lambda *_, **__: pytest.fail("work before the error")
-    )
+    for place in ("otadet.exp.load_detector", "otadet.exp.load.load_detector"):
+        monkeypatch.setattr(place, lambda *_, **__: pytest.fail("work before the error"))
     known = {"CKPT": tiny.checkpoint, "PATH": path, "IMAGES": tiny.data / "val"}
     command, *rest = ([words[0], words[1]] if words[0] == "demo" else [words[0]]) + ["-f", tiny.file]
     with pytest.raises(UserError):
