@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
+from typing import overload
 from unicodedata import normalize
 from urllib.parse import unquote
 
@@ -74,7 +75,13 @@ class ImageNames(Sequence[str]):
     def __len__(self) -> int:
         return len(self.ends)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self[row] for row in range(*index.indices(len(self)))]
         row = range(len(self))[index]
@@ -86,7 +93,7 @@ class ImageNames(Sequence[str]):
 
     def kept(self, mask: np.ndarray) -> ImageNames:
         """Those of the mask (I,)."""
-        return self if mask.all() else ImageNames.of([self[row] for row in np.flatnonzero(mask)])
+        return self if mask.all() else ImageNames.of([self[row] for row in np.flatnonzero(mask).tolist()])
 
 
 class SimilarNames:

@@ -54,7 +54,7 @@ def draw_scene(rng: np.random.Generator, size: int, classes: int) -> Scene:
     objects = [_random_object(rng, size, classes) for _ in range(rng.integers(FEWEST, MOST, endpoint=True))]
     # Small objects are mostly in front: the other way round, few of them would be seen.
     objects.sort(key=lambda thing: thing.side * rng.lognormal(sigma=0.5), reverse=True)
-    objects = _seen(objects, size)
+    objects = _visible(objects, size)
 
     background = rng.uniform(0, 255, size=3)
     canvas = _textured(rng, (size, size), background, contrast=35, detail=size / rng.uniform(3, 30))
@@ -102,7 +102,7 @@ def _overlap(mask: Mask, size: int) -> tuple[tuple[slice, slice], tuple[slice, s
     return (rows, columns), part
 
 
-def _seen(objects: list[_Object], size: int) -> list[_Object]:
+def _visible(objects: list[_Object], size: int) -> list[_Object]:
     """Those of which enough can be seen. Objects are in painter's order, back to front."""
     uncovered = np.ones((size, size), np.float32)
     kept = []
