@@ -1,7 +1,15 @@
 """The dataclasses that everything speaks.
 
-Shape letters, used in every docstring: `N` images, `A` anchors over all pyramid levels (level-major), `G` ground-truth
-boxes, `C` classes, `K` candidates a box, `D` detections. Boxes are xyxy in pixels of the network's input.
+Shape letters, used in every docstring, each with one meaning:
+
+    N  images of a batch                           K  candidates per box
+    A  anchors over all levels, level-major        P  pairs of a box and an anchor
+    L  levels of the feature pyramid               U  used anchors: those in some pair, per image
+    G  ground-truth boxes of an image              D  detections of an image
+    C  classes                                     I  ignored regions of an image
+    M  objects of a batch, image by image          R  rows of samples, each fitted by itself
+
+`G` comes first in every matrix of pairs. Boxes are xyxy in pixels of the network's input.
 """
 
 from __future__ import annotations
@@ -12,7 +20,7 @@ import torch
 from torch import Tensor
 
 BACKGROUND, IGNORED = -1, -2
-"""Values of `Assignment.gt_index` that are no object."""
+"""Values of `Assignment.gt_index` in place of an object's row. The losses leave out what is ignored."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,7 @@ class Anchors:
     points: Tensor
     """(A, 2) x, y in pixels."""
     boxes: Tensor
-    """(A, 4) xyxy: the anchor box, one square a location (FCOS-style heads ignore it)."""
+    """(A, 4) xyxy: the anchor box, one square per location (FCOS-style heads ignore it)."""
     strides: Tensor
     """(A,) pixels between neighbouring points of the anchor's level."""
     level_sizes: tuple[tuple[int, int], ...]
@@ -50,14 +58,14 @@ class GroundTruth:
     labels: Tensor
     """(G,) int64 in [0, C)."""
     ignored: Tensor | None = None
-    """(I, 4) xyxy pixels: regions whose objects are not told apart, such as crowds. An anchor whose point lies in one
-    and that no object has is neither positive nor background. None: there is no such region."""
+    """(I, 4) xyxy pixels: regions that are not annotated one by one, such as COCO's crowds. An anchor whose point lies
+    in one is `IGNORED` unless an object gets it. None: no region."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> GroundTruth:
+        """The same objects on a device."""
+        ignored = None if self.ignored is None else self.ignored.to(device, non_blocking=non_blocking)
         return GroundTruth(
-            self.boxes.to(device, non_blocking=non_blocking),
-            self.labels.to(device, non_blocking=non_blocking),
-            None if self.ignored is None else self.ignored.to(device, non_blocking=non_blocking),
+            self.boxes.to(device, non_blocking=non_blocking), self.labels.to(device, non_blocking=non_blocking), ignored
         )
 
 
@@ -95,9 +103,10 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __getitem__(self, keep) -> Detections:
+    def __getitem__(self, keep: Tensor | slice) -> Detections:
         """The detections that a mask, an index tensor or a slice selects."""
         return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep])
 
-    def to(self, device) -> Detections:
+    def to(self, device: torch.device | str) -> Detections:
+        """The same detections on a device."""
         return replace(self, boxes=self.boxes.to(device), scores=self.scores.to(device), labels=self.labels.to(device))

@@ -19,4 +19,4 @@ class Exp(BaseExp):
     def build_assigner(self) -> PAAAssigner:
         if self.r < 1:
             raise UserError(f"r {self.r}: must be at least 1; the paper has 3, 5 and 7")
-        return PAAAssigner(top=self.r**2)
+        return PAAAssigner(topk=self.r**2)

@@ -17,7 +17,7 @@ from otadet.inference.pipeline import Pipeline
 from otadet.structures import Anchors, Assignment, GroundTruth, Predictions
 
 TOP_OF_EACH_LEVEL = (ATSSAssigner, PAAAssigner)
-"""Rules whose `top` counts the candidates of each level, as r x r does."""
+"""Rules whose `topk` counts the candidates of each level, as r x r does."""
 
 
 @dataclass
@@ -46,12 +46,12 @@ class SizedRule:
 
 
 def with_radii(name: str, rule: Assigner, radii: Iterable[int]) -> list[SizedRule]:
-    """The rule with r x r candidates a level for each r (Sec. 3.3, Tab. 2); as it is where it cannot, or without r."""
+    """The rule with r x r candidates per level for each r (Sec. 3.3, Tab. 2); the rule as it is where it has no r."""
     names = {entry.name for entry in fields(rule)}
     if "radius" in names:
         sized = [SizedRule(name, r, replace(rule, radius=r / 2)) for r in radii]
     elif isinstance(rule, TOP_OF_EACH_LEVEL):
-        sized = [SizedRule(name, r, replace(rule, top=r * r)) for r in radii]
+        sized = [SizedRule(name, r, replace(rule, topk=r * r)) for r in radii]
     else:
         sized = []
     return sized or [SizedRule(name, None, rule)]

@@ -1,4 +1,7 @@
-"""Label assignment: `assigner(predictions, anchors, truths) -> Assignment`, one rule a file."""
+"""Label assignment: `assigner(predictions, anchors, truths) -> Assignment`, one rule per file.
+
+What the rules share is in `ops`; `docs/assigners.md` says how to add one.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Callable
 
 from otadet.assigners.atss import ATSSAssigner
 from otadet.assigners.base import Assigner
+from otadet.assigners.dense import DenseAssigner, DenseClaims
 from otadet.assigners.fcos import FCOSAssigner
 from otadet.assigners.hungarian import HungarianAssigner
 from otadet.assigners.lla import LLAAssigner
@@ -32,6 +36,8 @@ _RULES: dict[str, Callable[[], Assigner]] = {
 __all__ = [
     "ATSSAssigner",
     "Assigner",
+    "DenseAssigner",
+    "DenseClaims",
     "FCOSAssigner",
     "HungarianAssigner",
     "LLAAssigner",

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from otadet.assigners.base import Assigner, PaddedTruth
 from otadet.assigners.ops.candidates import window
-from otadet.assigners.ops.chunks import blocks, pairs_at_once
-from otadet.assigners.ops.claims import Claims
+from otadet.assigners.ops.chunks import chunks, pairs_at_once
 from otadet.assigners.ops.grids import Region, inside_boxes, level_of_anchors, levels_of
-from otadet.assigners.ops.pairs import Pairs, pack
+from otadet.assigners.ops.pairs import Pairs
+from otadet.assigners.ops.ties import Contest
 from otadet.boxes import area, boxes_to_distances, centers
 from otadet.structures import Anchors, Assignment, Predictions
 
@@ -26,35 +26,50 @@ FARTHEST = 8.0
 class FCOSAssigner(Assigner):
     """A point answers for a box that it lies in, if its level is made for the box; the smallest such box gets it.
 
-    A level is made for the box if the largest of the point's distances to the four sides lies in the level's range.
-    The predictions have no say. A box without such a point gets none.
+    1. Candidates: the points strictly within `radius` strides of the box's centre.
+    2. A candidate is positive if it lies in the box and the largest of its distances to the four sides lies in its
+       level's range (`ranges`).
+    3. A point that several boxes want goes to the smallest of them.
 
-    radius: of centre sampling, in strides: the point lies strictly within it from the box's centre, in x and in y; None
-    is the first version of FCOS, without centre sampling. ranges: smallest and largest distance in pixels, both
-    included, of each level; None: those of FCOS, for levels of any strides. A level reaches to 8 of its strides and
-    begins where the finer one ends, the finest at any distance, and the coarsest has no end: with strides of 8 to 128
-    pixels up to 64, 64 to 128, 128 to 256, 256 to 512, and from 512 on. Raises `ValueError` where there are not as many
-    ranges as levels.
+    The predictions have no influence. A box without such a point gets none. A call raises `ValueError` where there are
+    not as many ranges as levels.
+
+    >>> import torch
+    >>> from otadet.models import AnchorGrid
+    >>> from otadet.structures import GroundTruth, Predictions
+    >>> anchors = AnchorGrid(strides=(8,))([torch.empty(1, 1, 4, 4)])
+    >>> truth = GroundTruth(torch.tensor([[0.0, 0, 32, 32], [8.0, 8, 16, 16]]), torch.tensor([0, 0]))
+    >>> predictions = Predictions(torch.zeros(1, 16, 1), torch.zeros(1, 16, 4))
+    >>> FCOSAssigner()(predictions, anchors, [truth]).gt_index.view(4, 4)
+    tensor([[-1, -1, -1, -1],
+            [-1,  1,  0, -1],
+            [-1,  0,  0, -1],
+            [-1, -1, -1, -1]])
     """
 
     radius: float | None = 1.5
+    """Of centre sampling, in strides, in x and in y; None is the first version of FCOS, without centre sampling."""
     ranges: tuple[tuple[float, float], ...] | None = None
+    """Smallest and largest distance in pixels, both included, of each level. None: those of FCOS, for levels of any
+    strides. A level reaches to 8 of its strides and begins where the finer one ends, the finest at any distance, and
+    the coarsest has no end: with strides of 8 to 128 pixels up to 64, 64 to 128, 128 to 256, 256 to 512, from 512."""
 
     def __post_init__(self) -> None:
         if self.radius is not None and self.radius <= 0:
             raise ValueError(f"radius {self.radius}: must be above 0 strides, or None for no centre sampling")
 
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
-        claims = Claims.none(truth, len(anchors.points))
+        contest = Contest.empty(truth, len(anchors.points))
         ranges = self._ranges(anchors, truth)
         level = level_of_anchors(anchors)
-        points, boxes = anchors.points.to(truth.boxes.dtype), truth.boxes.flatten(0, 1)
-        for pairs, box in self._pairs(predictions, anchors, truth, ranges):
-            anchor = pairs.anchor.remainder(len(anchors.points))
-            sides = boxes_to_distances(points.index_select(0, anchor), boxes.index_select(0, box))
+        points = anchors.points.to(truth.boxes.dtype)
+        boxes = truth.boxes.flatten(0, 1)
+        for pairs in self._pairs(predictions, anchors, truth, ranges):
+            anchor = pairs.anchor_index
+            sides = boxes_to_distances(points.index_select(0, anchor), boxes.index_select(0, pairs.gt_row))
             claimed = _answers(sides, ranges, level.index_select(0, anchor))
-            claims.add(pairs, box, -area(boxes).index_select(0, box), claimed)
-        return claims.assignment()
+            contest.add(pairs, -area(boxes).index_select(0, pairs.gt_row), claimed)
+        return contest.assignment()
 
     def _ranges(self, anchors: Anchors, truth: PaddedTruth) -> Tensor:
         """(L, 2) pixels."""
@@ -68,21 +83,21 @@ class FCOSAssigner(Assigner):
             )
         return torch.tensor(self.ranges, dtype=truth.boxes.dtype).to(truth.boxes.device, non_blocking=True)
 
-    def _pairs(
-        self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth, ranges: Tensor
-    ) -> Iterator[tuple[Pairs, Tensor]]:
-        """Pairs that hold every point that may answer for a box, and the (P,) rows of their boxes."""
+    def _pairs(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth, ranges: Tensor) -> Iterator[Pairs]:
+        """Pairs that hold every point that may answer for a box, at once or some boxes at a time."""
         if self.radius is not None:
-            pairs = pack(window(anchors, truth, self.radius, inside=False), len(anchors.points))
-            yield pairs, pairs.box
+            yield window(anchors, truth, self.radius, inside=False).pairs(len(anchors.points))
             return
-        # No point is farther from the box's centre than from one of its sides.
-        center = centers(truth.boxes)[:, :, None]
-        largest = ranges[:, 1:]
-        box = inside_boxes(truth, len(anchors.level_sizes), margin=0)
-        region = Region(box.low.maximum(center - largest), box.high.minimum(center + largest))
-        for block in blocks(anchors, truth, region, pairs_at_once(predictions)):
-            yield block.pairs, block.row.index_select(0, block.pairs.box)
+        for chunk in chunks(anchors, truth, _within(ranges[:, 1:], truth), pairs_at_once(predictions)):
+            yield chunk.in_batch(chunk.pairs)
+
+
+def _within(largest: Tensor, truth: PaddedTruth) -> Region:
+    """The points in the boxes whose distance to every side may be the `largest` (L, 1) or less."""
+    center = centers(truth.boxes)[:, :, None]
+    box = inside_boxes(truth, len(largest), margin=0)
+    # No point is farther from the box's centre than from one of its sides.
+    return Region(box.low.maximum(center - largest), box.high.minimum(center + largest))
 
 
 def _answers(sides: Tensor, ranges: Tensor, level: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""One anchor an object, at the least total cost: the matching of DETR (Carion et al., 2020)."""
+"""One anchor per object, at the least total cost: the matching of DETR (Carion et al., 2020)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from otadet.boxes import centers, giou, iou
 from otadet.errors import UserError
 from otadet.structures import BACKGROUND, Anchors, Assignment, Predictions
 
-FAR = 1e9
+NAN_COST = 1e9
 """The cost of a pair whose prediction is not a number, and the largest cost."""
 
 
@@ -25,7 +25,7 @@ class MatchingCost(ABC):
 
     @abstractmethod
     def __call__(self, values: PairValues, size: Tensor) -> Tensor:
-        """Of each pair; size: (2,) width and height of the network's input, in pixels."""
+        """Of each pair. size: (2,) width and height of the network's input, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,22 @@ class DETRCost(MatchingCost):
     """
 
     class_weight: float = 2.0
+    """Of the class cost, less that of background."""
     l1_weight: float = 5.0
+    """Of the L1 distance."""
     giou_weight: float = 2.0
+    """Of `-GIoU`."""
     class_cost: ClassCost = field(default_factory=FocalCost)
+    """Loss of a logit against 0 and 1."""
 
     def __call__(self, values: PairValues, size: Tensor) -> Tensor:
         positive = self.class_cost.positive(values.logits, values.quality)
         negative = self.class_cost.negative(values.logits, values.quality)
-        center = (centers(values.boxes) - centers(values.truth)).abs()
-        extent = (_extent(values.boxes) - _extent(values.truth)).abs()
+        center = (centers(values.boxes) - centers(values.gt_boxes)).abs()
+        extent = (_extent(values.boxes) - _extent(values.gt_boxes)).abs()
         distance = ((center + extent) / size).sum(-1)
-        overlap = giou(values.boxes, values.truth)
-        return self.class_weight * (positive - negative) + self.l1_weight * distance - self.giou_weight * overlap
+        gious = giou(values.boxes, values.gt_boxes)
+        return self.class_weight * (positive - negative) + self.l1_weight * distance - self.giou_weight * gious
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,11 @@ class OTACost(MatchingCost):
     """The cost of Eq. 2 less that of background (Eq. 3)."""
 
     iou_weight: float = 1.5
+    """Weight of the box cost beside the class cost."""
     class_cost: ClassCost = field(default_factory=FocalCost)
+    """Loss of a logit against 0 and 1."""
     box_cost: BoxCost = field(default_factory=IoUCost)
+    """Loss of a predicted box."""
 
     def __call__(self, values: PairValues, size: Tensor) -> Tensor:
         return relative_cost(values, self.class_cost, self.box_cost, self.iou_weight)
@@ -64,19 +71,37 @@ class OTACost(MatchingCost):
 
 @dataclass(frozen=True)
 class HungarianAssigner(Assigner):
-    """Each box gets one anchor, so that the sum of the costs is least; every anchor may answer for every box.
+    """Each box gets one anchor, so that the sum of the costs is least.
+
+    1. Candidates: every anchor for every box.
+    2. The `cost` of a pair is that of the anchor as this box, less that of background.
+    3. Each box gets one anchor and no anchor two boxes, with the least total cost.
 
     An image with more boxes than anchors leaves boxes without one. Ambiguous is an anchor that is the cheapest of two
-    or more boxes. The matching runs on the CPU, with SciPy: it waits for the device. Raises `UserError` where SciPy is
-    missing.
+    or more boxes. The matching runs on the CPU, with SciPy: it waits for the device. A call raises `UserError` where
+    SciPy is missing.
+
+    >>> import torch
+    >>> from otadet.models import AnchorGrid
+    >>> from otadet.structures import GroundTruth, Predictions
+    >>> anchors = AnchorGrid(strides=(8,))([torch.empty(1, 1, 1, 4)])
+    >>> truth = GroundTruth(torch.tensor([[0.0, 0, 16, 8], [0.0, 0, 14, 8]]), torch.tensor([0, 0]))
+
+    Both boxes fit the prediction of point 1 best. The second gives way, as that of point 2 fits it nearly as well:
+
+    >>> predicted = torch.tensor([[0.0, 0, 4, 8], [0, 0, 15, 8], [0, 0, 12, 8], [30, 0, 32, 8]])
+    >>> assignment = HungarianAssigner()(Predictions(torch.zeros(1, 4, 1), predicted[None]), anchors, [truth])
+    >>> assignment.gt_index, assignment.ambiguous
+    (tensor([[-1,  0,  1, -1]]), tensor([[False,  True, False, False]]))
     """
 
     cost: MatchingCost = field(default_factory=DETRCost)
+    """What an anchor costs as a box's."""
 
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
         gt_index = torch.full(predictions.boxes.shape[:2], BACKGROUND)
         wanted = torch.zeros(gt_index.shape, dtype=torch.int32)
-        for image, count in enumerate(truth.present.sum(1).tolist()):
+        for image, count in enumerate(truth.valid.sum(1).tolist()):
             if count == 0:
                 continue
             cost, anchor = (part.cpu() for part in self._cheapest(predictions, anchors, truth, image, count))
@@ -89,30 +114,32 @@ class HungarianAssigner(Assigner):
     def _cheapest(
         self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth, image: int, count: int
     ) -> tuple[Tensor, Tensor]:
-        """(G, k) costs, ascending, and anchors. As many anchors a box as there are boxes are enough: the others can
-        take all but one of them."""
+        """(G, k) costs, ascending, and anchors of the `count` boxes of an image.
+
+        k is `count`, or A where that is less: the other boxes can take all but one of so many.
+        """
         num_anchors, size = len(anchors.points), _input_size(anchors)
         # In memory one coordinate of all boxes after the other: these tables are large.
         boxes = predictions.boxes[image].float().T.contiguous().T
         quality = None if predictions.quality is None else predictions.quality[image].float()
         found = []
         for part in torch.arange(count, device=boxes.device).split(max(1, PAIRS_AT_ONCE // num_anchors)):
-            true_boxes = truth.boxes[image, part, None].float()
+            gt_boxes = truth.boxes[image, part, None].float()
             logits = predictions.logits[image].index_select(1, truth.labels[image, part]).T.float()
-            values = PairValues(logits, quality, boxes, true_boxes, iou(boxes, true_boxes))
-            cost = self.cost(values, size).nan_to_num_(FAR, FAR, -FAR).clamp_(-FAR, FAR)
+            values = PairValues(logits, quality, boxes, gt_boxes, iou(boxes, gt_boxes))
+            cost = self.cost(values, size).nan_to_num_(NAN_COST, NAN_COST, -NAN_COST).clamp_(-NAN_COST, NAN_COST)
             found.append(cost.topk(min(count, num_anchors), largest=False))
         return torch.cat([best.values for best in found]), torch.cat([best.indices for best in found])
 
 
 def match(cost: np.ndarray, anchor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Match each of G boxes with one of its k anchors: (G, k), (G, k) -> boxes and places in their rows.
+    """Match each of G boxes with one of its k anchors: (G, k), (G, k) -> boxes, and the places of theirs in their rows.
 
     An anchor that is not in a box's row is out of its reach. Raises `UserError` where SciPy is missing.
     """
     try:
-        from scipy.sparse import csr_array
-        from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+        from scipy.sparse import csr_array  # type: ignore[import-untyped]
+        from scipy.sparse.csgraph import min_weight_full_bipartite_matching  # type: ignore[import-untyped]
     except ImportError as error:
         raise UserError(
             "scipy is not installed, and the Hungarian matching needs it: pip install otadet[matching]"

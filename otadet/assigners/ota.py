@@ -15,14 +15,15 @@ from otadet.assigners.ops.costs import (
     FocalCost,
     IoUCost,
     PairValues,
-    look_up,
+    gather,
     relative_cost,
     supplies,
 )
 from otadet.assigners.ops.inputs import check_batch
-from otadet.assigners.ops.pairs import Columns, Pairs, number_columns, pack
+from otadet.assigners.ops.pairs import Pairs
 from otadet.assigners.ops.sinkhorn import Plan, sinkhorn
-from otadet.assigners.ops.ties import check_ambiguity, claim, keep_smallest, supply_of_owners
+from otadet.assigners.ops.ties import check_ambiguity, keep_smallest, supply_of_owners, tie_key
+from otadet.assigners.ops.used import UsedAnchors, number_used_anchors
 from otadet.structures import Anchors, Assignment, GroundTruth, Predictions
 
 AMBIGUOUS_BELOW = 0.9
@@ -31,31 +32,63 @@ AMBIGUOUS_BELOW = 0.9
 
 @dataclass(frozen=True)
 class OTAAssigner(Assigner):
-    """Exact OTA, one solve for the whole batch, on the candidates alone. The defaults are the paper's.
+    """Exact OTA: boxes supply labels, anchors demand one each, and the cheapest transport decides. As in the paper.
 
-    An anchor outside every centre prior can only be background, so the dense (G + 1, A) problem is the problem on the
-    candidates plus one closed-form term; see `sinkhorn`. Memory is O(N G K + N A), whatever the number of classes.
+    1. Candidates: the points near the centre of each box (`prior`, `radius`).
+    2. The cost of a pair is class loss + `iou_weight` * IoU loss (Eq. 2); that of background is the class loss against
+       no class (Eq. 3).
+    3. A box supplies as many labels as the sum of the `top_q` IoUs of its candidates, at least 1 (dynamic k); the
+       background supplies the rest.
+    4. Sinkhorn-Knopp finds the cheapest transport plan.
+    5. Each anchor goes to the supplier that transports the largest share of its maximum there.
 
-    radius: of the centre prior, in strides; the paper's r = 3, 5, 7 are 1.5, 2.5, 3.5. prior: "window", "nearest" or
-    "none", see `find_candidates`. top_q: IoUs summed up for dynamic k; k: a fixed number of labels a box instead.
-    iou_weight: alpha of Eq. 2. eps: the regularisation gamma; costs of a box that differ by more than some 1000 eps are
-    beyond the number range. iterations: of Sinkhorn-Knopp. tolerance: stop earlier, when no potential moves by more
-    (which waits for the device). ambiguity: the ablation of Tab. 3, where candidates wanted by several boxes are first
-    given to one of them: "min_area", the smallest box; "max_iou", the one that the anchor predicts best; "min_loss",
-    the one of least cost. OTA then only tells positives from negatives, and a box may be left without any.
+    One solve for the whole batch, on the candidates alone: an anchor outside every centre prior can only be background,
+    so the dense (G + 1, A) problem is the problem on the candidates plus one closed-form term; see `sinkhorn`. Memory
+    is O(N G K + N A), whatever the number of classes.
+
+    >>> import torch
+    >>> from otadet.models import AnchorGrid
+    >>> from otadet.structures import GroundTruth, Predictions
+    >>> anchors = AnchorGrid(strides=(8,))([torch.empty(1, 1, 1, 4)])
+    >>> anchors.points.tolist()
+    [[4.0, 4.0], [12.0, 4.0], [20.0, 4.0], [28.0, 4.0]]
+    >>> truth = GroundTruth(torch.tensor([[0.0, 0, 16, 8], [8.0, 0, 32, 8]]), torch.tensor([0, 1]))
+
+    Point 1 lies in both boxes. It predicts the second one, with its class:
+
+    >>> predictions = Predictions(
+    ...     logits=torch.tensor([[[2.0, -4], [-4, 2], [-4, 2], [-4, -4]]]),
+    ...     boxes=truth.boxes[[0, 1, 1, 1]][None],
+    ... )
+    >>> OTAAssigner()(predictions, anchors, [truth]).gt_index
+    tensor([[0, 1, 1, 1]])
     """
 
     radius: float = 2.5
+    """Of the centre prior, in strides. The paper's r = 3, 5, 7 are 1.5, 2.5, 3.5."""
     top_q: int = 20
+    """IoUs of a box's candidates that are summed up for dynamic k."""
     iou_weight: float = 1.5
+    """Weight of the box cost beside the class cost: alpha of Eq. 2."""
     eps: float = 0.1
+    """The regularisation, the paper's gamma. Costs of a box that differ by more than some 1000 eps are beyond the range
+    of the numbers."""
     iterations: int = 50
+    """Of Sinkhorn-Knopp."""
     k: int | None = None
+    """Labels per box, in place of dynamic k."""
     prior: str = "window"
+    """Which points are candidates: "window", "nearest" or "none", see `find_candidates`."""
     class_cost: ClassCost = field(default_factory=FocalCost)
+    """Loss of a logit against 0 and 1."""
     box_cost: BoxCost = field(default_factory=IoUCost)
+    """Loss of a predicted box."""
     tolerance: float | None = None
+    """Stop the iterations when no potential moves by more; on an accelerator that forces a sync. None: never."""
     ambiguity: str | None = None
+    """The ablation of Tab. 3: candidates that several boxes want are first given to one of them: "min_area", the
+    smallest box; "max_iou", the one that the anchor predicts best; "min_loss", the one of least cost. OTA then only
+    tells positives from negatives, and a box may be left without any."""
 
     def __post_init__(self) -> None:
         check_prior(self.prior, self.radius, self.top_q, self.k)
@@ -66,9 +99,9 @@ class OTAAssigner(Assigner):
 
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
         pairs = self.find_pairs(predictions, anchors, truth)
-        columns = number_columns(pairs)
-        plan, cost = self.transport(predictions, truth, pairs, columns)
-        return most_transported(plan, cost, pairs, columns)
+        used = number_used_anchors(pairs)
+        plan, cost = self.transport(predictions, truth, pairs, used)
+        return most_transported(plan, cost, pairs, used)
 
     @torch.no_grad()
     def mass(self, predictions: Predictions, anchors: Anchors, truth: GroundTruth) -> Tensor:
@@ -79,33 +112,33 @@ class OTAAssigner(Assigner):
         check_batch(predictions, anchors, [truth])
         padded = pad_truths([truth], predictions.logits.shape[-1])
         pairs = self.find_pairs(predictions, anchors, padded)
-        plan, _ = self.transport(predictions, padded, pairs, number_columns(pairs))
+        plan, _ = self.transport(predictions, padded, pairs, number_used_anchors(pairs))
         mass = plan.mass.new_zeros(len(truth.boxes), len(anchors.points))
-        return mass.index_put_((pairs.box, pairs.anchor), plan.mass * pairs.real, accumulate=True)
+        return mass.index_put_((pairs.gt_row, pairs.anchor_row), plan.mass * pairs.valid, accumulate=True)
 
     def find_pairs(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Pairs:
         """Which box may have which anchor."""
-        pairs = pack(find_candidates(anchors, truth, self.prior, self.radius), len(anchors.points))
+        pairs = find_candidates(anchors, truth, self.prior, self.radius).pairs(len(anchors.points))
         if self.ambiguity is None:
             return pairs
-        values = look_up(predictions, truth, pairs)
-        return keep_smallest(pairs, claim(self.ambiguity, values, self._cost(values)))
+        values = gather(predictions, truth, pairs)
+        return keep_smallest(pairs, tie_key(self.ambiguity, values, self._cost(values)))
 
     def transport(
-        self, predictions: Predictions, truth: PaddedTruth, pairs: Pairs, columns: Columns
+        self, predictions: Predictions, truth: PaddedTruth, pairs: Pairs, used: UsedAnchors
     ) -> tuple[Plan, Tensor]:
         """The optimal plan and the cost (P,) of each pair, Algorithm 1, lines 3 to 15."""
-        values = look_up(predictions, truth, pairs)
-        cost = torch.where(pairs.real, self._cost(values), torch.inf)
-        supply = supplies(values.overlap, truth, pairs, self.k, self.top_q)
+        values = gather(predictions, truth, pairs)
+        cost = torch.where(pairs.valid, self._cost(values), torch.inf)
+        supply = supplies(values.iou, truth, pairs, self.k, self.top_q)
         if self.ambiguity is not None:
             supply = supply_of_owners(supply, pairs)
         plan = sinkhorn(
             cost,
-            pairs.box,
-            columns.index,
+            pairs.gt_row,
+            used.index,
             supply,
-            columns.count,
+            used.count,
             pairs.num_anchors,
             self.eps,
             self.iterations,
@@ -117,24 +150,22 @@ class OTAAssigner(Assigner):
         return relative_cost(values, self.class_cost, self.box_cost, self.iou_weight)
 
 
-def most_transported(plan: Plan, cost: Tensor, pairs: Pairs, columns: Columns) -> Assignment:
+def most_transported(plan: Plan, cost: Tensor, pairs: Pairs, used: UsedAnchors) -> Assignment:
     """Divide each row of the plan by its maximum; each anchor goes to the row with the largest share.
 
     An anchor that is the best of several boxes has a share of 1 for each. It goes to the one of least `cost` (P,), so
-    that the order of the boxes has no say.
+    that the order of the boxes does not matter.
     """
-    # The background's maximum is at an anchor that nobody else reaches, where there is one.
-    elsewhere = plan.untouched[:, None] * (pairs.num_anchors > columns.count)
-    background_best = plan.background.amax(1, keepdim=True).maximum(elsewhere)
     smallest = torch.finfo(plan.mass.dtype).tiny
-    background_share = (plan.background / background_best.clamp(min=smallest)).flatten()
-    row_best = plan.mass.new_full((pairs.num_boxes,), smallest)
-    row_best.scatter_reduce_(0, pairs.box, plan.mass, "amax")
-    share = plan.mass / row_best[pairs.box]
-    best = background_share.scatter_reduce(0, columns.index, share, "amax")
-    wins = (share > 0) & (share == best[columns.index])
+    # The background's maximum is at an anchor that nobody else reaches, where there is one.
+    elsewhere = plan.untouched[:, None] * (pairs.num_anchors > used.count)
+    background_best = plan.background.amax(1, keepdim=True).maximum(elsewhere)
+    background_share = plan.background / background_best.clamp(min=smallest)
+    # Padding transports nothing, so its shares are 0.
+    share = plan.mass / pairs.largest_per_box(plan.mass, start=smallest, masked=True)
+    pairs_of_used = used.renumbered(pairs)
+    wins = (share > 0) & (share == pairs_of_used.largest_per_anchor(share, background_share, masked=True))
     cost = torch.where(wins, cost, torch.inf)
-    wins &= cost == torch.full_like(best, torch.inf).scatter_reduce_(0, columns.index, cost, "amin")[columns.index]
-    largest = plan.background.flatten().scatter_reduce(0, columns.index, plan.mass, "amax")
-    unsure = (largest < AMBIGUOUS_BELOW)[columns.index]
-    return Assignment(pairs.first_box(wins), pairs.any_of_anchor(unsure))
+    wins &= cost == pairs_of_used.smallest_per_anchor(cost, masked=True)
+    is_unsure = pairs_of_used.largest_per_anchor(plan.mass, plan.background, masked=True) < AMBIGUOUS_BELOW
+    return Assignment(pairs.first_box(wins), pairs.any_of_anchor(is_unsure))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth
 from otadet.assigners.ops.candidates import check_prior, find_candidates, window
-from otadet.assigners.ops.chunks import pairs_at_once, shared_blocks
-from otadet.assigners.ops.claims import Claims
+from otadet.assigners.ops.chunks import pairs_at_once, shared_chunks
 from otadet.assigners.ops.costs import (
     BackgroundCosts,
     BoxCost,
@@ -18,14 +16,15 @@ from otadet.assigners.ops.costs import (
     FocalCost,
     IoUCost,
     JointBCECost,
-    look_up,
+    gather,
     relative_cost,
     supplies,
 )
-from otadet.assigners.ops.pairs import Pairs, pack
+from otadet.assigners.ops.pairs import Pairs
+from otadet.assigners.ops.ties import CheapestWins
 from otadet.structures import Anchors, Assignment, Predictions
 
-FAR = 1e6
+FOREIGN_COST = 1e6
 """YOLOX's extra cost of an anchor that only other boxes have near their centre."""
 
 
@@ -33,23 +32,47 @@ FAR = 1e6
 class SimOTAAssigner(Assigner):
     """Each box takes its k cheapest candidates; an anchor taken twice goes to the box to which it is cheapest.
 
-    As in YOLOX the cheapest is sought among all boxes that have the anchor as a candidate, and a box may lose all its
-    anchors to others. The defaults are OTA's costs and prior; `SimOTAAssigner.yolox()` has YOLOX's settings and gives
-    its assignment.
+    1. Candidates: the points near the centre of each box (`prior`, `radius`), or near that of any box (`shared`).
+    2. The cost of a pair is class loss + `iou_weight` * IoU loss.
+    3. A box takes its k cheapest candidates, k being the sum of the `top_q` IoUs of its candidates, at least 1.
+    4. An anchor that several boxes take goes to the box to which it is cheapest. As in YOLOX that is sought among all
+       boxes that have it as a candidate, and a box may lose all its anchors to others.
 
-    radius, prior, top_q, k, iou_weight, class_cost, box_cost: as in `OTAAssigner`. shared: YOLOX's candidate rule, in
-    place of `prior`: an anchor strictly within `radius` strides of any box's centre, in that box or not, is a candidate
-    of every box of its image, at an extra cost where it is not near the box's own centre.
+    The defaults are OTA's costs and prior; `SimOTAAssigner.yolox()` has YOLOX's settings and gives its assignment.
+
+    >>> import torch
+    >>> from otadet.models import AnchorGrid
+    >>> from otadet.structures import GroundTruth, Predictions
+    >>> anchors = AnchorGrid(strides=(8,))([torch.empty(1, 1, 1, 3)])
+    >>> truth = GroundTruth(torch.tensor([[0.0, 0, 24, 8], [2.0, 0, 22, 8]]), torch.tensor([0, 1]))
+    >>> predictions = Predictions(
+    ...     logits=torch.tensor([[[4.0, -4], [2, 2], [-4, 4]]]), boxes=truth.boxes[[0, 1, 1]][None]
+    ... )
+
+    Both boxes take point 1, which predicts the second:
+
+    >>> assignment = SimOTAAssigner(k=2)(predictions, anchors, [truth])
+    >>> assignment.gt_index, assignment.ambiguous
+    (tensor([[0, 1, 1]]), tensor([[False,  True, False]]))
     """
 
     radius: float = 2.5
+    """Of the centre prior, in strides."""
     top_q: int = 20
+    """IoUs of a box's candidates that are summed up for dynamic k, and the most anchors that a box takes."""
     iou_weight: float = 1.5
+    """Weight of the box cost beside the class cost."""
     k: int | None = None
+    """Anchors per box, in place of dynamic k."""
     prior: str = "window"
+    """Which points are candidates: "window", "nearest" or "none", see `find_candidates`."""
     class_cost: ClassCost = field(default_factory=FocalCost)
+    """Loss of a logit against 0 and 1."""
     box_cost: BoxCost = field(default_factory=IoUCost)
+    """Loss of a predicted box."""
     shared: bool = False
+    """YOLOX's candidates, in place of `prior`: an anchor strictly within `radius` strides of any box's centre, in that
+    box or not, is a candidate of every box of its image, at an extra cost where it is not near the box's own centre."""
 
     def __post_init__(self) -> None:
         check_prior(self.prior, self.radius, self.top_q, self.k)
@@ -65,23 +88,26 @@ class SimOTAAssigner(Assigner):
         background = BackgroundCosts(predictions, self.class_cost)
         if self.shared:
             return self._assign_shared(predictions, anchors, truth, background)
-        pairs = pack(find_candidates(anchors, truth, self.prior, self.radius), len(anchors.points))
+        pairs = find_candidates(anchors, truth, self.prior, self.radius).pairs(len(anchors.points))
         cost, supply = self._cost_and_supply(predictions, truth, pairs)
-        return cheapest(cost + background.at(pairs), supply, pairs, self._most)
+        cost = cost + background.at(pairs)
+        taken, _ = pairs.cheapest(cost, self._most, supply)
+        ledger = CheapestWins.empty(truth, len(anchors.points))
+        ledger.add(pairs, cost, taken)
+        return ledger.assignment()
 
     def _assign_shared(
         self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth, background: BackgroundCosts
     ) -> Assignment:
-        """As `assign`, a block of boxes at a time: there are as many pairs as boxes times candidates."""
-        taken, held = Claims.none(truth, len(anchors.points)), Claims.none(truth, len(anchors.points))
-        near = pack(window(anchors, truth, self.radius, inside=False), len(anchors.points))
-        for block, is_near in shared_blocks(near, truth, pairs_at_once(predictions) // 2):
-            pairs, box = block.pairs, block.row[block.pairs.box]
-            cost, supply = self._cost_and_supply(predictions, block.truth, pairs)
-            cost = cost + background.at(pairs) + FAR * ~is_near
-            taken.add(pairs, box, -cost, take(cost, supply, pairs, self._most))
-            held.add(pairs, box, -cost, pairs.real)
-        return taken.settled_by(held)
+        """As `assign`, some boxes at a time: there are as many pairs as boxes times candidates."""
+        ledger = CheapestWins.empty(truth, len(anchors.points))
+        near = window(anchors, truth, self.radius, inside=False).pairs(len(anchors.points))
+        for chunk, is_near in shared_chunks(near, truth, pairs_at_once(predictions) // 2):
+            cost, supply = self._cost_and_supply(predictions, chunk.truth, chunk.pairs)
+            cost = cost + background.at(chunk.pairs) + FOREIGN_COST * ~is_near
+            taken, _ = chunk.pairs.cheapest(cost, self._most, supply)
+            ledger.add(chunk.in_batch(chunk.pairs), cost, chunk.in_batch(taken))
+        return ledger.assignment()
 
     @property
     def _most(self) -> int:
@@ -90,26 +116,6 @@ class SimOTAAssigner(Assigner):
 
     def _cost_and_supply(self, predictions: Predictions, truth: PaddedTruth, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """(P,) cost, less that of background, and (N, G) labels of each box."""
-        values = look_up(predictions, truth, pairs)
+        values = gather(predictions, truth, pairs)
         cost = relative_cost(values, self.class_cost, self.box_cost, self.iou_weight)
-        return cost, supplies(values.overlap, truth, pairs, self.k, self.top_q)
-
-
-def cheapest(cost: Tensor, supply: Tensor, pairs: Pairs, most: int) -> Assignment:
-    """Each box takes its `supply` (N, G) cheapest pairs, at most `most`; see `SimOTAAssigner` for ties. cost: (P,)."""
-    taken = take(cost, supply, pairs, most)
-    takers = pairs.per_anchor(taken)
-    cost = torch.where(pairs.real, cost, torch.inf)
-    least = cost.new_full((takers.numel(),), torch.inf).scatter_reduce_(0, pairs.anchor, cost, "amin")
-    wins = torch.where((takers > 1).flatten()[pairs.anchor], cost == least[pairs.anchor], taken)
-    return Assignment(pairs.first_box(wins), takers > 1)
-
-
-def take(cost: Tensor, supply: Tensor, pairs: Pairs, most: int) -> Tensor:
-    """(P,) bool: whether the pair is among the `supply` (N, G) cheapest of its box, at most `most`. cost: (P,)."""
-    ranked = pairs.table(cost, torch.inf)
-    ranked = ranked.topk(min(most, ranked.shape[-1]), dim=-1, largest=False)
-    rank = torch.arange(ranked.values.shape[-1], device=cost.device)
-    is_taken = (rank < supply[..., None]) & ranked.values.isfinite()
-    taken = torch.zeros(pairs.table_size, dtype=torch.bool, device=cost.device)
-    return taken.scatter_(-1, ranked.indices, is_taken).flatten()[pairs.slot]
+        return cost, supplies(values.iou, truth, pairs, self.k, self.top_q)

@@ -9,48 +9,62 @@ import torch
 from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth
-from otadet.assigners.ops.candidates import Candidates
-from otadet.assigners.ops.chunks import Block, blocks, pairs_at_once, shared_blocks
-from otadet.assigners.ops.claims import Claims
-from otadet.assigners.ops.costs import PairValues, look_up
+from otadet.assigners.ops.chunks import Chunk, chunks, chunks_of_anchors, pairs_at_once
+from otadet.assigners.ops.costs import PairValues, gather
 from otadet.assigners.ops.grids import INSIDE_MARGIN, Region, inside_boxes, level_of_anchors, levels_of
-from otadet.assigners.ops.inputs import can_look
-from otadet.assigners.ops.pairs import pack
+from otadet.assigners.ops.inputs import on_host
+from otadet.assigners.ops.pairs import Pairs, joined
+from otadet.assigners.ops.ties import Contest
 from otadet.boxes import centers, ciou
 from otadet.structures import Anchors, Assignment, Predictions
 
 
 @dataclass(frozen=True)
 class TaskAlignedAssigner(Assigner):
-    """Each box takes the `top` anchors inside it that are best at both tasks: `score^alpha * overlap^beta`.
+    """Each box takes the `topk` anchors inside it that are best at both tasks: `score^alpha * iou^beta`.
 
-    The score is the probability of the box's class, the overlap the IoU with the predicted box. An anchor that several
-    boxes take goes to the one with the largest overlap. A box gets fewer than `top` anchors, or none, where fewer
-    points inside it predict a box that overlaps it.
+    1. Candidates: the points inside the box.
+    2. Their alignment is `score^alpha * iou^beta`: the probability of the box's class, the IoU with the predicted box.
+    3. A box takes the `topk` best aligned, fewer where fewer points inside it predict a box that overlaps it.
+    4. An anchor that several boxes take goes to the one with the largest IoU.
 
     The defaults are TOOD's, except that the best are sought among the points inside the box; TOOD's code seeks them
     among all points and drops those outside, which leaves some boxes fewer. `TaskAlignedAssigner.yolo()` is the rule of
-    today's YOLOs, which differs from TOOD's in all of the following.
+    today's YOLOs, which differs from TOOD's in `complete`, `among_holders`, `enlarge` and `margin`.
 
-    complete: the overlap is the CIoU, at least 0, in place of the IoU.
-    among_holders: an anchor that several boxes take goes to the largest overlap of all boxes that it lies inside,
-        whether they take it or not.
-    enlarge: a box narrower or lower than the finest stride counts as wide or as high as the next level's stride (the
-        finest, if there is no other) when its points are sought, so that tiny boxes have some.
-    margin: pixels by which a point lies inside a box to count as inside.
+    >>> import torch
+    >>> from otadet.models import AnchorGrid
+    >>> from otadet.structures import GroundTruth, Predictions
+    >>> anchors = AnchorGrid(strides=(8,))([torch.empty(1, 1, 1, 3)])
+    >>> truth = GroundTruth(torch.tensor([[0.0, 0, 24, 8], [8.0, 0, 24, 8]]), torch.tensor([0, 1]))
+    >>> predictions = Predictions(logits=torch.zeros(1, 3, 2), boxes=truth.boxes[[0, 1, 0]][None])
+
+    The first box takes points 0 and 2, the second points 1 and 2; point 2 predicts the first:
+
+    >>> assignment = TaskAlignedAssigner(topk=2)(predictions, anchors, [truth])
+    >>> assignment.gt_index, assignment.ambiguous
+    (tensor([[0, 1, 0]]), tensor([[False, False,  True]]))
     """
 
     alpha: float = 1.0
+    """Exponent of the score."""
     beta: float = 6.0
-    top: int = 13
+    """Exponent of the IoU."""
+    topk: int = 13
+    """Anchors per box, at most."""
     complete: bool = False
+    """The CIoU, at least 0, in place of the IoU."""
     among_holders: bool = False
+    """An anchor that several boxes take goes to the largest IoU of all boxes that it lies inside, takers or not."""
     enlarge: bool = False
+    """A box narrower or lower than the finest stride counts as wide or as high as the next level's stride (the finest,
+    if there is no other) when its points are sought, so that tiny boxes have some."""
     margin: float = INSIDE_MARGIN
+    """Pixels by which a point lies inside a box to count as inside."""
 
     def __post_init__(self) -> None:
-        if self.top < 1:
-            raise ValueError(f"top {self.top}: must be at least 1 anchor")
+        if self.topk < 1:
+            raise ValueError(f"topk {self.topk}: must be at least 1 anchor")
         for name in ("alpha", "beta", "margin"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} {getattr(self, name)}: must be a number, and not below 0")
@@ -62,70 +76,49 @@ class TaskAlignedAssigner(Assigner):
         YOLOv8 to YOLO12 do not enlarge. Their code fills up a box's ten with points inside it that overlap nothing;
         those have a weight of 0 in their losses, and are background here.
         """
-        return cls(alpha=0.5, top=10, complete=True, among_holders=True, enlarge=True, margin=1e-9)
+        return cls(alpha=0.5, topk=10, complete=True, among_holders=True, enlarge=True, margin=1e-9)
 
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
-        num_images, num_boxes = truth.present.shape
-        size = (num_images * num_boxes, self.top)
-        anchor = torch.zeros(size, dtype=torch.int64, device=truth.boxes.device)
-        overlap, taken = truth.boxes.new_zeros(size), torch.zeros_like(anchor, dtype=torch.bool)
-        region = self._region(anchors, truth)
-        for block in blocks(anchors, truth, region, pairs_at_once(predictions)):
-            best = self._best(predictions, block)
-            count = best.anchor.shape[1]
-            anchor[block.row, :count] = best.anchor.remainder(len(anchors.points))
-            overlap[block.row, :count], taken[block.row, :count] = best.overlap, best.taken
-        table = (num_images, num_boxes, self.top)
-        candidates = Candidates(anchor.view(table), taken.view(table))
-        pairs = pack(candidates, len(anchors.points))
-        claims = Claims.none(truth, len(anchors.points))
-        claims.add(pairs, pairs.box, overlap.flatten()[pairs.slot], pairs.real)
-        assignment = claims.assignment()
-        if not self.among_holders or (can_look(taken) and not assignment.ambiguous.any()):
+        contest, region = Contest.empty(truth, len(anchors.points)), self._region(anchors, truth)
+        found = chunks(anchors, truth, region, pairs_at_once(predictions))
+        taken = [self._best_aligned(predictions, chunk) for chunk in found]
+        if taken:
+            contest.add(joined([pairs for pairs, _ in taken]), torch.cat([ious for _, ious in taken]))
+        assignment = contest.assignment()
+        if not self.among_holders or (on_host(contest.count) and not assignment.ambiguous.any()):
             return assignment
-        return claims.settled_by(self._held(predictions, anchors, truth, region, candidates, assignment.ambiguous))
+        return contest.resolved_among(self._holders(predictions, anchors, truth, region, assignment.ambiguous))
 
     def _region(self, anchors: Anchors, truth: PaddedTruth) -> Region:
         if self.enlarge:
             truth = replace(truth, boxes=_enlarged(truth.boxes, levels_of(anchors, truth.boxes.dtype).stride))
         return inside_boxes(truth, len(anchors.level_sizes), self.margin)
 
-    def _best(self, predictions: Predictions, block: Block) -> _Best:
-        pairs = block.pairs
-        values = look_up(predictions, block.truth, pairs)
-        overlap = self._overlap(values)
-        table = pairs.table(values.logits.sigmoid() ** self.alpha * overlap**self.beta, 0.0)[0]
-        best = table.topk(min(self.top, table.shape[1]), sorted=False)
-        place = pairs.table(torch.arange(len(pairs.anchor), device=table.device), 0)[0].gather(1, best.indices)
-        return _Best(pairs.anchor[place], overlap[place], best.values > 0)
+    def _best_aligned(self, predictions: Predictions, chunk: Chunk) -> tuple[Pairs, Tensor]:
+        """The pairs that the boxes of a chunk take, as pairs of the batch, and their IoUs (P,)."""
+        values = gather(predictions, chunk.truth, chunk.pairs)
+        ious = self._iou(values)
+        alignment = values.logits.sigmoid() ** self.alpha * ious**self.beta
+        best, place = chunk.pairs.cheapest(-alignment, self.topk, below=0)
+        return chunk.in_batch(best), ious[place]
 
-    def _overlap(self, values: PairValues) -> Tensor:
-        return ciou(values.boxes, values.truth).clamp(min=0) if self.complete else values.overlap
+    def _iou(self, values: PairValues) -> Tensor:
+        return ciou(values.boxes, values.gt_boxes).clamp(min=0) if self.complete else values.iou
 
-    def _held(
-        self,
-        predictions: Predictions,
-        anchors: Anchors,
-        truth: PaddedTruth,
-        region: Region,
-        taken: Candidates,
-        disputed: Tensor,
-    ) -> Claims:
-        """The claims, on the `disputed` (N, A) anchors among those `taken`, of all boxes that they lie inside."""
-        rows = taken.anchor.flatten(1)
-        is_disputed = disputed.gather(1, rows).view_as(taken.valid)
-        pairs = pack(Candidates(taken.anchor, taken.valid & is_disputed), len(anchors.points))
-        level = level_of_anchors(anchors)
-        held = Claims.none(truth, len(anchors.points))
-        for block, _ in shared_blocks(pairs, truth, pairs_at_once(predictions) // 2):
-            box, row = block.row[block.pairs.box], block.pairs.anchor.remainder(len(anchors.points))
-            place = box * len(anchors.level_sizes) + level.index_select(0, row)
-            low, high = (edge.flatten(0, 2).index_select(0, place) for edge in (region.low, region.high))
-            point = anchors.points.index_select(0, row).to(low.dtype)
-            is_inside = ((point > low) & (point < high)).all(-1)
-            overlap = self._overlap(look_up(predictions, block.truth, block.pairs))
-            held.add(block.pairs, box, overlap, is_inside & (overlap > 0))
-        return held
+    def _holders(
+        self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth, region: Region, disputed: Tensor
+    ) -> Contest:
+        """The contest of all boxes for the `disputed` (N, A) anchors that they lie inside."""
+        contest, level = Contest.empty(truth, len(anchors.points)), level_of_anchors(anchors)
+        # Each of them is taken twice.
+        at_most = truth.valid.shape[1] * self.topk // 2
+        for chunk in chunks_of_anchors(disputed, at_most, truth, pairs_at_once(predictions) // 2):
+            pairs = chunk.in_batch(chunk.pairs)
+            points, at = anchors.points.index_select(0, pairs.anchor_index), level.index_select(0, pairs.anchor_index)
+            is_inside = region.contains(points, pairs.gt_row, at)
+            ious = self._iou(gather(predictions, chunk.truth, chunk.pairs))
+            contest.compete(pairs, ious, is_inside & (ious > 0))
+        return contest
 
 
 def _enlarged(boxes: Tensor, stride: Tensor) -> Tensor:
@@ -138,12 +131,3 @@ def _enlarged(boxes: Tensor, stride: Tensor) -> Tensor:
     reach = ordered[min(1, len(ordered) - 1)] / 2
     low = torch.where(is_short, centers(boxes) - reach, boxes[..., :2])
     return torch.cat((low, torch.where(is_short, centers(boxes) + reach, boxes[..., 2:])), -1)
-
-
-@dataclass(frozen=True)
-class _Best:
-    """The best aligned anchors of `B` boxes, `k` each."""
-
-    anchor: Tensor  # (B, k) int64 row of the batch's anchors
-    overlap: Tensor  # (B, k)
-    taken: Tensor  # (B, k) bool: false where there are fewer

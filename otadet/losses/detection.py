@@ -55,7 +55,14 @@ class DetectionLoss(nn.Module):
     PAA   1.3         0.5             `iou_target`           "quality"
     ====  ==========  ==============  =====================  =============
 
-    Raises `ValueError` for any other `box_weighting`.
+    Args:
+        assigner: says which object each anchor answers for; `IGNORED` anchors are in no loss.
+        alpha: weight of the target 1 in the focal loss; that of the target 0 is 1 - alpha.
+        gamma: exponent of the weight by which easy logits count less.
+        box_weight: of the box loss.
+        quality_weight: of the cross entropy of the quality.
+        quality_target: what the quality is trained towards.
+        box_weighting: "none" or "quality", see above; anything else raises `ValueError`.
     """
 
     def __init__(

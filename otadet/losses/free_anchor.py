@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from otadet.assigners.ops.inputs import are_sound, check_batch, check_objects, limited
+from otadet.assigners.ops.ignored import in_ignored_regions
+from otadet.assigners.ops.inputs import are_valid, check_batch, check_objects, limited
 from otadet.boxes import giou, iou
 from otadet.losses.detection import in_float32, mean_over_ranks
 from otadet.structures import Anchors, GroundTruth, Predictions
@@ -20,13 +21,20 @@ class FreeAnchorLoss(nn.Module):
 
     "positive" (their Eq. 5): minus the logarithm of the mean-max over a bag of P_cls * P_loc, `alpha` times; its mean
     becomes a maximum as the best anchor gets better. "negative" (Eq. 6): focal loss of every class probability against
-    0, less so the more the predicted box deserves to belong to an object of that class: 0 up to an IoU of `threshold`,
-    1 for the object's best. It is divided by `bag_size` times the number of objects, averaged over the ranks; without
-    any object by 1, as in the released code.
+    0, weighted by 1 - P, where P rises linearly from 0 at an IoU of `threshold` to 1 at the object's best IoU. It is
+    divided by `bag_size` times the number of objects, averaged over the ranks; without any object by 1, as in the
+    released code. An anchor in no bag whose point lies in an ignored region is left out of it.
 
     P_cls is what detections are ranked by, class times quality if the network has such a branch, which is thereby
     trained as an objectness. P_loc is `exp(-box_weight * (1 - GIoU))`; their smooth L1 is of offsets from an anchor
     box, which a network that predicts boxes from points does not have.
+
+    Args:
+        bag_size: anchors per object.
+        threshold: IoU of a predicted box, 0-1, up to which its anchor deserves no object.
+        alpha: weight of "positive"; that of "negative" is 1 - alpha.
+        gamma: exponent of the focal weight in "negative".
+        box_weight: of the box loss in P_loc.
     """
 
     def __init__(
@@ -51,12 +59,13 @@ class FreeAnchorLoss(nn.Module):
         device = predictions.boxes.device
         with torch.autocast(device.type, enabled=False):
             predictions, objects = in_float32(predictions), _objects(truths, predictions)
-            number = mean_over_ranks(objects.sound.sum())
+            number = mean_over_ranks(objects.valid.sum())
             if predictions.logits.shape[1] == 0:
                 return {name: predictions.logits.sum() for name in ("positive", "negative")}
             bags, deserved = self._match(predictions, anchors, objects)
-            positive = (self._positive(predictions, objects, bags) * objects.sound).sum() / number.clamp(min=1)
-            negative = self._negative(predictions, deserved) / (number * self.bag_size).clamp(min=1)
+            positive = (self._positive(predictions, objects, bags) * objects.valid).sum() / number.clamp(min=1)
+            is_ignored = _ignored(anchors, truths, bags, objects)
+            negative = self._negative(predictions, deserved, is_ignored) / (number * self.bag_size).clamp(min=1)
             return {"positive": self.alpha * positive, "negative": (1 - self.alpha) * negative}
 
     @torch.no_grad()
@@ -73,10 +82,10 @@ class FreeAnchorLoss(nn.Module):
             image, boxes = objects.image[part, None], objects.boxes[part, None]
             best = iou(boxes, anchor_boxes).topk(min(self.bag_size, num_anchors), sorted=False).indices
             bags.append(best + image * num_anchors)
-            overlap = iou(boxes, predictions.boxes[image.squeeze(1)])
-            # The rate at which the IoU rises to that of the object's best.
-            reach = (overlap.amax(1, keepdim=True) - self.threshold).clamp(min=1e-6)
-            share = ((overlap - self.threshold) / reach).clamp(0, 1) * objects.sound[part, None]
+            ious = iou(boxes, predictions.boxes[image.squeeze(1)])
+            # From the threshold up to the object's best.
+            rise = (ious.amax(1, keepdim=True) - self.threshold).clamp(min=1e-6)
+            share = ((ious - self.threshold) / rise).clamp(0, 1) * objects.valid[part, None]
             place = (image * num_anchors + every_anchor) * num_classes + objects.label[part, None]
             deserved.scatter_reduce_(0, place.flatten(), share.flatten(), "amax")
         return torch.cat(bags), deserved.view_as(predictions.logits)
@@ -93,11 +102,14 @@ class FreeAnchorLoss(nn.Module):
         weight = -torch.log1p(-probability.exp().clamp(max=1 - 1e-6))
         return weight.logsumexp(1) - (probability + weight).logsumexp(1)
 
-    def _negative(self, predictions: Predictions, deserved: Tensor) -> Tensor:
+    def _negative(self, predictions: Predictions, deserved: Tensor, is_ignored: Tensor | None) -> Tensor:
+        """The sum over all anchors but the ignored ones, (N, A) bool or None."""
         probability = predictions.logits.sigmoid()
         if predictions.quality is not None:
             probability = probability * predictions.quality.sigmoid()[..., None]
         probability = probability * (1 - deserved)
+        if is_ignored is not None:
+            probability = probability.masked_fill(is_ignored[..., None], 0.0)
         # What is not a number would be an error there; the other factor keeps it, for the guard of the training.
         known = probability.nan_to_num(0.0)
         entropy = F.binary_cross_entropy(known, torch.zeros_like(known), reduction="none")
@@ -108,10 +120,14 @@ class FreeAnchorLoss(nn.Module):
 class _Objects:
     """The `M` objects of a batch."""
 
-    image: Tensor  # (M,) int64
-    boxes: Tensor  # (M, 4)
-    label: Tensor  # (M,) int64
-    sound: Tensor  # (M,) float32, 0 for an object that is none: on a device, where it could not be refused
+    image: Tensor
+    """(M,) int64."""
+    boxes: Tensor
+    """(M, 4) xyxy pixels."""
+    label: Tensor
+    """(M,) int64 in [0, C)."""
+    valid: Tensor
+    """(M,) float32: 0 for an object that a check would have refused, had reading it not forced a sync."""
 
 
 def _objects(truths: Sequence[GroundTruth], predictions: Predictions) -> _Objects:
@@ -122,5 +138,15 @@ def _objects(truths: Sequence[GroundTruth], predictions: Predictions) -> _Object
     boxes = torch.cat([torch.zeros(0, 4, device=device), *(truth.boxes.float() for truth in truths)])
     label = torch.cat([image[:0], *(truth.labels for truth in truths)])
     check_objects(boxes, label, num_classes, truths)
-    sound = are_sound(boxes, label, num_classes).float()
-    return _Objects(image, limited(boxes), label.clamp(0, max(0, num_classes - 1)), sound)
+    valid = are_valid(boxes, label, num_classes).float()
+    return _Objects(image, limited(boxes), label.clamp(0, max(0, num_classes - 1)), valid)
+
+
+def _ignored(anchors: Anchors, truths: Sequence[GroundTruth], bags: Tensor, objects: _Objects) -> Tensor | None:
+    """(N, A) bool: in an ignored region and in no bag; None where no image has a region."""
+    in_region = in_ignored_regions(anchors, truths)
+    if in_region is None:
+        return None
+    in_bag = torch.zeros(in_region.numel(), device=bags.device)
+    in_bag.index_add_(0, bags.flatten(), objects.valid[:, None].expand_as(bags).flatten())
+    return in_region & (in_bag.view_as(in_region) == 0)

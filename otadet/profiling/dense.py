@@ -91,7 +91,7 @@ def dense_tal(
     truths: Sequence[GroundTruth],
     alpha: float = 0.5,
     beta: float = 6.0,
-    top: int = 10,
+    topk: int = 10,
 ) -> Tensor:
     """Task-aligned assignment of the whole batch at once, on padded (N, G, A) tables."""
     counts = [len(truth.boxes) for truth in truths]
@@ -112,7 +112,7 @@ def dense_tal(
     overlap[inside] = _paired_iou(true_boxes[inside], predicted[inside])
     metric = scores.pow(alpha) * overlap.pow(beta)
 
-    best = metric.topk(min(top, metric.shape[-1]), dim=-1)
+    best = metric.topk(min(topk, metric.shape[-1]), dim=-1)
     taken = torch.zeros_like(inside).scatter_(2, best.indices, best.values > 0) & inside
     disputed = taken.sum(1, keepdim=True) > 1
     closest = torch.zeros_like(inside).scatter_(1, overlap.argmax(1, keepdim=True), True)

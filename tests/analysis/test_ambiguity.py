@@ -33,7 +33,7 @@ class FirstOfEach(Assigner):
 
     def assign(self, predictions, anchors, truth):
         positive = torch.tensor([[True, False]]).expand(len(predictions.boxes), -1)
-        return Assignment(torch.where(positive, 0, -1), positive & (truth.present.sum(1) > 1)[:, None])
+        return Assignment(torch.where(positive, 0, -1), positive & (truth.valid.sum(1) > 1)[:, None])
 
 
 def batch(*box_counts: int) -> Batch:
@@ -72,8 +72,10 @@ def test_the_papers_r_is_two_radii():
 
 
 def test_rules_that_take_the_best_of_each_level_take_r_times_r():
-    assert with_radii("atss", ATSSAssigner(), (3, 7)) == [SizedRule("atss", r, ATSSAssigner(top=r * r)) for r in (3, 7)]
-    assert with_radii("paa", PAAAssigner(), (5,)) == [SizedRule("paa", 5, PAAAssigner(top=25))]
+    assert with_radii("atss", ATSSAssigner(), (3, 7)) == [
+        SizedRule("atss", r, ATSSAssigner(topk=r * r)) for r in (3, 7)
+    ]
+    assert with_radii("paa", PAAAssigner(), (5,)) == [SizedRule("paa", 5, PAAAssigner(topk=25))]
 
 
 def test_other_rules_are_counted_once():

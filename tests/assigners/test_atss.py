@@ -15,7 +15,7 @@ def test_mean_plus_std_of_the_nearest_and_max_iou_first() -> None:
     anchors = grid((1, 4))
     # IoUs of anchors 0, 1, 2: 10/22, 14/18, 6/26, threshold 0.763; 1/3, 1, 1/3, threshold 0.940.
     boxes = truth([2.0, -4.0, 18.0, 12.0], [4.0, -4.0, 20.0, 12.0])
-    assignment = ATSSAssigner(top=3)(no_say(anchors), anchors, [boxes])
+    assignment = ATSSAssigner(topk=3)(no_say(anchors), anchors, [boxes])
     assert assignment.gt_index[0].tolist() == [-1, 1, -1, -1]
     assert assignment.ambiguous[0].tolist() == [False, True, False, False]
 
@@ -24,7 +24,7 @@ def test_a_positive_lies_in_the_box() -> None:
     anchors = grid((1, 4))
     # Both stand out from their candidates at anchor 1, whose point (12, 4) is above the second box.
     inside, outside = [4.0, -3.0, 20.0, 12.0], [4.0, 5.0, 20.0, 12.0]
-    gt_index = [ATSSAssigner(top=3)(no_say(anchors), anchors, [truth(box)]).gt_index[0] for box in (inside, outside)]
+    gt_index = [ATSSAssigner(topk=3)(no_say(anchors), anchors, [truth(box)]).gt_index[0] for box in (inside, outside)]
     assert gt_index[0].tolist() == [-1, 0, -1, -1]
     assert gt_index[1].tolist() == [-1, -1, -1, -1]
 
@@ -34,20 +34,20 @@ def test_a_single_candidate_is_positive() -> None:
     assert ATSSAssigner()(no_say(anchors), anchors, [truth([0.0, 0.0, 8.0, 8.0])]).gt_index.tolist() == [[0]]
 
 
-@pytest.mark.parametrize("top", [9, 10, 25, 49])
+@pytest.mark.parametrize("topk", [9, 10, 25, 49])
 @pytest.mark.parametrize("seed", range(3))
-def test_equals_the_dense_rule(top: int, seed: int) -> None:
+def test_equals_the_dense_rule(topk: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     predictions, anchors, truths = random_problem(generator, 30, 2, 256, 320)
     # Centres off the grid, so that no two points are equally near.
     truths[0].boxes[:] += torch.rand(30, 4, generator=generator)
-    assignment = ATSSAssigner(top)(predictions, anchors, truths)
-    gt_index, wanted = dense_atss(anchors, truths[0], top)
+    assignment = ATSSAssigner(topk)(predictions, anchors, truths)
+    gt_index, wanted = dense_atss(anchors, truths[0], topk)
     assert torch.equal(assignment.gt_index[0], gt_index)
     assert torch.equal(assignment.ambiguous[0], wanted > 1)
     assert (wanted > 1).any()
 
 
-def test_impossible_top() -> None:
+def test_impossible_topk() -> None:
     with pytest.raises(ValueError, match="top"):
-        ATSSAssigner(top=0)
+        ATSSAssigner(topk=0)

@@ -24,7 +24,7 @@ from tests.helpers.problems import late_predictions, make_anchors, random_proble
 ASSIGNERS = {name: named_assigner(name) for name in assigner_names()} | {
     "simota of yolox": SimOTAAssigner.yolox(),
     "fcos without centre sampling": FCOSAssigner(radius=None),
-    "atss r = 7": ATSSAssigner(top=49),
+    "atss r = 7": ATSSAssigner(topk=49),
     "ota k = 1": OTAAssigner(k=1),
     "ota after min area": OTAAssigner(ambiguity="min_area"),
     "ota after max iou": OTAAssigner(ambiguity="max_iou"),

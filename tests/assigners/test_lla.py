@@ -61,7 +61,7 @@ def test_a_small_box_takes_its_points_and_fills_up_outside(generator: torch.Gene
 def test_a_box_without_a_point_inside_gets_the_nearest(generator: torch.Generator) -> None:
     predictions, anchors, _ = random_problem(generator, 1, 3, late=False)
     truth = GroundTruth(torch.tensor([[101.0, 101.0, 102.0, 102.0]]), torch.tensor([2]))
-    gt_index = LLAAssigner(top=3)(predictions, anchors, [truth]).gt_index[0]
+    gt_index = LLAAssigner(topk=3)(predictions, anchors, [truth]).gt_index[0]
     assert (gt_index == 0).sum() == 3
     distance = (anchors.points - 101.5).abs().amax(1) / anchors.strides
     assert (distance[gt_index == 0] <= 3).all()
@@ -73,7 +73,7 @@ def test_an_anchor_taken_twice_goes_to_the_box_of_least_loss() -> None:
     truth = GroundTruth(torch.tensor([[0.0, 0.0, 24.0, 8.0], [2.0, 0.0, 22.0, 8.0]]), torch.tensor([0, 1]))
     logits = torch.tensor([[4.0, -4.0], [2.0, 2.0], [-4.0, 4.0]])
     predictions = Predictions(logits[None], truth.boxes[torch.tensor([0, 1, 1])][None])
-    assignment = LLAAssigner(top=2)(predictions, anchors, [truth])
+    assignment = LLAAssigner(topk=2)(predictions, anchors, [truth])
     # Both take the middle one; its box is predicted to be box 1.
     assert assignment.gt_index.tolist() == [[0, 1, 1]]
     assert assignment.ambiguous.tolist() == [[False, True, False]]
@@ -86,11 +86,11 @@ def test_a_point_inside_a_box_does_not_go_to_one_that_fills_up_outside() -> None
     # The middle one is predicted to be box 1, which has one point inside and lacks another.
     logits = torch.tensor([[4.0, -4.0], [-4.0, 4.0], [-4.0, 4.0]])
     predictions = Predictions(logits[None], truth.boxes[torch.tensor([0, 1, 1])][None])
-    assignment = LLAAssigner(top=2)(predictions, anchors, [truth])
+    assignment = LLAAssigner(topk=2)(predictions, anchors, [truth])
     assert assignment.gt_index.tolist() == [[0, 0, 1]]
     assert assignment.ambiguous.tolist() == [[False, True, False]]
 
 
 def test_impossible_settings() -> None:
     with pytest.raises(ValueError, match="top"):
-        LLAAssigner(top=0)
+        LLAAssigner(topk=0)

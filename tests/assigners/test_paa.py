@@ -18,7 +18,7 @@ from tests.helpers.dense_ota import focal, ordered
 from tests.helpers.problems import random_problem
 
 
-def plain_paa(predictions: Predictions, anchors: Anchors, truth: GroundTruth, top: int = 9) -> tuple[Tensor, Tensor]:
+def plain_paa(predictions: Predictions, anchors: Anchors, truth: GroundTruth, topk: int = 9) -> tuple[Tensor, Tensor]:
     """(A,) gt_index and ambiguous."""
     overlap = box_iou(truth.boxes.double(), anchors.boxes.double())
     best_box = overlap.argmax(0)
@@ -28,7 +28,7 @@ def plain_paa(predictions: Predictions, anchors: Anchors, truth: GroundTruth, to
     limits = []
     for box in range(len(truth.boxes)):
         owned = (matched & (best_box == box)).nonzero().squeeze(1)
-        candidates = least_of_each_level(owned, loss[box], anchors, top)
+        candidates = least_of_each_level(owned, loss[box], anchors, topk)
         limits.append(plain_limit(loss[box, candidates].tolist()))
         gt_index[[j for j in candidates if loss[box, j] <= limits[-1]]] = box
     would_be = (overlap >= 0.1) & (loss <= torch.tensor(limits, dtype=torch.float64)[:, None])
@@ -43,11 +43,11 @@ def joint_loss(predictions: Predictions, truth: GroundTruth) -> Tensor:
     return class_loss + 1 - generalized_box_iou(gt, ordered(predictions.boxes[0].double()))
 
 
-def least_of_each_level(owned: Tensor, loss: Tensor, anchors: Anchors, top: int) -> list[int]:
+def least_of_each_level(owned: Tensor, loss: Tensor, anchors: Anchors, topk: int) -> list[int]:
     kept, first = [], 0
     for height, width in anchors.level_sizes:
         of_level = [j for j in owned.tolist() if first <= j < first + height * width]
-        kept += sorted(of_level, key=lambda j: loss[j].item())[:top]
+        kept += sorted(of_level, key=lambda j: loss[j].item())[:topk]
         first += height * width
     return kept
 
@@ -64,14 +64,14 @@ def plain_limit(losses: list[float]) -> float:
     return max(better, key=lambda x: sum(densities(x))) if better else max(losses)
 
 
-@pytest.mark.parametrize("top", [9, 25])
+@pytest.mark.parametrize("topk", [9, 25])
 @pytest.mark.parametrize("late", [True, False])
-def test_equals_a_plain_implementation(top: int, late: bool, generator: torch.Generator) -> None:
+def test_equals_a_plain_implementation(topk: int, late: bool, generator: torch.Generator) -> None:
     positives = ambiguous = 0
     for num_boxes in (1, 4, 9, 16, 25):
         predictions, anchors, truths = random_problem(generator, num_boxes, 5, late=late)
-        gt_index, unsure = plain_paa(predictions, anchors, truths[0], top)
-        assignment = PAAAssigner(top=top)(predictions, anchors, truths)
+        gt_index, unsure = plain_paa(predictions, anchors, truths[0], topk)
+        assignment = PAAAssigner(topk=topk)(predictions, anchors, truths)
         assert torch.equal(assignment.gt_index[0], gt_index)
         assert torch.equal(assignment.ambiguous[0], unsure)
         positives += int((gt_index >= 0).sum())
@@ -111,7 +111,7 @@ def test_a_box_without_a_point_inside_gets_an_anchor(generator: torch.Generator)
     assert (PAAAssigner()(predictions, anchors, [truth]).gt_index == 0).any()
 
 
-@pytest.mark.parametrize("settings", [{"threshold": 0}, {"top": 0}], ids=str)
+@pytest.mark.parametrize("settings", [{"threshold": 0}, {"topk": 0}], ids=str)
 def test_impossible_settings(settings: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         PAAAssigner(**settings)

@@ -24,7 +24,7 @@ def test_the_best_aligned_inside_and_max_iou_first() -> None:
     scores = [[0.2, 0.9], [0.9, 0.6], [0.5, 0.99], [0.8, 0.99]]
     # score * IoU: 0.1, 0.9, 0.375, 0.6 for the first box; 0.9, 0.3 for the second, with the other two outside.
     predictions = Predictions(logit([scores]), torch.tensor([predicted]))
-    assignment = TaskAlignedAssigner(alpha=1, beta=1, top=2)(predictions, anchors, [BOXES])
+    assignment = TaskAlignedAssigner(alpha=1, beta=1, topk=2)(predictions, anchors, [BOXES])
     assert assignment.gt_index[0].tolist() == [1, 0, -1, 0]
     assert assignment.ambiguous[0].tolist() == [False, True, False, False]
 
@@ -36,7 +36,7 @@ def test_an_anchor_that_predicts_no_overlap_is_not_taken() -> None:
     assert TaskAlignedAssigner()(predictions, anchors, [BOXES]).gt_index[0].tolist() == [-1, -1, 0, -1]
 
 
-@pytest.mark.parametrize("settings", [{}, {"alpha": 0.5, "top": 10}, {"beta": 1.0}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"alpha": 0.5, "topk": 10}, {"beta": 1.0}], ids=str)
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_the_dense_rule(settings: dict, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -81,7 +81,7 @@ def test_yolo_gives_a_tie_to_a_box_that_did_not_take_the_anchor() -> None:
         logit([[[0.9, 0.1], [1e-9, 0.9], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]]),
         torch.tensor([[exact, exact, away, away, away, away]]),
     )
-    rule = replace(TaskAlignedAssigner.yolo(), top=1)
+    rule = replace(TaskAlignedAssigner.yolo(), topk=1)
     assignment = rule(predictions, anchors, [objects])
     assert assignment.gt_index[0].tolist() == [2, 2, -1, -1, -1, -1]
     assert assignment.ambiguous[0].tolist() == [True, False, False, False, False, False]
@@ -114,7 +114,7 @@ def test_yolo_reaches_points_that_lie_inside_by_less_than_the_margin_of_tood() -
 
 
 @pytest.mark.parametrize(
-    "settings", [{"top": 0}, {"alpha": -1.0}, {"beta": -1.0}, {"beta": math.nan}, {"margin": -0.1}], ids=str
+    "settings", [{"topk": 0}, {"alpha": -1.0}, {"beta": -1.0}, {"beta": math.nan}, {"margin": -0.1}], ids=str
 )
 def test_impossible_settings(settings: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):

@@ -60,7 +60,7 @@ def dense_max_iou(
     return gt_index, wanted.sum(0)
 
 
-def dense_atss(anchors: Anchors, truth: GroundTruth, top: int = 9) -> tuple[Tensor, Tensor]:
+def dense_atss(anchors: Anchors, truth: GroundTruth, topk: int = 9) -> tuple[Tensor, Tensor]:
     overlap = box_iou(truth.boxes.double(), anchors.boxes.double())
     inside = sides(anchors, truth).amin(-1) > 0.01
     center = (truth.boxes[:, :2] + truth.boxes[:, 2:]).double() / 2
@@ -70,7 +70,7 @@ def dense_atss(anchors: Anchors, truth: GroundTruth, top: int = 9) -> tuple[Tens
     candidates = [[] for _ in truth.boxes]
     for height, width in anchors.level_sizes:
         for box in range(len(truth.boxes)):
-            near = distance[box, first : first + height * width].topk(min(top, height * width), largest=False).indices
+            near = distance[box, first : first + height * width].topk(min(topk, height * width), largest=False).indices
             candidates[box].append(first + near)
         first += height * width
     for box, parts in enumerate(candidates):
@@ -81,19 +81,29 @@ def dense_atss(anchors: Anchors, truth: GroundTruth, top: int = 9) -> tuple[Tens
 
 
 def dense_tal(
-    predictions: Predictions, anchors: Anchors, truth: GroundTruth, alpha: float = 1.0, beta: float = 6.0, top: int = 13
+    predictions: Predictions,
+    anchors: Anchors,
+    truth: GroundTruth,
+    alpha: float = 1.0,
+    beta: float = 6.0,
+    topk: int = 13,
 ) -> tuple[Tensor, Tensor]:
     overlap = box_iou(truth.boxes.double(), ordered(predictions.boxes[0].double()))
     overlap = torch.where(overlap.isfinite(), overlap, 0)
     score = predictions.logits[0].double().sigmoid()[:, truth.labels].T
     alignment = score**alpha * overlap**beta * (sides(anchors, truth).amin(-1) > 0.01)
-    best = alignment.topk(min(top, alignment.shape[1]), dim=1)
+    best = alignment.topk(min(topk, alignment.shape[1]), dim=1)
     wanted = torch.zeros_like(alignment, dtype=torch.bool).scatter_(1, best.indices, best.values > 0)
     return give_to_largest(overlap, wanted), wanted.sum(0)
 
 
 def dense_yolo_tal(
-    predictions: Predictions, anchors: Anchors, truth: GroundTruth, alpha: float = 0.5, beta: float = 6.0, top: int = 10
+    predictions: Predictions,
+    anchors: Anchors,
+    truth: GroundTruth,
+    alpha: float = 0.5,
+    beta: float = 6.0,
+    topk: int = 10,
 ) -> tuple[Tensor, Tensor]:
     """The YOLOs' rule, from its description: tables of all boxes with all points, ties settled by an argmax."""
     boxes = truth.boxes.double()
@@ -109,7 +119,7 @@ def dense_yolo_tal(
         anchor = (inside[box] & proper).nonzero().flatten()
         overlap[box, anchor] = complete_box_iou(boxes[box, None], predicted[anchor])[0].clamp(min=0)
     alignment = predictions.logits[0].double().sigmoid()[:, truth.labels].T ** alpha * overlap**beta
-    best = alignment.topk(min(top, alignment.shape[1]), dim=1)
+    best = alignment.topk(min(topk, alignment.shape[1]), dim=1)
     wanted = torch.zeros_like(inside).scatter_(1, best.indices, best.values > 0)
     takers = wanted.sum(0)
     gt_index = torch.where(takers > 1, overlap.argmax(0), wanted.int().argmax(0))

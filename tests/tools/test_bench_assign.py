@@ -37,7 +37,7 @@ def test_every_rule_and_yardstick_has_its_row(monkeypatch, tmp_path, capsys):
     [
         (dense_ota, OTAAssigner()),
         (dense_simota, SimOTAAssigner.yolox()),
-        (dense_tal, TaskAlignedAssigner(alpha=0.5, beta=6.0, top=10)),
+        (dense_tal, TaskAlignedAssigner(alpha=0.5, beta=6.0, topk=10)),
     ],
     ids=["ota", "simota", "tal"],
 )

@@ -15,19 +15,34 @@ from torch.nn import functional as F
 
 from otadet.assigners.base import PaddedTruth
 from otadet.assigners.ops.grids import INSIDE_MARGIN, inside_boxes, levels_of, near_centers
-from otadet.assigners.ops.inputs import can_look
+from otadet.assigners.ops.inputs import on_host
+from otadet.assigners.ops.pairs import Pairs
 from otadet.boxes import centers
 from otadet.structures import Anchors
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Up to `K` anchors a box; a real pair has distinct anchors in its row."""
+    """Up to `K` anchors per box; the valid anchors of a row are distinct."""
 
-    anchor: Tensor
+    anchor_index: Tensor
     """(N, G, K) int64 in [0, A)."""
     valid: Tensor
     """(N, G, K) bool: false where the table is padding."""
+
+    def pairs(self, num_anchors: int) -> Pairs:
+        """The table as a list. num_anchors: A."""
+        num_images, num_boxes, width = self.anchor_index.shape
+        valid = self.valid.flatten()
+        if on_host(valid):
+            table_index = valid.nonzero().squeeze(1)
+            valid = valid[table_index]
+        else:
+            table_index = torch.arange(len(valid), device=valid.device)
+        gt_row = table_index.div(width, rounding_mode="floor")
+        image = gt_row.div(num_boxes, rounding_mode="floor")
+        anchor_row = self.anchor_index.reshape(-1)[table_index] + image * num_anchors
+        return Pairs(gt_row, anchor_row, valid, table_index, (num_images, num_boxes, width), num_anchors)
 
 
 def window(anchors: Anchors, truth: PaddedTruth, radius: float, inside: bool = True) -> Candidates:
@@ -40,15 +55,15 @@ def window(anchors: Anchors, truth: PaddedTruth, radius: float, inside: bool = T
     if inside:
         region = region & inside_boxes(truth, len(levels.first))
     first, last = levels.cells(region)
-    last = torch.where(truth.present[..., None, None], last, -1)
-    cell = first[..., None] + torch.arange(math.ceil(2 * radius), device=first.device)
+    last = torch.where(truth.valid[..., None, None], last, -1)
     # (N, G, L, 2, side): x and y are independent of each other.
+    cell = first[..., None] + torch.arange(math.ceil(2 * radius), device=first.device)
     valid = cell <= last[..., None]
     column, row = cell.minimum(levels.size[..., None] - 1).unbind(-2)
     start = row.mul_(levels.size[:, :1]).add_(levels.first[:, None])
-    anchor = start[..., :, None] + column[..., None, :]
+    anchor_index = start[..., :, None] + column[..., None, :]
     valid = valid[..., 1, :, None] & valid[..., 0, None, :]
-    return Candidates(anchor.flatten(2), valid.flatten(2))
+    return Candidates(anchor_index.flatten(2), valid.flatten(2))
 
 
 def nearest(anchors: Anchors, truth: PaddedTruth, side: int) -> Candidates:
@@ -57,82 +72,86 @@ def nearest(anchors: Anchors, truth: PaddedTruth, side: int) -> Candidates:
 
 
 def nearest_points(anchors: Anchors, truth: PaddedTruth, count: int) -> Candidates:
-    """The `count` points of each level nearest to the box's centre, which is to lie at most a stride outside the grid.
+    """The `count` points of each level nearest to the box's centre.
 
-    K is `count` times the number of levels; a level with fewer points gives all of them. Of a centre farther outside
-    some of the points that spread along the edge are missed, for others a little farther from it.
+    K is `count` times the number of levels; a level with fewer points gives all of them. Exact for centres up to one
+    stride outside the grid. For centres farther out, points along the edge may be replaced by slightly farther ones.
     """
     levels = levels_of(anchors, truth.boxes.dtype)
     # (N, G, L, 2) in strides from the first point.
     middle = (centers(truth.boxes)[:, :, None] - levels.origin) / levels.stride[:, None]
-    columns = max(_block(width, count, height) for height, width in anchors.level_sizes)
-    rows = max(_block(height, count, width) for height, width in anchors.level_sizes)
-    column, has_column = _around(middle[..., 0], levels.size[:, 0], columns)
-    row, has_row = _around(middle[..., 1], levels.size[:, 1], rows)
-    distance = (row - middle[..., 1:])[..., :, None] ** 2 + (column - middle[..., :1])[..., None, :] ** 2
+    num_columns = max(_reach(width, count, height) for height, width in anchors.level_sizes)
+    num_rows = max(_reach(height, count, width) for height, width in anchors.level_sizes)
+    # The points of a rectangle around the centre: (N, G, L, columns) and (N, G, L, rows), x and y being independent.
+    column, has_column = _around(middle[..., 0], levels.size[:, 0], num_columns)
+    row, has_row = _around(middle[..., 1], levels.size[:, 1], num_rows)
+    squared_x, squared_y = (column - middle[..., :1]) ** 2, (row - middle[..., 1:]) ** 2
     exists = has_row[..., :, None] & has_column[..., None, :]
-    distance = torch.where(exists, distance, torch.inf).flatten(3)
-    best = distance.topk(min(count, rows * columns), largest=False, sorted=False)
-    index = (row[..., :, None] * levels.size[:, 0, None, None] + column[..., None, :]).flatten(3)
-    valid = best.values.isfinite() & truth.present[..., None, None]
-    anchor = levels.first[:, None] + torch.where(valid, index.gather(3, best.indices), 0)
+    distance = torch.where(exists, squared_y[..., :, None] + squared_x[..., None, :], torch.inf).flatten(3)
+    cell = (row[..., :, None] * levels.size[:, 0, None, None] + column[..., None, :]).flatten(3)
+    best = distance.topk(min(count, num_rows * num_columns), largest=False, sorted=False)
+    valid = best.values.isfinite() & truth.valid[..., None, None]
+    anchor_index = levels.first[:, None] + torch.where(valid, cell.gather(3, best.indices), 0)
     padding = (0, count - best.indices.shape[-1])
-    return Candidates(F.pad(anchor, padding).flatten(2), F.pad(valid, padding).flatten(2))
+    return Candidates(F.pad(anchor_index, padding).flatten(2), F.pad(valid, padding).flatten(2))
 
 
-def _block(length: int, count: int, other_length: int) -> int:
-    """Enough rows (or columns) of a grid around a centre to hold the nearest `count` points.
+def _reach(length: int, count: int, other_length: int) -> int:
+    """How many rows (or columns) around a centre surely contain its `count` nearest points.
 
-    With `side` the root of count, in the open those fill a disc of radius 0.56 side, against an edge of the grid half a
-    disc of radius 0.8 side, in a corner a quarter of radius 1.13 side; where the grid is thin in the other direction
-    they spread along this one.
+    With side = sqrt(count) these fill a disc of radius 0.56 side in the open, a half disc of 0.8 side at an edge, a
+    quarter disc of 1.13 side in a corner. Where the grid is thin in the other direction they spread along this one.
     """
     reach = math.ceil(0.8 * math.sqrt(count))
     return min(length, max(2 * reach + 1, math.ceil(count / other_length) + 2))
 
 
 def _around(middle: Tensor, length: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """`size` rows (or columns) around `middle` (N, G, L), of levels that have `length` (L,); and which there are."""
+    """(N, G, L, size) rows (or columns) around `middle` (N, G, L), and whether a level of `length` (L,) has them."""
     start = (middle.round().long() - size // 2).clamp(min=0).minimum((length - size).clamp(min=0))
     cell = start[..., None] + torch.arange(size, device=middle.device)
     return cell, cell < length[:, None]
 
 
 def inside(anchors: Anchors, truth: PaddedTruth) -> Candidates:
-    """Every point that lies in the box, whatever its distance from the centre; K is A."""
+    """Every point that lies in the box, at any distance from its centre; K is A."""
     point = anchors.points.to(truth.boxes.dtype)
     low, high = truth.boxes[:, :, None, :2], truth.boxes[:, :, None, 2:]
-    valid = (torch.minimum(point - low, high - point) > INSIDE_MARGIN).all(-1) & truth.present[..., None]
+    valid = (torch.minimum(point - low, high - point) > INSIDE_MARGIN).all(-1) & truth.valid[..., None]
     return Candidates(torch.arange(len(point), device=point.device).expand(valid.shape), valid)
 
 
 def find_candidates(anchors: Anchors, truth: PaddedTruth, prior: str, radius: float) -> Candidates:
     """The candidates under a centre prior; no box is left without any.
 
-    prior: "window" (the released code), points inside the box and within `radius` strides of its centre; "nearest" (the
-    paper's text), the r x r points of each level nearest to the centre, r = 2 radius; "none", every point inside the
-    box. Where "window" and "none" find nothing, as in a box that fits between the points, they take the nearest r x r.
+    Args:
+        anchors: the points.
+        truth: the boxes.
+        prior: "window" (the released code), points inside the box and within `radius` strides of its centre; "nearest"
+            (the paper's text), the r x r points of each level nearest to the centre, r = 2 radius; "none", every point
+            inside the box. Where "window" and "none" find nothing, as in a box that fits between the points, they take
+            the nearest r x r.
+        radius: in strides.
     """
     side = math.ceil(2 * radius)
     if prior == "nearest":
         return nearest(anchors, truth, side)
     found = window(anchors, truth, radius) if prior == "window" else inside(anchors, truth)
-    is_lost = truth.present & ~found.valid.any(-1)
-    if can_look(is_lost) and not is_lost.any():
+    is_lost = truth.valid & ~found.valid.any(-1)
+    if on_host(is_lost) and not is_lost.any():
         return found
     return _rescue(found, nearest(anchors, truth, side), is_lost[..., None])
 
 
 def _rescue(found: Candidates, closest: Candidates, is_lost: Tensor) -> Candidates:
     """`found`, with the rows `is_lost` (N, G, 1) replaced by those of `closest`."""
-    if found.anchor.shape == closest.anchor.shape:
-        return Candidates(
-            torch.where(is_lost, closest.anchor, found.anchor), torch.where(is_lost, closest.valid, found.valid)
-        )
+    if found.anchor_index.shape == closest.anchor_index.shape:
+        anchor_index = torch.where(is_lost, closest.anchor_index, found.anchor_index)
+        return Candidates(anchor_index, torch.where(is_lost, closest.valid, found.valid))
     # The table of `inside` has a place for every anchor.
     rescued = torch.zeros_like(found.valid, dtype=torch.int32)
-    rescued.scatter_add_(2, closest.anchor, (closest.valid & is_lost).to(torch.int32))
-    return Candidates(found.anchor, found.valid | (rescued > 0))
+    rescued.scatter_add_(2, closest.anchor_index, (closest.valid & is_lost).to(torch.int32))
+    return Candidates(found.anchor_index, found.valid | (rescued > 0))
 
 
 def check_prior(prior: str, radius: float, top_q: int, k: int | None) -> None:

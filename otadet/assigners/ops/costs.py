@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from otadet.assigners.base import PaddedTruth
-from otadet.assigners.ops.inputs import MAX_COORDINATE, MAX_COST, MAX_LOGIT, can_look, limit_
-from otadet.assigners.ops.pairs import Pairs, number_columns
+from otadet.assigners.ops.inputs import MAX_COORDINATE, MAX_COST, MAX_LOGIT, limit_, on_host
+from otadet.assigners.ops.pairs import Pairs
+from otadet.assigners.ops.used import number_used_anchors
 from otadet.boxes import giou, iou
 from otadet.focal import focal_negative, focal_positive
 from otadet.structures import Predictions
@@ -24,13 +25,12 @@ from otadet.structures import Predictions
 IOU_EPS = torch.finfo(torch.float32).eps
 """Smallest IoU whose logarithm is taken, as in the released code."""
 
-
-BLOCK = 1 << 17
+CHUNK = 1 << 17
 """Logits that `BackgroundCosts` looks at in one go, on a CPU."""
 
 
 def _softplus(logits: Tensor) -> Tensor:
-    """`log(1 + exp(logits))` to the absolute precision of the number format, without a gradient.
+    """`log(1 + exp(logits))` up to the absolute precision of the number format, without a gradient.
 
     On a CPU three times as fast as torch's, whose log1p is not vectorised in float32.
     """
@@ -54,7 +54,9 @@ class FocalCost(ClassCost):
     """Focal loss (Lin et al., 2017)."""
 
     alpha: float = 0.25
+    """Weight of the target 1; that of the target 0 is 1 - alpha."""
     gamma: float = 2.0
+    """Exponent of the weight by which easy logits count less."""
 
     def positive(self, logits: Tensor, quality: Tensor | None) -> Tensor:
         return focal_positive(logits, self.alpha, self.gamma, _softplus)
@@ -92,10 +94,11 @@ class JointBCECost(ClassCost):
 
 
 class BoxCost(ABC):
-    """Regression loss of a pair, from its boxes and their IoU."""
+    """Regression loss of a pair."""
 
     @abstractmethod
-    def __call__(self, predicted: Tensor, truth: Tensor, overlap: Tensor) -> Tensor: ...
+    def __call__(self, values: PairValues) -> Tensor:
+        """(P,) from the boxes of the pairs, `values.boxes` and `values.gt_boxes`, or their `values.iou`."""
 
 
 @dataclass(frozen=True)
@@ -103,17 +106,18 @@ class IoUCost(BoxCost):
     """`-log(IoU)` (Yu et al., 2016)."""
 
     eps: float = IOU_EPS
+    """Smallest IoU whose logarithm is taken."""
 
-    def __call__(self, predicted: Tensor, truth: Tensor, overlap: Tensor) -> Tensor:
-        return -overlap.clamp(min=self.eps).log()
+    def __call__(self, values: PairValues) -> Tensor:
+        return -values.iou.clamp(min=self.eps).log()
 
 
 @dataclass(frozen=True)
 class GIoUCost(BoxCost):
     """`1 - GIoU` (Rezatofighi et al., 2019)."""
 
-    def __call__(self, predicted: Tensor, truth: Tensor, overlap: Tensor) -> Tensor:
-        return 1 - giou(predicted, truth)
+    def __call__(self, values: PairValues) -> Tensor:
+        return 1 - giou(values.boxes, values.gt_boxes)
 
 
 @dataclass(frozen=True)
@@ -126,72 +130,76 @@ class PairValues:
     """(P,) quality logit."""
     boxes: Tensor
     """(P, 4) predicted boxes."""
-    truth: Tensor
+    gt_boxes: Tensor
     """(P, 4) true boxes."""
-    overlap: Tensor
+    iou: Tensor
     """(P,) IoU of the two."""
 
 
-def look_up(predictions: Predictions, truth: PaddedTruth, pairs: Pairs) -> PairValues:
-    """Gather the predictions and the truth at the pairs; nothing of size A x C is made.
+def gather(predictions: Predictions, truth: PaddedTruth, pairs: Pairs) -> PairValues:
+    """The predictions and the truth at the pairs; nothing of size A x C is made.
 
-    What is not finite, or too large to reckon with, is limited (`inputs.limit_`).
+    What is not finite or too large to compute with is limited (`inputs.limit_`).
     """
     dtype, num_classes = truth.boxes.dtype, predictions.logits.shape[-1]
-    label = truth.labels.flatten()[pairs.box]
-    logits = limit_(predictions.logits.reshape(-1)[pairs.anchor * num_classes + label].to(dtype), MAX_LOGIT)
+    label = truth.labels.flatten()[pairs.gt_row]
+    logits = limit_(predictions.logits.reshape(-1)[pairs.anchor_row * num_classes + label].to(dtype), MAX_LOGIT)
     quality = None
     if predictions.quality is not None:
-        quality = limit_(predictions.quality.reshape(-1)[pairs.anchor].to(dtype), MAX_LOGIT)
-    boxes = limit_(predictions.boxes.reshape(-1, 4).index_select(0, pairs.anchor).to(dtype), MAX_COORDINATE)
-    true_boxes = truth.boxes.view(-1, 4).index_select(0, pairs.box)
-    return PairValues(logits, quality, boxes, true_boxes, iou(boxes, true_boxes))
+        quality = limit_(predictions.quality.reshape(-1)[pairs.anchor_row].to(dtype), MAX_LOGIT)
+    boxes = limit_(predictions.boxes.reshape(-1, 4).index_select(0, pairs.anchor_row).to(dtype), MAX_COORDINATE)
+    gt_boxes = truth.boxes.view(-1, 4).index_select(0, pairs.gt_row)
+    return PairValues(logits, quality, boxes, gt_boxes, iou(boxes, gt_boxes))
 
 
 def relative_cost(values: PairValues, class_cost: ClassCost, box_cost: BoxCost, iou_weight: float) -> Tensor:
     """(P,) `c_ij - c_bg,j`: Eq. 2 less Eq. 3."""
     positive = class_cost.positive(values.logits, values.quality)
     negative = class_cost.negative(values.logits, values.quality)
-    return positive - negative + iou_weight * box_cost(values.boxes, values.truth, values.overlap)
+    return positive - negative + iou_weight * box_cost(values)
 
 
 class BackgroundCosts:
-    """`c_bg,j` (Eq. 3), the loss of all of an anchor's logits against zeros, worked out once for an anchor.
+    """`c_bg,j` (Eq. 3), the loss of all of an anchor's logits against zeros, computed once per anchor.
 
-    On a CPU only for the anchors that are asked for; elsewhere for all, as to know which would be a wait for the
-    device. It is done a block of anchors at a time, so that what it needs stays below the size of the logits.
+    On a CPU only for the anchors that are asked for; on an accelerator for all, as finding out which would force a
+    sync. Some anchors at a time, so that it needs less memory than the logits.
     """
 
     def __init__(self, predictions: Predictions, class_cost: ClassCost) -> None:
         self._logits = predictions.logits.reshape(-1, predictions.logits.shape[-1])
-        self._quality = None if predictions.quality is None else predictions.quality.reshape(-1, 1)
+        self._quality = quality = None if predictions.quality is None else predictions.quality.reshape(-1, 1)
         self._class_cost = class_cost
         self._known = self._logits.new_full((len(self._logits),), torch.nan, dtype=torch.float32)
-        if not can_look(self._logits):
-            self._work_out(torch.arange(len(self._logits), device=self._logits.device), self._logits.numel() // 16)
+        if not on_host(self._logits):
+            step = max(1, max(CHUNK, self._logits.numel() // 16) // self._logits.shape[1])
+            for start in range(0, len(self._logits), step):
+                part = slice(start, start + step)
+                self._known[part] = self._cost(self._logits[part], None if quality is None else quality[part])
 
     def at(self, pairs: Pairs) -> Tensor:
         """(P,) in float32."""
-        if can_look(self._known):
-            anchor = number_columns(pairs).anchors(pairs)
-            self._work_out(anchor[self._known[anchor].isnan()], BLOCK)
-        return self._known.index_select(0, pairs.anchor)
+        if on_host(self._known):
+            anchor_rows = number_used_anchors(pairs).anchor_rows(pairs)
+            unknown = anchor_rows[self._known[anchor_rows].isnan()]
+            for part in unknown.split(max(1, CHUNK // self._logits.shape[1])):
+                quality = None if self._quality is None else self._quality.index_select(0, part)
+                self._known.index_copy_(0, part, self._cost(self._logits.index_select(0, part), quality))
+        return self._known.index_select(0, pairs.anchor_row)
 
-    def _work_out(self, anchor: Tensor, at_once: int) -> None:
-        for part in anchor.split(max(1, max(BLOCK, at_once) // self._logits.shape[1])):
-            logits = self._logits.index_select(0, part).float()
-            quality = None if self._quality is None else self._quality.index_select(0, part).float()
-            cost = self._class_cost.negative(logits, quality).sum(-1)
-            self._known.index_copy_(0, part, limit_(cost, MAX_COST))
+    def _cost(self, logits: Tensor, quality: Tensor | None) -> Tensor:
+        """(., C), (., 1) -> (.,)"""
+        quality = None if quality is None else quality.float()
+        return limit_(self._class_cost.negative(logits.float(), quality).sum(-1), MAX_COST)
 
 
-def dynamic_k(overlap: Tensor, top_q: int) -> Tensor:
+def dynamic_k(ious: Tensor, top_q: int) -> Tensor:
     """(N, G, K) IoUs -> (N, G): `max(1, floor(sum of the top q))` (Sec. 3.3)."""
-    best = overlap.topk(min(top_q, overlap.shape[-1]), dim=-1, sorted=False).values
+    best = ious.topk(min(top_q, ious.shape[-1]), dim=-1, sorted=False).values
     return best.sum(-1).floor().clamp(min=1)
 
 
-def supplies(overlap: Tensor, truth: PaddedTruth, pairs: Pairs, k: int | None, top_q: int) -> Tensor:
+def supplies(ious: Tensor, truth: PaddedTruth, pairs: Pairs, k: int | None, top_q: int) -> Tensor:
     """(N, G) labels that each box supplies: the fixed `k`, else dynamic k from the (P,) IoUs; 0 where no box is."""
-    supply = dynamic_k(pairs.table(overlap, 0.0), top_q) if k is None else torch.full_like(truth.boxes[..., 0], k)
-    return torch.where(truth.present, supply, 0)
+    supply = dynamic_k(pairs.table(ious, 0.0), top_q) if k is None else torch.full_like(truth.boxes[..., 0], k)
+    return torch.where(truth.valid, supply, 0)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from otadet.assigners.ops.inputs import can_look
+from otadet.assigners.ops.inputs import on_host
 
 SMALLEST_VARIANCE = 1e-6
 """Added to every variance, so that equal samples do not make it 0."""
@@ -17,7 +17,7 @@ SMALLEST_VARIANCE = 1e-6
 
 @dataclass(frozen=True)
 class Mixtures:
-    """One mixture a row of samples; component 0 is the one that began at the row's smallest sample."""
+    """One mixture per row of samples; component 0 is the one that began at the row's smallest sample."""
 
     weight: Tensor
     """(2, R) in 0-1."""
@@ -34,10 +34,15 @@ class Mixtures:
 
 
 def fit_mixtures(samples: Tensor, valid: Tensor, iterations: int = 100, tolerance: float = 1e-3) -> Mixtures:
-    """Expectation maximisation, from equal weights, variances 1 and the means at the least and the largest sample.
+    """Expectation maximisation, from equal weights, variances 1 and the means at the smallest and the largest sample.
 
-    samples: (R, K), of which those `valid` (R, K) count. A row ends when its mean log likelihood changes by less than
-    `tolerance`. Where a row has one sample or none its mixture is finite all the same.
+    The mixture of a row with one sample or none is finite too.
+
+    Args:
+        samples: (R, K).
+        valid: (R, K) bool: false where the table is padding.
+        iterations: at most so many.
+        tolerance: a row ends when its mean log likelihood changes by less.
     """
     number = valid.sum(1, keepdim=True).clamp(min=1).to(samples.dtype)
     samples = torch.where(valid, samples, 0)
@@ -47,7 +52,7 @@ def fit_mixtures(samples: Tensor, valid: Tensor, iterations: int = 100, toleranc
     fit = rows.fit.clone()
     for _ in range(iterations):
         rows = rows.step(tolerance)
-        if can_look(samples):
+        if on_host(samples):
             # Most rows end early: go on with the others alone, as soon as they are no more than half.
             left = (~rows.settled).squeeze(1).nonzero().squeeze(1)
             if 2 * len(left) <= len(rows.settled):
@@ -62,15 +67,22 @@ def fit_mixtures(samples: Tensor, valid: Tensor, iterations: int = 100, toleranc
 
 @dataclass(frozen=True)
 class _Rows:
-    """`R` rows on their way, samples about 0."""
+    """The state of `R` rows between two steps; their samples have a mean of 0."""
 
-    index: Tensor  # (R,) int64 which rows these are
-    powers: Tensor  # (R, 3, K) 1, x and x^2 of the samples; 0 where there is none
-    count: Tensor  # (R, 1) samples, at least 1
-    sums: Tensor  # (R, 3) of the powers
-    fit: Tensor  # (R, 2, 3) weight, mean and variance of the components
-    likelihood: Tensor  # (R, 1) mean logarithm, before the last step
-    settled: Tensor  # (R, 1) bool
+    index: Tensor
+    """(R,) int64 which rows these are."""
+    powers: Tensor
+    """(R, 3, K) 1, x and x^2 of the samples; 0 in the padding."""
+    count: Tensor
+    """(R, 1) samples, at least 1."""
+    sums: Tensor
+    """(R, 3) of the powers."""
+    fit: Tensor
+    """(R, 2, 3) weight, mean and variance of the components."""
+    likelihood: Tensor
+    """(R, 1) mean logarithm, before the last step."""
+    settled: Tensor
+    """(R, 1) bool."""
 
     @classmethod
     def first(cls, samples: Tensor, valid: Tensor, count: Tensor) -> _Rows:
@@ -85,15 +97,16 @@ class _Rows:
 
     def step(self, tolerance: float) -> _Rows:
         """One expectation, one maximisation, for the rows that are not settled."""
-        form = _log_joint_form(self.fit)
-        constant, slope, curve = (form[:, :1] - form[:, 1:]).unbind(-1)
+        coefficients = _log_joint_coefficients(self.fit)
+        constant, slope, curve = (coefficients[:, :1] - coefficients[:, 1:]).unbind(-1)
         sample = self.powers[:, 1]
-        odds = torch.addcmul(constant, sample, torch.addcmul(slope, sample, curve))
-        part = torch.stack((odds, -odds), 1).sigmoid_()
-        # log(near + far) = log(far) + log(1 + near / far)
-        gain = F.softplus(odds).mul_(self.powers[:, 0]).sum(1, keepdim=True)
-        likelihood = ((form[:, 1] * self.sums).sum(1, keepdim=True) + gain) / self.count
-        fit = torch.where(self.settled[..., None], self.fit, _maximise(part @ self.powers.mT, self.count))
+        log_odds = torch.addcmul(constant, sample, torch.addcmul(slope, sample, curve))
+        responsibility = torch.stack((log_odds, -log_odds), 1).sigmoid_()
+        # log(first + second) = log(second) + log(1 + first / second)
+        gain = F.softplus(log_odds).mul_(self.powers[:, 0]).sum(1, keepdim=True)
+        likelihood = ((coefficients[:, 1] * self.sums).sum(1, keepdim=True) + gain) / self.count
+        maximum = _maximise(responsibility @ self.powers.mT, self.count)
+        fit = torch.where(self.settled[..., None], self.fit, maximum)
         settled = self.settled | ((likelihood - self.likelihood).abs() < tolerance)
         return replace(self, fit=fit, likelihood=likelihood, settled=settled)
 
@@ -102,8 +115,8 @@ class _Rows:
         return _Rows(*(getattr(self, field.name)[row] for field in fields(self)))
 
 
-def _log_joint_form(fit: Tensor) -> Tensor:
-    """(R, 2, 3) weight, mean, variance -> (R, 2, 3) what 1, x and x^2 count in the log of the weighted density."""
+def _log_joint_coefficients(fit: Tensor) -> Tensor:
+    """(R, 2, 3) weight, mean, variance -> (R, 2, 3) coefficients of 1, x and x^2 in the log of the weighted density."""
     weight, mean, variance = fit.unbind(-1)
     slope = mean / variance
     constant = weight.log() - ((2 * math.pi * variance).log() + mean * slope) / 2
@@ -111,9 +124,9 @@ def _log_joint_form(fit: Tensor) -> Tensor:
 
 
 def _maximise(moments: Tensor, number: Tensor) -> Tensor:
-    """(R, 2, 3) sums of 1, x and x^2 over each component's part of the samples -> the likeliest (R, 2, 3) fit."""
+    """(R, 2, 3) sums of 1, x and x^2, each sample counted by its responsibility -> the likeliest (R, 2, 3) fit."""
     count, first, second = moments.unbind(-1)
-    some = count + 10 * torch.finfo(moments.dtype).eps
-    mean = first / some
-    spread = (second - 2 * mean * first + mean * mean * count) / some
-    return torch.stack((some / number, mean, spread.clamp(min=0) + SMALLEST_VARIANCE), -1)
+    count_or_eps = count + 10 * torch.finfo(moments.dtype).eps
+    mean = first / count_or_eps
+    spread = (second - 2 * mean * first + mean * mean * count) / count_or_eps
+    return torch.stack((count_or_eps / number, mean, spread.clamp(min=0) + SMALLEST_VARIANCE), -1)

@@ -28,6 +28,13 @@ class Region:
     high: Tensor
     """(N, G, L, 2) x, y in pixels."""
 
+    def contains(self, points: Tensor, box_rows: Tensor, level: Tensor) -> Tensor:
+        """(P, 2) points, (P,) rows of the batch's boxes, (P,) levels -> (P,) bool."""
+        place = box_rows * self.low.shape[2] + level
+        low, high = (edge.flatten(0, 2).index_select(0, place) for edge in (self.low, self.high))
+        points = points.to(low.dtype)
+        return ((points > low) & (points < high)).all(-1)
+
     def __and__(self, other: Region) -> Region:
         return Region(self.low.maximum(other.low), self.high.minimum(other.high))
 

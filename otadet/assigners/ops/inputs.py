@@ -1,8 +1,8 @@
-"""What an assigner or a loss is given: contradictions are refused, numbers that nothing can be worked out from cleaned.
+"""What an assigner or a loss is given: contradictions are refused, unusable numbers are replaced.
 
-Shapes, types and devices are checked everywhere. Values are checked on a CPU, where looking costs nothing; elsewhere
-objects that a check would have refused are nobody's, so that the host does not wait for the device. What the network
-predicts may be anything: NaN counts as 0, and what is beyond all bounds as the bound.
+Shapes, types and devices are checked everywhere. Values are checked on a CPU, where they can be read for free; on an
+accelerator objects that a check would have refused are nobody's, so that the host does not wait for the device. What
+the network predicts may be anything: NaN counts as 0, and what is beyond all bounds as the bound.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ MAX_LOGIT = 1e4
 """Logits are limited to this, either way: costs stay finite."""
 
 MAX_COST = 1e9
-"""Limit of what an anchor costs as background."""
+"""The cost of an anchor as background is limited to this."""
 
 
-def can_look(tensor: Tensor) -> bool:
-    """Whether the values of a tensor may decide a shape: on a CPU that costs nothing, elsewhere a wait."""
+def on_host(tensor: Tensor) -> bool:
+    """True on a CPU, where values can be read for free.
+
+    On an accelerator reading them forces a host-device sync, so shapes must stay independent of values.
+    """
     return tensor.device.type == "cpu"
 
 
 def check_batch(predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> None:
     """Raise `ValueError`, saying what is wrong, where shapes, types or devices contradict each other or `structures`.
 
-    On a CPU also for anchors that are not finite, and for strides that are not above 0. No image, no anchor and no box
-    is no mistake.
+    On a CPU also for anchors and ignored regions that are not finite, and for strides that are not above 0. No image,
+    no anchor and no box is no mistake.
     """
     _check_predictions(predictions)
     num_images, num_anchors, _ = predictions.logits.shape
@@ -44,16 +47,22 @@ def check_batch(predictions: Predictions, anchors: Anchors, truths: Sequence[Gro
     for image, truth in enumerate(truths):
         _check_truth(truth, image)
     _check_devices(predictions, anchors, truths)
-    if can_look(predictions.boxes) and num_anchors:
-        _check_anchor_values(anchors)
+    if on_host(predictions.boxes):
+        _check_regions(truths)
+        if num_anchors:
+            _check_anchor_values(anchors)
 
 
 def check_objects(boxes: Tensor, labels: Tensor, num_classes: int, truths: Sequence[GroundTruth]) -> None:
-    """Raise `ValueError` for true boxes that are not finite and for labels that are no class, on a CPU alone.
+    """Raise `ValueError` for true boxes that are not finite and labels outside of the classes; on a CPU alone.
 
-    boxes, labels: those of all `truths`, (M, 4) and (M,).
+    Args:
+        boxes: (M, 4) those of all `truths`.
+        labels: (M,) theirs.
+        num_classes: C.
+        truths: of which image and row the error tells.
     """
-    if not can_look(labels) or not len(labels):
+    if not on_host(labels) or not len(labels):
         return
     lowest, highest = labels.aminmax()
     if lowest >= 0 and highest < num_classes and _is_finite(boxes):
@@ -70,13 +79,13 @@ def check_objects(boxes: Tensor, labels: Tensor, num_classes: int, truths: Seque
                 raise ValueError(f"truths[{image}].boxes[{row}] is {box}, which is not finite")
 
 
-def are_sound(boxes: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+def are_valid(boxes: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """(..., 4), (...) -> (...) bool: whether `check_objects` finds nothing to say against the object."""
     return boxes.isfinite().all(-1) & (labels >= 0) & (labels < num_classes)
 
 
 def limited(boxes: Tensor) -> Tensor:
-    """The boxes without NaN, and inside `MAX_COORDINATE`."""
+    """The boxes with 0 in place of NaN, at most `MAX_COORDINATE` from the origin."""
     return boxes.nan_to_num(0.0).clamp(-MAX_COORDINATE, MAX_COORDINATE)
 
 
@@ -122,14 +131,26 @@ def _check_anchors(anchors: Anchors, num_anchors: int) -> None:
 
 def _check_truth(truth: GroundTruth, image: int) -> None:
     boxes, labels = truth.boxes, truth.labels
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.is_complex() or boxes.dtype == torch.bool:
-        raise ValueError(
-            f"truths[{image}].boxes are {boxes.dtype} of shape {tuple(boxes.shape)}, not numbers of shape (boxes, 4)"
-        )
+    _check_boxes(boxes, f"truths[{image}].boxes", "(boxes, 4)")
     if labels.shape != boxes.shape[:1]:
         raise ValueError(f"truths[{image}] has {len(boxes)} boxes, but labels of shape {tuple(labels.shape)}")
     if labels.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
         raise ValueError(f"truths[{image}].labels are {labels.dtype}, not whole numbers")
+    if truth.ignored is not None:
+        _check_boxes(truth.ignored, f"truths[{image}].ignored", "(regions, 4)")
+
+
+def _check_boxes(boxes: Tensor, name: str, expected: str) -> None:
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.is_complex() or boxes.dtype == torch.bool:
+        raise ValueError(f"{name} are {boxes.dtype} of shape {tuple(boxes.shape)}, not numbers of shape {expected}")
+
+
+def _check_regions(truths: Sequence[GroundTruth]) -> None:
+    for image, truth in enumerate(truths):
+        if truth.ignored is None or not truth.ignored.numel() or _is_finite(truth.ignored):
+            continue
+        row = int((~truth.ignored.isfinite()).any(1).nonzero()[0])
+        raise ValueError(f"truths[{image}].ignored[{row}] is {truth.ignored[row].tolist()}, which is not finite")
 
 
 def _check_devices(predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> None:

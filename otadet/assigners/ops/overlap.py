@@ -1,7 +1,15 @@
 """Where an anchor box can overlap an object by enough: bounds that spare a rule most of its pairs.
 
-With intersection I and areas A (object) and B (anchor box), an IoU of t needs `I >= t / (1 + t) (A + B)`. That limits
-how far the two may be apart, and leaves nothing on the levels whose anchor boxes have another size than the object.
+With the intersection and the areas of an object and an anchor box, an IoU of t needs
+
+    intersection >= t / (1 + t) (area of the object + area of the anchor box)
+
+which limits how far the two may be apart, and leaves nothing on the levels whose anchor boxes have another size than
+the object. Wherever the two lie, their IoU is at most
+
+    (the smaller width) (the smaller height) / (the larger area)
+
+so a level whose anchor boxes stay below what another anchor has reached need not be looked at.
 """
 
 from __future__ import annotations
@@ -24,9 +32,9 @@ SLACK = 1e-6
 class Reach:
     """What the anchor boxes of each of the `L` levels have in common."""
 
-    before: Tensor
+    left_top: Tensor
     """(L, 2) farthest that a box reaches to the left of its point and above it, in pixels."""
-    after: Tensor
+    right_bottom: Tensor
     """(L, 2) the same to the right and below."""
     least_area: Tensor
     """(L,) square pixels."""
@@ -34,7 +42,7 @@ class Reach:
     @property
     def extent(self) -> Tensor:
         """(L, 2) at least the width and the height of every box."""
-        return self.before + self.after
+        return self.left_top + self.right_bottom
 
 
 def reach_of(anchors: Anchors, dtype: torch.dtype) -> Reach:
@@ -49,29 +57,36 @@ def reach_of(anchors: Anchors, dtype: torch.dtype) -> Reach:
     return Reach(largest[:, :2], largest[:, 2:], torch.stack([part.amin() for part in areas]).to(dtype))
 
 
-def overlapping(truth: PaddedTruth, reach: Reach, threshold: Tensor) -> Region:
-    """A region that holds all points whose anchor box has an IoU of `threshold` or more with the object, and of more
-    than 0. threshold: in 0-1, to be broadcast to (N, G, L)."""
-    common = _in_common(truth, reach)
+def region_of_iou(truth: PaddedTruth, reach: Reach, threshold: Tensor) -> Region:
+    """A region that holds all points whose anchor box has an IoU above 0 and of at least `threshold` with the object.
+
+    threshold: 0-1, broadcast to (N, G, L).
+    """
+    common = _largest_intersection(truth, reach)
     needed = threshold / (1 + threshold) * (area(truth.boxes)[..., None] + reach.least_area) * (1 - SLACK)
     smallest = torch.finfo(common.dtype).tiny
     apart = needed[..., None] / common.flip(-1).clamp(min=smallest)
     apart = torch.where((common.prod(-1) >= needed)[..., None], apart, torch.inf)
     corners = truth.boxes[:, :, None]
-    return Region(corners[..., :2] + apart - reach.after, corners[..., 2:] - apart + reach.before)
+    return Region(corners[..., :2] + apart - reach.right_bottom, corners[..., 2:] - apart + reach.left_top)
 
 
-def least_best(anchors: Anchors, truth: PaddedTruth, reach: Reach) -> Tensor:
-    """(N, L) a number that the largest IoU of every object whose best anchor may be on the level reaches; 1 if none."""
+def lower_bound_of_best_iou(anchors: Anchors, truth: PaddedTruth, reach: Reach) -> Tensor:
+    """(N, L) a lower bound: every object whose best anchor can lie on this level has a best IoU of at least this.
+
+    1 where no object's can.
+    """
     levels = levels_of(anchors, truth.boxes.dtype)
-    found = iou(anchors.boxes[_nearest(levels, truth)].to(truth.boxes.dtype), truth.boxes[:, :, None]).amax(-1, True)
-    at_most = _in_common(truth, reach).prod(-1) / area(truth.boxes)[..., None].maximum(reach.least_area)
-    may_be_here = (at_most > 0) & (at_most >= found * (1 - SLACK)) & truth.present[..., None]
-    return torch.where(may_be_here, found, 1).amin(1)
+    nearest_boxes = anchors.boxes[_nearest(levels, truth)].to(truth.boxes.dtype)
+    reached = iou(nearest_boxes, truth.boxes[:, :, None]).amax(-1, True)
+    larger_area = area(truth.boxes)[..., None].maximum(reach.least_area)
+    iou_at_most = _largest_intersection(truth, reach).prod(-1) / larger_area
+    may_be_here = (iou_at_most > 0) & (iou_at_most >= reached * (1 - SLACK)) & truth.valid[..., None]
+    return torch.where(may_be_here, reached, 1).amin(1)
 
 
-def _in_common(truth: PaddedTruth, reach: Reach) -> Tensor:
-    """(N, G, L, 2) what an object and an anchor box can have in common in x and in y, in pixels."""
+def _largest_intersection(truth: PaddedTruth, reach: Reach) -> Tensor:
+    """(N, G, L, 2) width and height that an object and an anchor box can have in common, in pixels."""
     return (truth.boxes[..., 2:] - truth.boxes[..., :2])[:, :, None].clamp(min=0).minimum(reach.extent)
 
 

@@ -16,7 +16,7 @@ from tests.helpers.problems import make_anchors, make_truth
 def as_mask(candidates: Candidates, num_anchors: int) -> Tensor:
     """(N, G, K) -> (N, G, A) bool; fails where a row names an anchor twice."""
     counts = torch.zeros(*candidates.valid.shape[:2], num_anchors, dtype=torch.int64)
-    counts.scatter_add_(2, candidates.anchor, candidates.valid.long())
+    counts.scatter_add_(2, candidates.anchor_index, candidates.valid.long())
     assert counts.max() <= 1
     return counts > 0
 

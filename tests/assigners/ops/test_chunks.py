@@ -8,17 +8,17 @@ from torch import Tensor
 
 from otadet.assigners.base import pad_truths
 from otadet.assigners.ops import chunks as module
-from otadet.assigners.ops.chunks import blocks
+from otadet.assigners.ops.chunks import chunks
 from otadet.assigners.ops.grids import Region, inside_boxes
 from tests.helpers.problems import make_anchors, make_truth
 
 
-def as_mask(found: list[module.Block], num_rows: int, num_anchors: int) -> Tensor:
+def as_mask(found: list[module.Chunk], num_rows: int, num_anchors: int) -> Tensor:
     """(N * G, N * A) bool; fails where a pair comes twice."""
     counts = torch.zeros(num_rows, num_anchors, dtype=torch.int32)
-    for block in found:
-        row = block.row[block.pairs.box]
-        counts.index_put_((row, block.pairs.anchor), block.pairs.real.to(torch.int32), accumulate=True)
+    for chunk in found:
+        row = chunk.box_rows[chunk.pairs.gt_row]
+        counts.index_put_((row, chunk.pairs.anchor_row), chunk.pairs.valid.to(torch.int32), accumulate=True)
     assert counts.max() == 1
     return counts > 0
 
@@ -26,19 +26,19 @@ def as_mask(found: list[module.Block], num_rows: int, num_anchors: int) -> Tenso
 @pytest.mark.parametrize("limit", [1, 3000, 1 << 20])
 @pytest.mark.parametrize("looks", [True, False])
 def test_are_brute_force(limit: int, looks: bool, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "can_look", lambda tensor: looks)
+    monkeypatch.setattr(module, "on_host", lambda tensor: looks)
     anchors = make_anchors(100, 150)
     truth = pad_truths([make_truth(generator, size, 3, 100, 150) for size in (6, 0, 9)], 3)
     boxes = inside_boxes(truth, 5)
     wide = Region(boxes.low.clone(), boxes.high + 20)
     wide.low[:, 2], wide.high[:, 2] = -torch.inf, torch.inf
     for region in (boxes, wide):
-        found = list(blocks(anchors, truth, region, limit))
+        found = list(chunks(anchors, truth, region, limit))
         mask = as_mask(found, 27, 3 * len(anchors.points)).view(3, 9, 3, -1)
         level = torch.repeat_interleave(torch.tensor([height * width for height, width in anchors.level_sizes]))
         point = anchors.points.double()
         expected = (point > region.low[:, :, level]) & (point < region.high[:, :, level])
-        expected = expected.all(-1) & truth.present[..., None]
+        expected = expected.all(-1) & truth.valid[..., None]
         for image in range(3):
             assert torch.equal(mask[image, :, image], expected[image])
         assert mask.sum() == expected.sum()
@@ -48,15 +48,15 @@ def test_are_brute_force(limit: int, looks: bool, generator: torch.Generator, mo
 def test_no_table_is_larger_than_the_limit(
     looks: bool, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "can_look", lambda tensor: looks)
+    monkeypatch.setattr(module, "on_host", lambda tensor: looks)
     anchors = make_anchors(256, 320)
     truth = pad_truths([make_truth(generator, 40, 3, 256, 320)], 3)
-    found = list(blocks(anchors, truth, inside_boxes(truth, 5), 6000))
+    found = list(chunks(anchors, truth, inside_boxes(truth, 5), 6000))
     assert len(found) > 1
-    for block in found:
-        _, rows, places = block.pairs.table_size
+    for chunk in found:
+        _, rows, places = chunk.pairs.table_size
         assert rows * places <= 6000
-        assert block.pairs.slot.unique().numel() == len(block.pairs.slot)
+        assert chunk.pairs.table_index.unique().numel() == len(chunk.pairs.table_index)
         # What a table holds is its pairs, box by box.
-        table = block.pairs.table(block.pairs.box.double(), -1.0)[0]
+        table = chunk.pairs.table(chunk.pairs.gt_row.double(), -1.0)[0]
         assert ((table == -1) | (table == torch.arange(rows)[:, None])).all()

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from otadet.assigners import OTAAssigner
 from otadet.assigners.base import pad_truths
-from otadet.assigners.ops.inputs import are_sound, check_batch
+from otadet.assigners.ops.inputs import are_valid, check_batch
 from otadet.structures import Anchors, GroundTruth, Predictions
 from tests.helpers.counting import fake_problem
 from tests.helpers.problems import random_problem
@@ -125,6 +125,6 @@ def test_on_a_device_unsound_objects_are_nobodys() -> None:
     with FakeTensorMode():
         _, _, truths = fake_problem([3, 0, 7])
         padded = pad_truths(truths, 3)
-    assert padded.present.device.type == "cuda"
+    assert padded.valid.device.type == "cuda"
     boxes = torch.tensor([[0.0, 0, 1, 1], [0, 0, math.nan, 1], [0, 0, 1, math.inf], [0, 0, 1, 1], [0, 0, 1, 1]])
-    assert are_sound(boxes, torch.tensor([2, 0, 0, 3, -1]), 3).tolist() == [True, False, False, False, False]
+    assert are_valid(boxes, torch.tensor([2, 0, 0, 3, -1]), 3).tolist() == [True, False, False, False, False]

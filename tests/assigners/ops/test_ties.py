@@ -17,25 +17,25 @@ from tests.helpers.dense_ota import dense_ota, window_prior
 from tests.helpers.problems import random_problem
 
 
-def pairs_of(box: list[int], anchor: list[int], real: list[bool]) -> Pairs:
+def pairs_of(gt_row: list[int], anchor_row: list[int], valid: list[bool]) -> Pairs:
     """Two images of two boxes and three anchors."""
-    slots = torch.arange(len(box))
-    return Pairs(torch.tensor(box), torch.tensor(anchor), torch.tensor(real), slots, (2, 2, 3), 3)
+    table_index = torch.arange(len(gt_row))
+    return Pairs(torch.tensor(gt_row), torch.tensor(anchor_row), torch.tensor(valid), table_index, (2, 2, 3), 3)
 
 
 def test_an_anchor_keeps_the_pair_of_the_smallest_claim() -> None:
     # Anchor 1 is wanted by boxes 0 and 1, anchor 3 by boxes 2 and 3, which claim it equally.
     pairs = pairs_of([0, 0, 1, 2, 3], [0, 1, 1, 3, 3], [True] * 5)
     kept = keep_smallest(pairs, torch.tensor([9.0, 5.0, 4.0, 2.0, 2.0]))
-    assert kept.box.tolist() == [0, 1, 2]
-    assert kept.anchor.tolist() == [0, 1, 3]
-    assert kept.slot.tolist() == [0, 2, 3]
+    assert kept.gt_row.tolist() == [0, 1, 2]
+    assert kept.anchor_row.tolist() == [0, 1, 3]
+    assert kept.table_index.tolist() == [0, 2, 3]
 
 
 def test_padding_claims_nothing() -> None:
     pairs = pairs_of([0, 1], [1, 1], [True, False])
     kept = keep_smallest(pairs, torch.tensor([5.0, -5.0]))
-    assert (kept.box.tolist(), kept.anchor.tolist()) == ([0], [1])
+    assert (kept.gt_row.tolist(), kept.anchor_row.tolist()) == ([0], [1])
 
 
 def three_points() -> tuple[Predictions, Anchors, GroundTruth]:
