@@ -96,11 +96,16 @@ def eval_loader(
     in groups of one size, the largest first, where the data set knows the `sizes` and the transform its `output_size`;
     else in the order of the data set, and what was loaded together is parted by size.
 
-    batch_size: images of one batch on this rank, at most.
-    pad_value, size_divisor: images are padded with this RGB to multiples of this, which the network says.
-    unreadable: "fail" raises the `UserError` of an image that cannot be read, "skip" leaves the image out.
-    left_out: gets an entry, index -> what is wrong, for each image that was skipped on this rank.
-    stop: whether a batch that does not come is not to be waited for any longer.
+    Args:
+        dataset: the samples.
+        transform: called with each sample, and a generator that is a function of its index.
+        batch_size: images of one batch on this rank, at most.
+        workers: loader processes; 0 loads in this one.
+        pad_value, size_divisor: images are padded with this RGB to multiples of this, which the network says.
+        pin_memory: for copies to a GPU that do not block.
+        unreadable: "fail" raises the `UserError` of an image that cannot be read, "skip" leaves the image out.
+        left_out: gets an entry, index -> what is wrong, for each image that was skipped on this rank.
+        stop: whether a batch that does not come is not to be waited for any longer.
     """
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; it must be at least 1")

@@ -14,6 +14,7 @@ from otadet.export.metadata import OnnxMetadata
 from otadet.export.nms import RAW_OUTPUTS
 from otadet.export.session import open_session, run_session
 from otadet.inference.postprocess import class_scores_of, scores_of
+from otadet.integers import ceil_div
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -72,7 +73,7 @@ def textured_images(count: int, height: int, width: int, seed: int = 0) -> Tenso
     images = np.full((count, height, width, 3), 128.0)
     for image in images:
         for cell in (1, 4, 16, 64):
-            noise = rng.uniform(-64, 64, (-(-height // cell), -(-width // cell), 3))
+            noise = rng.uniform(-64, 64, (ceil_div(height, cell), ceil_div(width, cell), 3))
             image += cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
     return torch.from_numpy(images.clip(0, 255).astype(np.uint8)).permute(0, 3, 1, 2).contiguous()
 

@@ -12,6 +12,7 @@ from otadet.data.transforms import FitInto
 from otadet.export.metadata_check import read_texts
 from otadet.inference.input_spec import InputSpec
 from otadet.inference.postprocess import Postprocess
+from otadet.integers import ceil_div
 
 INPUT = "images: float32 (N, 3, H, W), RGB, (pixel - mean) / std of pixels in 0-255, padded right and bottom"
 
@@ -84,4 +85,4 @@ class OnnxMetadata:
 
     def level_counts(self, height: int, width: int) -> list[int]:
         """Anchors of each level for an input of that size in pixels."""
-        return [-(-height // stride) * -(-width // stride) for stride in self.strides]
+        return [ceil_div(height, stride) * ceil_div(width, stride) for stride in self.strides]

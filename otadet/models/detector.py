@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from otadet.errors import UserError
+from otadet.integers import ceil_div
 from otadet.models.anchors import AnchorGrid
 from otadet.structures import Anchors, Predictions
 
@@ -61,7 +62,7 @@ class Detector(nn.Module):
 
     def _check_sizes(self, images: Tensor, anchors: Anchors) -> None:
         height, width = images.shape[-2:]
-        expected = tuple((-(-height // stride), -(-width // stride)) for stride in self.strides)
+        expected = tuple((ceil_div(height, stride), ceil_div(width, stride)) for stride in self.strides)
         if anchors.level_sizes != expected:
             raise UserError(
                 f"the strides {self.strides} of {type(self.neck).__name__} make levels of {expected} points for an "
