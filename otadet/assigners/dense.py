@@ -47,17 +47,19 @@ class DenseAssigner(Assigner):
     def claims(self, predictions: Predictions, anchors: Anchors, truth: GroundTruth) -> DenseClaims:
         """The rule for one image: logits (A, C), boxes (A, 4), quality (A,) or None; at least one true box.
 
-        All numbers are finite, and those of `predictions` and `truth` in the assigner's precision.
+        All numbers are finite and in the assigner's precision, float64 where the device has it.
         """
 
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
         gt_index = torch.full(predictions.boxes.shape[:2], BACKGROUND, device=predictions.boxes.device)
-        ambiguous = torch.zeros_like(gt_index, dtype=torch.bool)
+        ambiguous, dtype = torch.zeros_like(gt_index, dtype=torch.bool), truth.boxes.dtype
+        points, boxes, strides = anchors.points.to(dtype), anchors.boxes.to(dtype), anchors.strides.to(dtype)
+        anchors = Anchors(points, boxes, strides, anchors.level_sizes)
         for image, valid in enumerate(truth.valid):
             row = valid.nonzero().squeeze(1)
             if len(row):
                 objects = GroundTruth(truth.boxes[image, row], truth.labels[image, row])
-                claims = self.claims(_of_image(predictions, image, truth.boxes.dtype), anchors, objects)
+                claims = self.claims(_of_image(predictions, image, dtype), anchors, objects)
                 winner = torch.where(claims.claimed, claims.value, -torch.inf).argmax(0)
                 nobody = BACKGROUND if claims.ignored is None else torch.where(claims.ignored, IGNORED, BACKGROUND)
                 gt_index[image] = torch.where(claims.claimed.any(0), row[winner], nobody)

@@ -85,7 +85,13 @@ class ByHand(DenseAssigner):
         self.table = DenseClaims(torch.tensor(value), torch.tensor(claimed).bool(), ignored_anchors)
 
     def claims(self, predictions: Predictions, anchors: Anchors, truth: GroundTruth) -> DenseClaims:
-        assert predictions.logits.dtype == predictions.boxes.dtype == truth.boxes.dtype == torch.float64
+        assert (
+            predictions.logits.dtype
+            == predictions.boxes.dtype
+            == truth.boxes.dtype
+            == anchors.points.dtype
+            == torch.float64
+        )
         assert predictions.logits.shape == (len(anchors.points), 1)
         return self.table
 

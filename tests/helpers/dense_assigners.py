@@ -18,12 +18,12 @@ from tests.helpers.dense_ota import focal
 
 def depth(anchors: Anchors, boxes: Tensor) -> Tensor:
     """(G, A) pixels by which the points lie inside the boxes."""
-    return boxes_to_distances(anchors.points.double(), boxes[:, None]).amin(-1)
+    return boxes_to_distances(anchors.points, boxes[:, None]).amin(-1)
 
 
 def near_center(anchors: Anchors, boxes: Tensor, radius: float) -> Tensor:
     """(G, A) bool: strictly within `radius` strides of the centre."""
-    return (anchors.points.double() - centers(boxes)[:, None]).abs().amax(-1) < radius * anchors.strides.double()
+    return (anchors.points - centers(boxes)[:, None]).abs().amax(-1) < radius * anchors.strides
 
 
 def levels(anchors: Anchors) -> list[slice]:
@@ -89,7 +89,7 @@ class DenseFCOS(DenseAssigner):
     radius: float | None = 1.5
 
     def claims(self, predictions: Predictions, anchors: Anchors, truth: GroundTruth) -> DenseClaims:
-        longest = boxes_to_distances(anchors.points.double(), truth.boxes[:, None]).amax(-1)
+        longest = boxes_to_distances(anchors.points, truth.boxes[:, None]).amax(-1)
         claimed = depth(anchors, truth.boxes) > 0
         if self.radius is not None:
             claimed &= near_center(anchors, truth.boxes, self.radius)
@@ -105,7 +105,7 @@ class DenseMaxIoU(DenseAssigner):
     low_quality: bool = True
 
     def claims(self, predictions: Predictions, anchors: Anchors, truth: GroundTruth) -> DenseClaims:
-        ious = pairwise_iou(truth.boxes, anchors.boxes.double())
+        ious = pairwise_iou(truth.boxes, anchors.boxes)
         wanted = ious >= self.positive
         if self.low_quality:
             wanted |= (ious == ious.amax(1, keepdim=True)) & (ious > 0)
@@ -120,8 +120,8 @@ class DenseATSS(DenseAssigner):
     topk: int = 9
 
     def claims(self, predictions: Predictions, anchors: Anchors, truth: GroundTruth) -> DenseClaims:
-        ious = pairwise_iou(truth.boxes, anchors.boxes.double())
-        distance = torch.cdist(centers(truth.boxes), anchors.points.double())
+        ious = pairwise_iou(truth.boxes, anchors.boxes)
+        distance = torch.cdist(centers(truth.boxes), anchors.points)
         is_candidate = smallest_of_each_level(distance, anchors, self.topk)
         candidates = [row[kept] for row, kept in zip(ious, is_candidate, strict=True)]
         threshold = torch.stack([row.mean() + row.std() for row in candidates])
@@ -168,7 +168,7 @@ class DensePAA(DenseAssigner):
     topk: int = 9
 
     def claims(self, predictions: Predictions, anchors: Anchors, truth: GroundTruth) -> DenseClaims:
-        ious = pairwise_iou(truth.boxes, anchors.boxes.double())
+        ious = pairwise_iou(truth.boxes, anchors.boxes)
         matched = (ious.amax(0) >= 0.1) | (ious == ious.amax(1, keepdim=True)).any(0)
         owned = F.one_hot(ious.argmax(0), len(ious)).T.bool() & matched
         loss = focal_sums(predictions, truth) + 1 - giou(truth.boxes[:, None], predictions.boxes)
