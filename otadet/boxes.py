@@ -51,10 +51,10 @@ def ciou(a: Tensor, b: Tensor) -> Tensor:
     The IoU, less the squared distance of the centres over the squared diagonal of the hull, less a penalty for another
     aspect ratio.
     """
-    overlap = iou(a, b)
+    ious = iou(a, b)
     aspect = (4 / math.pi**2) * (_diagonal_angle(a) - _diagonal_angle(b)).square()
-    aspect = aspect * _ratio(aspect, 1 - overlap + aspect)
-    return overlap - _ratio(_squared_distance(a, b), _squared_hull(a, b)) - aspect
+    aspect = aspect * _ratio(aspect, 1 - ious + aspect)
+    return ious - _ratio(_squared_distance(a, b), _squared_hull(a, b)) - aspect
 
 
 def _squared_distance(a: Tensor, b: Tensor) -> Tensor:
