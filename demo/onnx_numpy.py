@@ -52,7 +52,7 @@ def read_metadata(session: onnxruntime.InferenceSession) -> dict:
     """Numbers, lists and truth values are stored as JSON, texts as they are. Raises `ValueError` for what cannot be."""
     texts = {"experiment", "otadet", "input", "rank_by", "score"}
     entries = session.get_modelmeta().custom_metadata_map.items()
-    metadata = {name: value if name in texts else read_json(name, value) for name, value in entries}
+    metadata: dict = {name: value if name in texts else read_json(name, value) for name, value in entries}
     if "input_spec" in metadata:  # files of an older otadet have an entry for each of its numbers
         metadata |= read_input(metadata["input_spec"])
     check_metadata(metadata)
@@ -68,10 +68,11 @@ def read_metadata(session: onnxruntime.InferenceSession) -> dict:
 
 def read_input(spec: object) -> dict:
     """What the entry `input_spec` says: how an image is resized, padded and normalised."""
-    resize = spec.get("resize") if isinstance(spec, dict) else None
+    spec = spec if isinstance(spec, dict) else {}
+    resize = spec.get("resize")
     if not isinstance(resize, dict) or resize.get("part") not in ("Letterbox", "ResizeShortestEdge"):
         raise ValueError("its metadata is wrong in input_spec")
-    values = {name: spec.get(name) for name in ("mean", "std")}
+    values: dict = {name: spec.get(name) for name in ("mean", "std")}
     values["letterbox"] = values["shortest_edge"] = None
     if resize["part"] == "Letterbox":
         values["letterbox"] = resize.get("size")
@@ -100,7 +101,7 @@ def read_json(name: str, text: str) -> object:
 def check_metadata(metadata: dict) -> None:
     """Raise `ValueError` where an entry is missing or is not what it has to be. A file may hold anything."""
     flags = ("nms", "dynamic_size")
-    limits = {
+    limits: dict[str, tuple] = {
         "size": (2, 1, 65535, int),
         "mean": (3, -1e6, 1e6, (int, float)),
         "std": (3, 1e-6, 1e6, (int, float)),
@@ -108,7 +109,7 @@ def check_metadata(metadata: dict) -> None:
         "strides": (None, 1, 65535, int),
         "letterbox": (2, 1, 65535, int),
         "shortest_edge": (2, 1, 65535, int),
-        "size_divisor": (0, 1, 65535, int),
+        "size_divisor": (0, 1, 1024, int),
         "topk_per_level": (0, 1, 10**9, int),
         "max_detections": (0, 1, 10**9, int),
         "score_threshold": (0, 0, 1, (int, float)),
@@ -121,8 +122,7 @@ def check_metadata(metadata: dict) -> None:
         if name in missing or (value is None and name in ("letterbox", "shortest_edge")):
             continue
         numbers = [value] if count == 0 else value
-        is_right = isinstance(numbers, list) and len(numbers) == (count or len(numbers) or 1)
-        if not is_right or not all(
+        if not isinstance(numbers, list) or len(numbers) != (count or len(numbers) or 1) or not all(
             isinstance(number, kind) and not isinstance(number, bool) and low <= number <= high for number in numbers
         ):
             wrong.append(name)
@@ -172,7 +172,9 @@ def detect(
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(metadata["class_names"]):
         raise ValueError("it finds classes that have no name")
     height, width = image.shape[:2]
-    boxes = (boxes / np.float32((*scale, *scale))).clip(0, np.float32((width, height, width, height)))
+    boxes = (boxes / np.array((*scale, *scale), np.float32)).clip(
+        0, np.array((width, height, width, height), np.float32)
+    )
     inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # nothing is left of what was found in the padding
     return boxes[inside], scores[inside], labels[inside]
 
@@ -211,15 +213,15 @@ def postprocess(
     """All anchors, boxes (A, 4), scores and ranks (A, C) -> detections: best of each level, threshold, NMS."""
     anchors, labels = np.indices(scores.shape).reshape(2, -1)
     flat, flat_ranks = scores.ravel(), ranks.ravel()
-    kept, first = [], 0
+    of_levels, first = [], 0
     for stride in metadata["strides"]:
         count = -(-size[0] // stride) * -(-size[1] // stride) * scores.shape[1]
         level = np.argsort(-flat_ranks[first : first + count], kind="stable")[: metadata["topk_per_level"]] + first
-        kept.append(level[(flat_ranks[level] > metadata["score_threshold"]) & (flat[level] > 0)])
+        of_levels.append(level[(flat_ranks[level] > metadata["score_threshold"]) & (flat[level] > 0)])
         first += count
     if first != len(flat):
         raise ValueError(f"its strides are those of {first} scores, but it has {len(flat)}")
-    kept = np.concatenate(kept)
+    kept = np.concatenate(of_levels)
     kept = kept[np.argsort(-flat[kept], kind="stable")]
     boxes, scores, labels = boxes[anchors[kept]], flat[kept], labels[kept]
     chosen = nms(boxes, labels, metadata["nms_iou"])[: metadata["max_detections"]]

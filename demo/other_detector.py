@@ -25,7 +25,7 @@ class AssignedFCOS(FCOS):
         self.backbone.register_forward_hook(self._note_level_sizes)
 
     def _note_level_sizes(self, module: torch.nn.Module, inputs: tuple, features: dict[str, Tensor]) -> None:
-        self.level_sizes = tuple(tuple(feature.shape[-2:]) for feature in features.values())
+        self.level_sizes = tuple((feature.shape[-2], feature.shape[-1]) for feature in features.values())
 
     def compute_loss(
         self, targets: list[dict], head_outputs: dict, anchors: list[Tensor], num_anchors_per_level: list[int]
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def anchors_for(levels: int) -> dict:
-    """torchvision's own choice for FCOS, one square a location, for a pyramid of so many levels from stride 8."""
+    """torchvision's own choice for FCOS, one square per location, for a pyramid of so many levels from stride 8."""
     from torchvision.models.detection.anchor_utils import AnchorGenerator
 
     sizes = tuple((8 * 2**level,) for level in range(levels))

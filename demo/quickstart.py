@@ -41,7 +41,7 @@ def run(tool: str, *arguments: str) -> None:
     print(f"\n$ python tools/{tool} {shlex.join(arguments)}", flush=True)
     # A checkout that is not installed works as well.
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, ROOT / "tools" / tool, *arguments]
+    command = [sys.executable, str(ROOT / "tools" / tool), *arguments]
     # The tool ends in order where it is asked to, and this program with it.
     with StopRequest(quiet=True) as stop, subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}) as process:
         while process.poll() is None:

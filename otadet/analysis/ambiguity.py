@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 
 import numpy as np
 import torch
@@ -47,8 +47,9 @@ class SizedRule:
 
 def with_radii(name: str, rule: Assigner, radii: Iterable[int]) -> list[SizedRule]:
     """The rule with r x r candidates per level for each r (Sec. 3.3, Tab. 2); the rule as it is where it has no r."""
-    names = {entry.name for entry in fields(rule)}
-    if "radius" in names:
+    if not is_dataclass(rule):
+        return [SizedRule(name, None, rule)]
+    if "radius" in {entry.name for entry in fields(rule)}:
         sized = [SizedRule(name, r, replace(rule, radius=r / 2)) for r in radii]
     elif isinstance(rule, TOP_OF_EACH_LEVEL):
         sized = [SizedRule(name, r, replace(rule, topk=r * r)) for r in radii]

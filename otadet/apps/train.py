@@ -104,7 +104,7 @@ def _train_in(
     train_set, val_set = build_datasets(exp, [] if start is None else start["class_names"])
     torch.manual_seed(exp.seed)
     model = exp.build_model(len(train_set.class_names)).to(device)
-    if start is not None:
+    if start is not None and checkpoint is not None:
         # Only in the main process: the others get its weights.
         put_weights(model, checkpoint, start, strict=False)
     torch.manual_seed(exp.seed + rank())
@@ -126,13 +126,14 @@ def _train_in(
 
 def _read_on_main(load: Callable[[str | Path], dict[str, Any]], path: str | Path | None) -> dict[str, Any] | None:
     """What a checkpoint holds, in the main process, on whose disk alone it need be; elsewhere, or without one, None."""
-    state: list[dict[str, Any]] = []
+    if path is None:
+        return None
+    given, state = path, []
 
     def read() -> None:
-        state.append(load(path))
+        state.append(load(given))
 
-    if path is not None:
-        from_main(read)
+    from_main(read)
     return state[0] if state else None
 
 

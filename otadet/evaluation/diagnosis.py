@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -80,23 +80,23 @@ def diagnose(truth: dict, predictions: list[dict], names: Mapping[int, str], ap:
     present = {annotation["category_id"] for annotation in objects}
     best_iou, best_class_iou = _best_ious(objects, predictions)
     per_image = np.unique([annotation["image_id"] for annotation in objects], return_counts=True)[1]
-    counts = {
-        "images": len(image_ids),
-        "truths": len(objects),
-        "crowd_regions": len(truth["annotations"]) - len(objects),
-        "predictions": len(predictions),
-        "predicted_images": len(predicted_images),
-        "matching_images": len(predicted_images & image_ids),
-        "predicted_classes": _names(predicted, names),
-        "truth_classes": _names(present, names),
-        "matching_classes": _names(predicted & present, names),
-        "top_score": max((prediction["score"] for prediction in predictions), default=None),
-        "best_iou": best_iou,
-        "best_class_iou": best_class_iou,
-        "most_truths_per_image": int(per_image.max(initial=0)),
-    }
-    unexplained = Diagnosis(**counts, cause="")
-    return Diagnosis(**counts, cause=_cause(unexplained) if ap < NEGLIGIBLE_AP else "")
+    found = Diagnosis(
+        images=len(image_ids),
+        truths=len(objects),
+        crowd_regions=len(truth["annotations"]) - len(objects),
+        predictions=len(predictions),
+        predicted_images=len(predicted_images),
+        matching_images=len(predicted_images & image_ids),
+        predicted_classes=_names(predicted, names),
+        truth_classes=_names(present, names),
+        matching_classes=_names(predicted & present, names),
+        top_score=max((prediction["score"] for prediction in predictions), default=None),
+        best_iou=best_iou,
+        best_class_iou=best_class_iou,
+        most_truths_per_image=int(per_image.max(initial=0)),
+        cause="",
+    )
+    return replace(found, cause=_cause(found)) if ap < NEGLIGIBLE_AP else found
 
 
 def _cause(found: Diagnosis) -> str:

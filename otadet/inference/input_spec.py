@@ -94,14 +94,14 @@ class InputSpec:
 
 
 def _check_resize(resize: object) -> None:
-    if type(resize) not in _RESIZES.values():
+    if not isinstance(resize, ResizeShortestEdge | Letterbox):
         raise UserError(
             f"resize {resize!r}: the network's input is described by one Letterbox, or one ResizeShortestEdge with one "
             "size; other changes of an image belong to the training alone"
         )
     if isinstance(resize, ResizeShortestEdge) and len(resize.sizes) != 1:
         raise UserError(f"resize {resize!r}: needs one size; several are drawn from in training alone")
-    sides = resize.size if isinstance(resize, Letterbox) else (*resize.sizes, resize.max_size)  # type: ignore[union-attr]
+    sides = resize.size if isinstance(resize, Letterbox) else (*resize.sizes, resize.max_size)
     if not all(_is_number(side, int) and 1 <= side <= MAX_SIDE for side in sides):
         raise UserError(f"resize {resize!r}: its sizes must be whole numbers of 1 to {MAX_SIDE:,} pixels")
 
@@ -115,9 +115,11 @@ def _check_three(name: str, values: object, low: float, high: float, kind: type 
 
 
 def _is_number(value: object, kind: type) -> bool:
-    allowed = (int,) if kind is int else (int, float)
-    # A huge integer compares, but is no float.
-    return type(value) in allowed and abs(value) < 1e300 and math.isfinite(value)  # type: ignore[arg-type,operator]
+    """Whether it is a finite number, of Python's: truth values are none."""
+    if type(value) is int:
+        # A huge integer compares, but is no float.
+        return value.bit_length() < 64
+    return kind is float and type(value) is float and math.isfinite(value)
 
 
 def _fields_of(kind: type, data: object, what: str) -> dict[str, Any]:
@@ -149,5 +151,4 @@ def _without_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_tuple(value: object) -> object:
-    is_sequence = isinstance(value, Sequence) and not isinstance(value, str)
-    return tuple(value) if is_sequence else value
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

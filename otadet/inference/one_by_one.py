@@ -31,7 +31,7 @@ def one_by_one(device: torch.device) -> Iterator[Run]:
     thread.
     """
     if device.type != "cpu":
-        yield map
+        yield lambda call, items: map(call, items)
         return
     threads = torch.get_num_threads()
     try:

@@ -15,6 +15,9 @@ class PixelNorm(nn.Module):
     they are no part of the state dict. Raises `ValueError` for others.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         if len(mean) != 3 or len(std) != 3 or not all(value > 0 for value in std):
