@@ -122,8 +122,13 @@ def check_metadata(metadata: dict) -> None:
         if name in missing or (value is None and name in ("letterbox", "shortest_edge")):
             continue
         numbers = [value] if count == 0 else value
-        if not isinstance(numbers, list) or len(numbers) != (count or len(numbers) or 1) or not all(
-            isinstance(number, kind) and not isinstance(number, bool) and low <= number <= high for number in numbers
+        if (
+            not isinstance(numbers, list)
+            or len(numbers) != (count or len(numbers) or 1)
+            or not all(
+                isinstance(number, kind) and not isinstance(number, bool) and low <= number <= high
+                for number in numbers
+            )
         ):
             wrong.append(name)
     names = metadata.get("class_names", [])

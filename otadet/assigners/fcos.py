@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from otadet.assigners.base import Assigner, PaddedTruth
 from otadet.assigners.ops.candidates import window
 from otadet.assigners.ops.chunks import chunks, pairs_at_once
-from otadet.assigners.ops.grids import Region, inside_boxes, level_of_anchors, levels_of
+from otadet.assigners.ops.grids import Region, inside_boxes, level_of_anchors
 from otadet.assigners.ops.pairs import Pairs
 from otadet.assigners.ops.ties import Contest
 from otadet.boxes import area, boxes_to_distances, centers
@@ -66,17 +66,21 @@ class FCOSAssigner(Assigner):
         boxes = truth.boxes.flatten(0, 1)
         for pairs in self._pairs(predictions, anchors, truth, ranges):
             anchor = pairs.anchor_index
-            sides = boxes_to_distances(points.index_select(0, anchor), boxes.index_select(0, pairs.gt_row))
+            gt_boxes = boxes.index_select(0, pairs.gt_row)
+            sides = boxes_to_distances(points.index_select(0, anchor), gt_boxes)
             claimed = _answers(sides, ranges, level.index_select(0, anchor))
-            contest.add(pairs, -area(boxes).index_select(0, pairs.gt_row), claimed)
+            contest.add(pairs, -area(gt_boxes), claimed)
         return contest.assignment()
 
     def _ranges(self, anchors: Anchors, truth: PaddedTruth) -> Tensor:
         """(L, 2) pixels."""
         if self.ranges is None:
-            farthest = FARTHEST * levels_of(anchors, truth.boxes.dtype).stride[:-1]
-            ends = F.pad(farthest, (1, 0), value=-1.0), F.pad(farthest, (0, 1), value=torch.inf)
-            return torch.stack(ends, dim=1)
+            counts = [height * width for height, width in anchors.level_sizes]
+            first = torch.tensor([0, *accumulate(counts[:-1], initial=0)])
+            factors = torch.tensor([0.0, *[FARTHEST] * (len(counts) - 1), torch.inf], dtype=truth.boxes.dtype)
+            device = anchors.strides.device
+            strides = anchors.strides.index_select(0, first.to(device, non_blocking=True))
+            return (strides * factors.to(device, non_blocking=True)).unfold(0, 2, 1)
         if len(self.ranges) != len(anchors.level_sizes):
             raise ValueError(
                 f"ranges: {len(self.ranges)} of them, but the anchors have {len(anchors.level_sizes)} levels"
@@ -102,6 +106,6 @@ def _within(largest: Tensor, truth: PaddedTruth) -> Region:
 
 def _answers(sides: Tensor, ranges: Tensor, level: Tensor) -> Tensor:
     """(P, 4) distances to the sides, (L, 2), (P,) -> (P,) bool: in the box, on a level made for it."""
-    low, high = ranges.unbind(-1)
+    low, high = ranges.index_select(0, level).unbind(-1)
     longest = sides.amax(-1)
-    return (sides.amin(-1) > 0) & (low.index_select(0, level) <= longest) & (longest <= high.index_select(0, level))
+    return (sides.amin(-1) > 0) & (low <= longest) & (longest <= high)

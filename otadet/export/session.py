@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -63,14 +64,17 @@ def metadata_of(session: InferenceSession, path: str | Path) -> dict[str, str]:
 
 
 def _check_file(path: str | Path) -> None:
+    name = printable(str(path))
     try:
-        kind = "a folder" if os.path.isdir(path) else None if os.path.isfile(path) else "no such ONNX file"
-        is_empty = kind is None and Path(path).stat().st_size == 0
-    except (OSError, ValueError) as error:
-        raise UserError(f"{printable(str(path))}: cannot be opened ({error})") from error
-    if kind is not None:
-        raise UserError(f"{printable(str(path))}: {kind}; give a file written by tools/export_onnx.py")
-    if is_empty:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise UserError(f"{name}: no such ONNX file; give a file written by tools/export_onnx.py") from error
+    except OSError as error:
+        raise UserError(f"{name}: cannot be opened ({error.strerror})") from error
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no file"
+        raise UserError(f"{name}: {kind}; give a file written by tools/export_onnx.py")
+    if found.st_size == 0:
         raise UserError(f"{path}: an empty file; export it anew with tools/export_onnx.py")
 
 
