@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from otadet.assigners import OTAAssigner, SimOTAAssigner
+from otadet.data.transforms import Letterbox
 from otadet.errors import UserError
 from otadet.exp import BaseExp, load_exp
+from otadet.inference.input_spec import InputSpec
+from otadet.inference.postprocess import Postprocess
 
 HEADER = "from otadet.exp import BaseExp\nfrom otadet.assigners import OTAAssigner\nclass Exp(BaseExp):\n"
 
@@ -187,3 +190,22 @@ def test_a_missing_data_folder_says_which_field_to_set() -> None:
 def test_describe_is_plain_python() -> None:
     plain = (str, int, float, bool, tuple, type(None))
     assert all(isinstance(value, plain) for value in BaseExp().describe().values())
+
+
+@pytest.mark.parametrize("name", ["build_test_transform", "build_normalize"])
+def test_a_method_that_nothing_calls_any_more_names_its_successor(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, f"    def {name}(self):\n        return None\n")
+    with pytest.raises(UserError, match=f"{name}: nothing calls this any more; write build_input instead"):
+        load_exp(path)
+
+
+def test_the_pipeline_has_what_the_fields_say() -> None:
+    exp = BaseExp()
+    exp.override(["depth", "10", "channels", "16", "tower_depth", "1", "weights", "none", "letterbox", "64,96"])
+    exp.override(["mean", "1,2,3", "image_bits", "12", "score", "product", "rank_by", "class", "nms_iou", "0.4"])
+    pipeline = exp.build_pipeline(exp.build_model(2), ["a", "b"])
+    assert pipeline.input == InputSpec(Letterbox((64, 96)), (1.0, 2.0, 3.0), exp.std, image_bits=12)
+    assert pipeline.postprocess == Postprocess(nms_iou=0.4, rank_by="class", score="product")
+    assert (pipeline.class_names, pipeline.model.strides) == (("a", "b"), (8, 16, 32, 64, 128))
+    with pytest.raises(UserError, match="score sum: choose geometric_mean or product"):
+        exp.override(["score", "sum"])
