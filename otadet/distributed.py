@@ -35,12 +35,6 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def barrier() -> None:
-    """Wait for the other processes."""
-    if _grouped():
-        dist.barrier()
-
-
 def gather_objects(value: Any) -> list[Any]:
     """On the main process the `value` of every process, in order of rank; on the others an empty list."""
     if not _grouped():

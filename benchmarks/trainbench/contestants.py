@@ -45,7 +45,7 @@ class Setup:
 
 
 class Ours:
-    """The detector, loss, optimizer, loader and `Updater` of `exps/ota_fcos_r50.py`, made as training makes them."""
+    """The detector, loss, optimizer, loader and `TrainStep` of `exps/ota_fcos_r50.py`, made as training makes them."""
 
     def __init__(self, setup: Setup, device: torch.device, amp_dtype: str | None, folder: Path) -> None:
         """amp_dtype: of the experiment; None: fp32. folder: gets the pictures, and weights for a frozen ResNet."""
@@ -55,15 +55,15 @@ class Ours:
         dataset = self.exp.build_train_dataset()
         model = self.exp.build_model(setup.classes).to(device)
         trainer = build_trainer(self.exp, model, dataset, None, device, folder / "run")
-        self.updater, self.loader = trainer.updater, trainer.loader
-        self.amp_dtype = trainer.settings.amp_dtype
+        self.train_step, self.loader = trainer.step, trainer.loader
+        self.amp_dtype = trainer.step.amp_dtype
         self.normalize, self.postprocess = self.exp.build_input().pixel_norm().to(device), self.exp.build_postprocess()
         self._stop = StopRequest(quiet=True)
         self._iteration = 0
 
     @property
     def model(self) -> nn.Module:
-        return self.updater.model
+        return self.train_step.model
 
     def batches(self) -> Iterator[Batch]:
         """Those of the training, on the host."""
@@ -73,22 +73,22 @@ class Ours:
         return list(islice(self.batches(), count))
 
     def step(self, batch: Batch) -> None:
-        self.updater.network.train()
-        self.updater.update(batch, self._iteration, self._stop)
+        self.train_step.network.train()
+        self.train_step(batch, self._iteration, self._stop)
         self._iteration += 1
 
     @torch.no_grad()
     def detect(self, images: Tensor) -> list[Detections]:
         """Images (N, 3, H, W) uint8 on the host -> detections on the device."""
-        self.updater.model.eval()
+        self.train_step.model.eval()
         images = self.normalize(images.to(self.device, non_blocking=True))
         with autocast(self.device, self.amp_dtype):
-            predictions, anchors = self.updater.model(images)
+            predictions, anchors = self.train_step.model(images)
         return self.postprocess(predictions, anchors)
 
     def compile(self) -> None:
         """The network only: the loss depends on the number of boxes."""
-        self.updater.model.compile()
+        self.train_step.model.compile()
 
 
 class Theirs:

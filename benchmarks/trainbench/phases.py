@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, measured from outside: hooks on what the `Updater` calls."""
+"""Where the time of a training step goes, measured from outside: hooks on what the `TrainStep` calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from otadet.data.batch import Batch
-from otadet.engine.update import Updater
+from otadet.engine.train_step import TrainStep
 from otadet.profiling.meters import wait_for
 
 PHASES = ("data", "transfer", "forward", "assignment", "loss", "backward", "optimizer")
@@ -60,13 +60,13 @@ class ArrivingBatch:
 
 
 @contextmanager
-def clocked(updater: Updater, clock: PhaseClock) -> Iterator[None]:
-    """Inside, the updater's steps mark their phases; the caller marks "data" before and "optimizer" after each."""
-    loss, assigner = updater.loss, updater.loss.assigner
+def clocked(step: TrainStep, clock: PhaseClock) -> Iterator[None]:
+    """Inside, its steps mark their phases; the caller marks "data" before and "optimizer" after each."""
+    loss, assigner = step.loss, step.loss.assigner
     handles = [
         loss.register_forward_pre_hook(lambda *_: clock.mark("forward")),
         loss.register_forward_hook(lambda *_: clock.mark("loss")),
-        updater.optimizer.register_step_pre_hook(lambda *_: clock.mark("backward")),
+        step.optimizer.register_step_pre_hook(lambda *_: clock.mark("backward")),
     ]
     loss.assigner = _clocked_assigner(assigner, clock)
     try:

@@ -161,22 +161,22 @@ class Measurement:
     def _share_of_rules(self, cost: float) -> None:
         most = min(SPLIT_STEPS, self.repeat)
         steps = self._repeats("share of the rules", 1.2 * len(RULES) * cost, most, share=0.5, extra=1)
-        own = self.ours.updater.loss.assigner
+        own = self.ours.train_step.loss.assigner
         for rule in RULES if steps else ():
-            self.ours.updater.loss.assigner = named_assigner(rule)
+            self.ours.train_step.loss.assigner = named_assigner(rule)
             seconds = self._clocked_steps(steps)
             share = median(step["assignment"] / (sum(step.values()) - step["data"]) for step in seconds)
             self.row.assignment[rule] = {
                 "seconds": median(step["assignment"] for step in seconds),
                 "share": share,
             }
-        self.ours.updater.loss.assigner = own
+        self.ours.train_step.loss.assigner = own
 
     def _clocked_steps(self, count: int) -> list[dict[str, float]]:
         """Seconds of the phases of `count` steps, after one that is not timed."""
         clock, found = PhaseClock(self.device), []
         batches = self.ours.batches()
-        with clocked(self.ours.updater, clock):
+        with clocked(self.ours.train_step, clock):
             for _ in range(count + 1):
                 clock.start()
                 batch = next(batches)

@@ -28,10 +28,11 @@ from otadet.engine.checkpoint import (
     put_weights,
 )
 from otadet.engine.cores import too_many_workers
-from otadet.engine.output import RUN_FILES, configure_log, set_aside_previous
+from otadet.engine.log import configure_log
 from otadet.engine.precision import Precision, agree_on_precision, choose_precision
-from otadet.engine.run_folder import run_folder
+from otadet.engine.run_folder import RUN_FILES, archive_previous_run, run_folder
 from otadet.engine.stop import EvaluationStopped, StopRequest
+from otadet.engine.train_step import TrainStep
 from otadet.engine.trainer import NO_SCORE, Trainer, TrainSettings
 from otadet.errors import OutputError, UserError
 from otadet.evaluation.coco import CocoResult
@@ -128,12 +129,8 @@ def _read_on_main(load: Callable[[str | Path], dict[str, Any]], path: str | Path
     """What a checkpoint holds, in the main process, on whose disk alone it need be; elsewhere, or without one, None."""
     if path is None:
         return None
-    given, state = path, []
-
-    def read() -> None:
-        state.append(load(given))
-
-    from_main(read)
+    state: list[dict[str, Any]] = []
+    from_main(lambda: state.append(load(path)))
     return state[0] if state else None
 
 
@@ -146,7 +143,7 @@ def _check_there(path: Path) -> None:
 
 def _open_output(output: Path, *, is_new: bool) -> None:
     if is_new:
-        set_aside_previous(output)
+        archive_previous_run(output)
     remove_temporaries(*(output / name for name in RUN_FILES))
     configure_log(output / "train.log")
 
@@ -212,10 +209,6 @@ def build_trainer(
         log_every=exp.log_every,
         save_every=exp.save_every,
         best_by=exp.best_by,
-        grad_clip=exp.grad_clip,
-        ema_decay=exp.ema,
-        amp_dtype=precision.amp_dtype,
-        channels_last=precision.channels_last,
     )
     spec = exp.build_input()
     transform = exp.build_train_transform()
@@ -240,16 +233,23 @@ def build_trainer(
             stop=lambda: trainer.stop.requested,
         )
 
-    trainer = Trainer(
+    step = TrainStep(
         model,
         exp.build_loss(),
         exp.build_optimizer(model),
         exp.build_schedule(len(train_set)),
-        batches,
         spec.pixel_norm(),
+        device,
+        amp_dtype=precision.amp_dtype,
+        channels_last=precision.channels_last,
+        grad_clip=exp.grad_clip,
+        ema_decay=exp.ema,
+    )
+    trainer = Trainer(
+        step,
+        batches,
         settings,
         output=output,
-        device=device,
         evaluate=evaluate,
         class_names=train_set.class_names,
         experiment=exp.describe(),
@@ -347,7 +347,7 @@ def _sample_to_draw(exp: BaseExp, val_set: DetectionDataset, row: int) -> Sample
 
 def _draw_results(exp: BaseExp, trainer: Trainer, val_set: DetectionDataset) -> None:
     """curves.png and predictions.png, the latter with the best weights, or the last where best.pth is gone."""
-    model = trainer.updater.best_model
+    model = trainer.step.best_model
     if os.path.isfile(trainer.best_checkpoint):
         load_weights(model, trainer.best_checkpoint)
     pipeline = exp.build_pipeline(model, val_set.class_names)

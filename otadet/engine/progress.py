@@ -6,7 +6,8 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TextIO
 
 from loguru import logger
@@ -73,16 +74,19 @@ class Progress:
         self._interval_start, self._interval_begun = iteration, self._clock()
         return speed
 
-    def pause(self) -> None:
-        """Take the bar off the screen and stop the interval's clock: something that is no iteration follows."""
-        self._paused = self._clock()
+    def clear(self) -> None:
+        """Take the bar off the screen; it comes back with the next update."""
         if self._bar:
             self._stream.write(_ERASE_LINE)
             self._stream.flush()
 
-    def go_on(self) -> None:
-        """What `pause` announced is over; the bar comes back with the next update."""
-        away = self._clock() - self._paused
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the interval's clock and clear the bar while something other than training runs."""
+        begun = self._clock()
+        self.clear()
+        yield
+        away = self._clock() - begun
         self._interval_begun += away
         self._next_line += away
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -99,17 +100,13 @@ class Recorder:
         logger.info(f"evaluation at iteration {iteration}: {shown}{'  (best so far)' if best else ''}")
         self._write(iteration, scores, "evaluation")
 
-    def pause(self) -> None:
-        """Something that is no iteration comes: it may print, and is not to be counted as a slow iteration."""
-        self._progress.pause()
-
-    def go_on(self) -> None:
-        """What `pause` announced is over."""
-        self._progress.go_on()
+    def paused(self) -> AbstractContextManager[None]:
+        """Stop the clock and clear the bar while something other than training runs, such as an evaluation."""
+        return self._progress.paused()
 
     def close(self) -> None:
         """Clear the screen's last line and finish the files."""
-        self._progress.pause()
+        self._progress.clear()
         if self._metrics is not None:
             self._metrics.close()
 

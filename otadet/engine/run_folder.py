@@ -1,4 +1,4 @@
-"""The output folder of a run: it can be written, and it belongs to one training at a time."""
+"""The output folder of a run: it can be written, belongs to one training at a time, and keeps what was there before."""
 
 from __future__ import annotations
 
@@ -19,6 +19,17 @@ LOCK_FILE = ".lock"
 _LOCK_BYTE = 1 << 30
 """Far behind the text, which stays readable where a locked byte is not (Windows)."""
 _TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+RUN_FILES = (
+    "last.pth",
+    "last.previous.pth",
+    "best.pth",
+    "metrics.csv",
+    "train.log",
+    "curves.png",
+    "predictions.png",
+    "tensorboard",
+)
+"""What a run leaves in its output folder."""
 
 
 @contextmanager
@@ -42,6 +53,29 @@ def run_folder(output: str | Path) -> Iterator[None]:
             with suppress(OSError, ValueError):
                 # Only where a mistake ended the run before it left anything.
                 output.rmdir()
+
+
+def archive_previous_run(output: str | Path) -> None:
+    """Move what an earlier run left in `output` into its sub-folder previous-N, so that a new run replaces nothing.
+
+    Raises `OutputError` where it cannot be moved.
+    """
+    output = Path(output)
+    left = [output / name for name in RUN_FILES if os.path.exists(output / name)]
+    if not left:
+        return
+    number = 1
+    while os.path.exists(aside := output / f"previous-{number}"):
+        number += 1
+    try:
+        aside.mkdir()
+        for path in left:
+            path.rename(aside / path.name)
+    except OSError as error:
+        raise OutputError(
+            f"{output}: what an earlier run left cannot be moved to {aside} ({error.strerror}); choose another --output"
+        ) from error
+    logger.info(f"moved an earlier run in {output} to {aside} (--resume would have continued it)")
 
 
 def _check_writable(folder: Path) -> None:

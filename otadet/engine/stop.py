@@ -92,7 +92,8 @@ class Interruption:
             signal.set_wakeup_fd(-1)
             self._over.set()
             # Closing it would not end the thread's reading: processes that were forked meanwhile have it open too.
-            with suppress(BlockingIOError):
+            # It may have ended already, of a signal that came last.
+            with suppress(BlockingIOError, BrokenPipeError):
                 os.write(self._pipe, b"\0")
             self._thread.join()
             os.close(self._pipe)

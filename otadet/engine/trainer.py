@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from loguru import logger
 from torch import nn
 
@@ -30,7 +29,7 @@ from otadet.engine.precision import precision_name
 from otadet.engine.recorder import LossSums, Recorder
 from otadet.engine.restore import changed_fields, restore_rng, rng_state
 from otadet.engine.stop import EvaluationStopped, StopRequest
-from otadet.engine.update import Updater
+from otadet.engine.train_step import TrainStep
 
 if TYPE_CHECKING:
     from otadet.data.batch import Batch
@@ -52,63 +51,35 @@ class TrainSettings:
     log_every: int = 20
     save_every: int = 1000
     """Between two `last.pth`, beside those at evaluations and at the end; the one before is `last.previous.pth`."""
-    grad_clip: float | None = None
-    """Largest norm of the gradient."""
-    ema_decay: float | None = None
-    amp_dtype: torch.dtype | None = None
-    """What the model computes in; None: fp32. The loss is fp32 in any case."""
-    channels_last: bool = False
-    """Memory layout of images and weights: (N, H, W, C) instead of (N, C, H, W)."""
     best_by: str = "AP"
     """The score of an evaluation that decides which checkpoint is `best.pth`: the one with the highest, of equal ones
     the last. -1 means that there is no score."""
 
 
 class Trainer:
-    """Trains `model`, and leaves `last.pth`, `best.pth` and `metrics.csv` in the folder `output`.
+    """Repeats a training step, and leaves `last.pth`, `best.pth` and `metrics.csv` in the folder `output`.
 
     Args:
-        model: images (N, 3, H, W) float -> (predictions, anchors).
-        loss: (predictions, anchors, truths) -> named scalars, whose sum is minimised.
-        optimizer: over the parameters of `model`, with the base learning rates.
-        schedule: iteration, 0 for the first -> factor of the base learning rates.
+        step: what makes one step, and holds the model.
         loader: start iteration -> the batches from there on, the same whenever it is called.
-        normalize: pixels (N, 3, H, W) uint8 -> what the model sees.
         evaluate: model -> named scores; called in every process, the main one's result counts. None never evaluates.
         class_names, experiment: go into the checkpoints; `experiment` is any fields and their plain values.
     """
 
     def __init__(
         self,
-        model: nn.Module,
-        loss: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        schedule: Callable[[int], float],
+        step: TrainStep,
         loader: Callable[[int], Iterable[Batch]],
-        normalize: nn.Module,
         settings: TrainSettings,
         *,
         output: str | Path,
-        device: torch.device,
         evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
         class_names: Sequence[str] = (),
         experiment: Mapping[str, Any] | None = None,
     ) -> None:
+        self.step = step
         self.settings = settings
-        self.device = device
         self.output = Path(output)
-        self.updater = Updater(
-            model,
-            loss,
-            optimizer,
-            schedule,
-            normalize,
-            device,
-            amp_dtype=settings.amp_dtype,
-            channels_last=settings.channels_last,
-            grad_clip=settings.grad_clip,
-            ema_decay=settings.ema_decay,
-        )
         self.loader = loader
         self.evaluate = evaluate
         self.class_names = list(class_names)
@@ -167,25 +138,24 @@ class Trainer:
     def _loop(self, recorder: Recorder) -> None:
         settings = self.settings
         batches = iter(self.loader(self.iteration))
-        self.updater.network.train()
+        self.step.network.train()
         recorder.begin()
         while self._work_left():
             if self._evaluation_due():
-                recorder.pause()
                 try:
-                    self._evaluate(recorder)
+                    with recorder.paused():
+                        self._evaluate(recorder)
+                        self.save()
                 except EvaluationStopped:
                     # The state before it is saved, and a resumed run begins with it.
                     return
-                self.save()
-                recorder.go_on()
                 continue
-            result = self.updater.update(self._next(batches), self.iteration, self.stop)
+            result = self.step(self._next(batches), self.iteration, self.stop)
             self.iteration += 1
             recorder.update(self.iteration, result.losses)
             at_end = self.iteration == settings.iterations
             if at_end or self.iteration % settings.log_every == 0:
-                recorder.log_losses(self.iteration, self.updater.lr)
+                recorder.log_losses(self.iteration, self.step.lr)
             # Before an evaluation too, so that one that is cut short costs nothing but itself.
             if result.stop or at_end or self._evaluation_due() or self.iteration % settings.save_every == 0:
                 self.save()
@@ -218,8 +188,8 @@ class Trainer:
 
     def _evaluate(self, recorder: Recorder) -> None:
         assert self.evaluate is not None  # as _evaluation_due sees to
-        scores = broadcast_object(self.evaluate(self.updater.best_model))
-        self.updater.network.train()
+        scores = broadcast_object(self.evaluate(self.step.best_model))
+        self.step.network.train()
         self._evaluated_at = self.iteration
         score = float(scores[self.settings.best_by])
         if math.isnan(score):
@@ -235,17 +205,17 @@ class Trainer:
 
         Raises `NonFiniteError`, and leaves the file as it was, if anything is not finite.
         """
-        self.updater.check()
-        processes = gather_objects((rng_state(self.device), self._losses.state()))
+        self.step.check()
+        processes = gather_objects((rng_state(self.step.device), self._losses.state()))
         if not is_main():
             return
-        if (part := self.updater.what_is_not_finite()) is not None:
+        if (part := self.step.what_is_not_finite()) is not None:
             raise NonFiniteError(
                 f"{part} is not finite after iteration {self.iteration}, though the losses were. "
                 f"{self.what_is_safe()}. Try a lower lr or a grad_clip"
             )
         state = {
-            **self.updater.state(),
+            **self.step.state(),
             "rng": [generators for generators, _ in processes],
             "interval": [losses for _, losses in processes],
             "iteration": self.iteration,
@@ -254,7 +224,7 @@ class Trainer:
             "best": self.best,
             "class_names": self.class_names,
             "exp": self.experiment,
-            "precision": precision_name(self.settings.amp_dtype),
+            "precision": precision_name(self.step.amp_dtype),
         }
         path = path or self.last_checkpoint
         if path != self.last_checkpoint:
@@ -284,11 +254,11 @@ class Trainer:
         check_class_names(path, state, self.class_names)
         before = with_older_fields(state["exp"])
         check_same_values(path, TRAINING, before, self.experiment)
-        self.updater.restore(path, state)
+        self.step.restore(path, state)
         if len(state["rng"]) == world_size():
-            restore_rng(path, state["rng"][rank()], self.device)
+            restore_rng(path, state["rng"][rank()], self.step.device)
         if "interval" in state:
-            self._losses.restore(state["interval"], self.device)
+            self._losses.restore(state["interval"], self.step.device)
         self.iteration, self._evaluated_at = state["iteration"], state["evaluated_at"]
         # In another output folder there is no best.pth yet that has this score.
         self.best = from_main(lambda: state["best"] if os.path.isfile(self.best_checkpoint) else None)
@@ -299,7 +269,7 @@ class Trainer:
         if changes := changed_fields(before, self.experiment):
             logger.warning(f"resumed with other values than before: {changes}")
         # Checkpoints of earlier versions do not say.
-        precision, now = state.get("precision"), precision_name(self.settings.amp_dtype)
+        precision, now = state.get("precision"), precision_name(self.step.amp_dtype)
         if precision not in (None, now):
             logger.warning(f"resumed in {now}, after {precision}: the result is not that of an uninterrupted run")
         if self.iteration < self.settings.iterations != state["iterations"]:
@@ -309,14 +279,14 @@ class Trainer:
             )
 
     def _log_start(self) -> None:
-        parameters = list(self.updater.model.parameters())
+        parameters = list(self.step.model.parameters())
         total = sum(parameter.numel() for parameter in parameters)
         trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
-        rates = " and ".join(f"{rate:g}" for rate in dict.fromkeys(self.updater.base_rates))
+        rates = " and ".join(f"{rate:g}" for rate in dict.fromkeys(self.step.base_rates))
         logger.info(f"model: {total:,} parameters; {trained:,} train, {total - trained:,} are frozen")
         logger.info(
             f"training: iterations {self.iteration} to {self.settings.iterations}, "
-            f"{self.settings.iterations_per_epoch:.1f} per epoch; {type(self.updater.optimizer).__name__}, lr {rates}, "
-            f"{self.updater.schedule}{', averaged weights' if self.updater.ema is not None else ''}"
+            f"{self.settings.iterations_per_epoch:.1f} per epoch; {type(self.step.optimizer).__name__}, lr {rates}, "
+            f"{self.step.schedule}{', averaged weights' if self.step.ema is not None else ''}"
         )
         logger.info(f"output: {self.output}")

@@ -81,9 +81,8 @@ def test_an_evaluation_does_not_make_a_line_due():
     progress = Progress(100, 0, stream=io.StringIO(), clock=clock)
     clock.now = 6
     assert len(lines_of(lambda: progress.update(1))) == 1
-    progress.pause()
-    clock.now = 600
-    progress.go_on()
+    with progress.paused():
+        clock.now = 600
     clock.now = 601
     assert not lines_of(lambda: progress.update(2))
 
@@ -132,9 +131,8 @@ def test_a_pause_does_not_count_as_slow_iterations():
     clock = Clock()
     progress = Progress(100, 0, quiet=True, stream=io.StringIO(), clock=clock)
     clock.now = 2
-    progress.pause()
-    clock.now = 60
-    progress.go_on()
+    with progress.paused():
+        clock.now = 60
     clock.now = 64
     assert progress.report(12, {}) == 2
 

@@ -81,6 +81,16 @@ def test_an_interruption_is_one_keyboard_interrupt_however_often_it_is_said(cloc
     assert interruption.requested
 
 
+def test_the_watch_ends_however_many_signals_came(clock):
+    for _ in range(50):
+        interruption = Interruption()
+        interruption.install()
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGTERM)
+        send(signal.SIGINT)
+        interruption.uninstall()
+
+
 def test_a_tool_ends_with_130_also_when_its_interruption_turns_into_another_error(capsys):
     def main():
         try:

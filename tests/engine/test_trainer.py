@@ -48,9 +48,9 @@ def make_nan(terms):
 
 
 def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
-    updater = trainer.updater
-    averages = updater.ema.model.state_dict() if updater.ema else {}
-    return {**updater.model.state_dict(), **{f"ema {name}": tensor for name, tensor in averages.items()}}
+    step = trainer.step
+    averages = step.ema.model.state_dict() if step.ema else {}
+    return {**step.model.state_dict(), **{f"ema {name}": tensor for name, tensor in averages.items()}}
 
 
 def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
@@ -134,7 +134,7 @@ def test_metrics_are_those_of_an_uninterrupted_run(tmp_path, moment):
 
         trainer.save = dying_save
     if moment == "loss":
-        trainer.updater.loss = CallAt(5, interrupt)
+        trainer.step.loss = CallAt(5, interrupt)
         assert not trainer.train()
     else:
         with pytest.raises(Dead):
@@ -167,7 +167,7 @@ def test_the_memory_layout_is_a_matter_of_speed_alone(tmp_path):
     )
     for trainer in (plain, last):
         trainer.train()
-    convolution = last.updater.model.body[0].weight
+    convolution = last.step.model.body[0].weight
     assert convolution.is_contiguous(memory_format=torch.channels_last)
     for name, weight in weights_of(plain).items():
         assert torch.allclose(weights_of(last)[name], weight, atol=1e-5), name
@@ -245,7 +245,7 @@ def test_a_non_finite_loss_stops_the_run_and_touches_nothing(tmp_path):
     assert "image 16.png, image 17.png, image 18.png, image 19.png" in str(caught.value)
     saved = load_checkpoint(trainer.last_checkpoint)
     assert saved["iteration"] == 4
-    assert_equal(trainer.updater.model.state_dict(), saved["model"])
+    assert_equal(trainer.step.model.state_dict(), saved["model"])
     assert isinstance(caught.value, UserError)
 
 
@@ -281,7 +281,7 @@ def test_a_gradient_that_is_not_finite_touches_nothing(tmp_path, slope, optimize
     assert "image 16.png, image 17.png, image 18.png, image 19.png" in str(caught.value)
     saved = load_checkpoint(trainer.last_checkpoint)
     assert saved["iteration"] == 4
-    assert_equal(trainer.updater.model.state_dict(), saved["model"])
+    assert_equal(trainer.step.model.state_dict(), saved["model"])
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -296,7 +296,7 @@ def test_a_gradient_of_the_last_iteration_is_noticed_too(tmp_path, fused):
 
 def test_weights_that_were_not_finite_before_are_told_from_a_bad_batch(tmp_path):
     trainer = toy_trainer(tmp_path)
-    next(trainer.updater.model.parameters()).data.fill_(torch.nan)
+    next(trainer.step.model.parameters()).data.fill_(torch.nan)
     with pytest.raises(NonFiniteError, match="weights were not finite before"):
         trainer.train()
     assert not list(tmp_path.glob("*.pth"))
@@ -311,7 +311,7 @@ def test_a_gradient_that_is_only_too_large_is_clipped(tmp_path):
         trainer = toy_trainer(
             tmp_path / name, model=model, optimizer=optimizer, loss=Cliff(1, slope), grad_clip=0.5, iterations=1
         )
-        trainer.updater.schedule = lambda iteration: 1.0
+        trainer.step.schedule = lambda iteration: 1.0
         trainer.train()
         return nn.utils.parameters_to_vector(model.parameters()).detach() - before
 
@@ -322,8 +322,8 @@ def test_a_gradient_that_is_only_too_large_is_clipped(tmp_path):
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        (lambda updater: next(updater.ema.model.parameters()), "an averaged weight"),
-        (lambda updater: next(iter(updater.optimizer.state.values()))["exp_avg_sq"], "one of the optimizer's averages"),
+        (lambda step: next(step.ema.model.parameters()), "an averaged weight"),
+        (lambda step: next(iter(step.optimizer.state.values()))["exp_avg_sq"], "one of the optimizer's averages"),
     ],
 )
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
@@ -332,7 +332,7 @@ def test_averages_that_are_not_finite_are_not_saved(tmp_path, part, message, val
     trainer = toy_trainer(tmp_path, model=model, optimizer=build_optimizer(model, "adamw", lr=0.1), ema_decay=0.9)
     trainer.train()
     before = trainer.last_checkpoint.read_bytes()
-    part(trainer.updater).data.view(-1)[-1] = value
+    part(trainer.step).data.view(-1)[-1] = value
     with pytest.raises(NonFiniteError, match=rf"{message}.* is not finite.*last\.pth is whole and has iteration 8"):
         trainer.save()
     assert trainer.last_checkpoint.read_bytes() == before
@@ -390,7 +390,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     trainer.save()
     before = trainer.last_checkpoint.read_bytes()
     with torch.no_grad():
-        next(trainer.updater.model.parameters()).fill_(torch.nan)
+        next(trainer.step.model.parameters()).fill_(torch.nan)
     with pytest.raises(NonFiniteError, match="a weight is not finite"):
         trainer.save()
     assert trainer.last_checkpoint.read_bytes() == before
@@ -407,7 +407,7 @@ def test_only_the_model_runs_in_mixed_precision(tmp_path):
     trainer = toy_trainer(tmp_path, loss=Watch(), amp_dtype=torch.bfloat16, iterations=1)
     trainer.train()
     assert seen == {"predictions": torch.bfloat16, "autocast": False}
-    assert all(parameter.dtype is torch.float32 for parameter in trainer.updater.model.parameters())
+    assert all(parameter.dtype is torch.float32 for parameter in trainer.step.model.parameters())
 
 
 def test_an_fp16_gradient_that_overflows_is_left_out(tmp_path):
@@ -416,11 +416,11 @@ def test_an_fp16_gradient_that_overflows_is_left_out(tmp_path):
             return {name: 100 * term for name, term in super().forward(predictions, anchors, truths).items()}
 
     trainer = toy_trainer(tmp_path, loss=Steep(), amp_dtype=torch.float16, iterations=1)
-    before = {name: tensor.clone() for name, tensor in trainer.updater.model.state_dict().items()}
-    scale = trainer.updater.scaler.get_scale()
+    before = {name: tensor.clone() for name, tensor in trainer.step.model.state_dict().items()}
+    scale = trainer.step.scaler.get_scale()
     assert trainer.train()
-    assert_equal(trainer.updater.model.state_dict(), before)
-    assert trainer.updater.scaler.get_scale() < scale
+    assert_equal(trainer.step.model.state_dict(), before)
+    assert trainer.step.scaler.get_scale() < scale
 
 
 def test_the_gradient_is_clipped(tmp_path):
@@ -428,7 +428,7 @@ def test_the_gradient_is_clipped(tmp_path):
     before = [parameter.detach().clone() for parameter in model.parameters()]
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     trainer = toy_trainer(tmp_path, model=model, optimizer=optimizer, grad_clip=0.01, iterations=1)
-    trainer.updater.schedule = lambda iteration: 1.0
+    trainer.step.schedule = lambda iteration: 1.0
     trainer.train()
     step = sum((now - then).square().sum() for now, then in zip(model.parameters(), before, strict=True)).sqrt()
     assert step.item() == pytest.approx(0.01, rel=1e-3)
@@ -444,8 +444,8 @@ def test_evaluation_sees_the_average_and_decides_the_best(tmp_path):
 
     trainer = toy_trainer(tmp_path, evaluate=evaluate, eval_every=2, ema_decay=0.9)
     trainer.train()
-    assert all(model is trainer.updater.ema.model for model in seen)
-    assert trainer.updater.model.training
+    assert all(model is trainer.step.ema.model for model in seen)
+    assert trainer.step.model.training
     best = load_checkpoint(tmp_path / "best.pth")
     assert (best["iteration"], best["best"]) == (4, 0.4)
     assert load_checkpoint(tmp_path / "last.pth")["best"] == 0.4
@@ -492,7 +492,7 @@ def test_resuming_keeps_the_optimizer_options_of_the_experiment(tmp_path):
     optimizer = build_optimizer(model, "sgd", lr=7, weight_decay=0.5)
     trainer = toy_trainer(tmp_path, model=model, optimizer=optimizer)
     trainer.resume(trainer.last_checkpoint)
-    assert trainer.updater.base_rates == [7]
+    assert trainer.step.base_rates == [7]
     assert optimizer.param_groups[0]["weight_decay"] == 0.5
     assert all("momentum_buffer" in state for state in optimizer.state.values())
 

@@ -54,7 +54,7 @@ def train(
     if rank() == stopped_rank:
         trainer.stop.request()
     trainer.train()
-    torch.save(trainer.updater.model.state_dict(), folder / f"rank {rank()}.pt")
+    torch.save(trainer.step.model.state_dict(), folder / f"rank {rank()}.pt")
 
 
 class PoisonedLoss(ToyLoss):

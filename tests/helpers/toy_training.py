@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from otadet.data.batch import Batch
+from otadet.engine.train_step import TrainStep
 from otadet.engine.trainer import Trainer, TrainSettings
 from otadet.optim.optimizer import build_optimizer
 from otadet.optim.schedule import StepSchedule
@@ -61,28 +63,44 @@ def toy_batches(iterations: int, start: int = 0, *, size: int = 4, share: slice 
 
 
 def toy_trainer(
-    output: Path, *, seed: int = 0, model: nn.Module | None = None, loss: nn.Module | None = None, **options
+    output: Path,
+    *,
+    seed: int = 0,
+    model: nn.Module | None = None,
+    loss: nn.Module | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    loader: Callable[[int], Iterable[Batch]] | None = None,
+    evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    class_names: Sequence[str] = ("toy",),
+    experiment: Mapping[str, Any] | None = None,
+    amp_dtype: torch.dtype | None = None,
+    channels_last: bool = False,
+    grad_clip: float | None = None,
+    ema_decay: float | None = None,
+    **settings: Any,
 ) -> Trainer:
-    """A trainer with momentum, weight decay, warm-up and a step; `options` are settings or arguments of Trainer."""
-    names = TrainSettings.__dataclass_fields__
-    settings = TrainSettings(
-        **{"iterations": 8, "log_every": 2, **{name: value for name, value in options.items() if name in names}}
-    )
-    arguments = {name: value for name, value in options.items() if name not in names}
+    """A trainer with momentum, weight decay, warm-up and a step of the rate; `settings` are those of TrainSettings."""
+    chosen = TrainSettings(**{"iterations": 8, "log_every": 2, **settings})
     torch.manual_seed(seed)
     model = model or ToyModel()
-    arguments.setdefault("optimizer", build_optimizer(model, "sgd", lr=0.1, weight_decay=0.01))
-    arguments.setdefault("loader", lambda start: toy_batches(settings.iterations, start))
-    return Trainer(
+    step = TrainStep(
         model,
         loss or ToyLoss(),
-        arguments.pop("optimizer"),
+        optimizer or build_optimizer(model, "sgd", lr=0.1, weight_decay=0.01),
         StepSchedule(steps=(6,), warmup=3),
-        arguments.pop("loader"),
         Scale(),
-        settings,
+        CPU,
+        amp_dtype=amp_dtype,
+        channels_last=channels_last,
+        grad_clip=grad_clip,
+        ema_decay=ema_decay,
+    )
+    return Trainer(
+        step,
+        loader or (lambda start: toy_batches(chosen.iterations, start)),
+        chosen,
         output=output,
-        device=CPU,
-        class_names=arguments.pop("class_names", ["toy"]),
-        **arguments,
+        evaluate=evaluate,
+        class_names=class_names,
+        experiment=experiment,
     )

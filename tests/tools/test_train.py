@@ -13,7 +13,7 @@ import torch
 from loguru import logger
 
 from otadet.data.synthetic.write import write_synthetic
-from otadet.engine import output, precision
+from otadet.engine import log, precision
 from otadet.engine.checkpoint import load_checkpoint, save_checkpoint
 from otadet.errors import UserError
 from tests.helpers.bright_squares import call_tool, load_tool
@@ -297,7 +297,7 @@ def test_a_disk_that_fills_up_is_one_line_with_what_is_safe(train, tmp_path, mon
 
 
 def test_a_log_that_cannot_be_written_does_not_end_the_training(train, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(output, "open", lambda *args, **options: FullDisk(), raising=False)
+    monkeypatch.setattr(log, "open", lambda *args, **options: FullDisk(), raising=False)
     train("--output", tmp_path / "out", "max_iterations", 1)
     assert capsys.readouterr().err.count("train.log: cannot be written any more (No space left on device)") == 1
 

@@ -3,7 +3,8 @@ import sys
 import pytest
 from loguru import logger
 
-from otadet.engine.output import RUN_FILES, configure_log, set_aside_previous
+from otadet.engine.log import configure_log
+from otadet.engine.run_folder import RUN_FILES, archive_previous_run
 from otadet.files import remove_temporaries
 
 
@@ -18,13 +19,13 @@ def test_an_earlier_run_is_moved_aside_and_other_files_stay(tmp_path):
     for number in (1, 2):
         (tmp_path / "last.pth").write_text(f"run {number}")
         (tmp_path / "notes.txt").write_text("mine")
-        set_aside_previous(tmp_path)
+        archive_previous_run(tmp_path)
         assert (tmp_path / f"previous-{number}" / "last.pth").read_text() == f"run {number}"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "previous-1", "previous-2"]
 
 
 def test_an_empty_folder_is_left_alone(tmp_path):
-    set_aside_previous(tmp_path)
+    archive_previous_run(tmp_path)
     assert not any(tmp_path.iterdir())
 
 

@@ -1,8 +1,7 @@
-"""The folder of a run, and its log."""
+"""The log of a run: to the terminal, and to a file in its folder."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,41 +12,6 @@ from otadet.errors import OutputError
 
 if TYPE_CHECKING:
     from loguru import Record
-
-RUN_FILES = (
-    "last.pth",
-    "last.previous.pth",
-    "best.pth",
-    "metrics.csv",
-    "train.log",
-    "curves.png",
-    "predictions.png",
-    "tensorboard",
-)
-"""What a run leaves in its output folder."""
-
-
-def set_aside_previous(output: str | Path) -> None:
-    """Move what an earlier run left in `output` into its sub-folder previous-N, so that a new run replaces nothing.
-
-    Raises `OutputError` where it cannot be moved.
-    """
-    output = Path(output)
-    left = [output / name for name in RUN_FILES if os.path.exists(output / name)]
-    if not left:
-        return
-    number = 1
-    while os.path.exists(aside := output / f"previous-{number}"):
-        number += 1
-    try:
-        aside.mkdir()
-        for path in left:
-            path.rename(aside / path.name)
-    except OSError as error:
-        raise OutputError(
-            f"{output}: what an earlier run left cannot be moved to {aside} ({error.strerror}); choose another --output"
-        ) from error
-    logger.info(f"moved an earlier run in {output} to {aside} (--resume would have continued it)")
 
 
 def configure_log(file: str | Path | None = None, *, quiet: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""One update of the weights: forward, loss, backward, step; on one device or on several, in any precision."""
+"""One training step: forward, loss, backward, update of the weights; on one device or on several, in any precision."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class UpdateResult:
-    """What one update says."""
+class StepResult:
+    """What one step says."""
 
     losses: dict[str, Tensor]
     """The loss terms of this process, detached scalars on the device."""
@@ -33,11 +33,22 @@ class UpdateResult:
     """Whether any process was asked to stop."""
 
 
-class Updater:
+class TrainStep:
     """The model and all that changes its weights.
 
     The total loss is the sum of the terms; with several processes its mean over them is minimised. Only the model runs
-    in `amp_dtype`: the loss, and with it the label assignment, is fp32. The other arguments are those of `Trainer`.
+    in `amp_dtype`: the loss, and with it the label assignment, is fp32.
+
+    Args:
+        model: images (N, 3, H, W) float -> (predictions, anchors).
+        loss: (predictions, anchors, truths) -> named scalars, whose sum is minimised.
+        optimizer: over the parameters of `model`, with the base learning rates.
+        schedule: iteration, 0 for the first -> factor of the base learning rates.
+        normalize: pixels (N, 3, H, W) uint8 -> what the model sees.
+        amp_dtype: what the model computes in; None: fp32.
+        channels_last: memory layout of images and weights: (N, H, W, C) instead of (N, C, H, W).
+        grad_clip: largest norm of the gradient.
+        ema_decay: of the averaged weights; None: there are none.
     """
 
     def __init__(
@@ -76,11 +87,11 @@ class Updater:
 
     @property
     def lr(self) -> float:
-        """Learning rate of the last update, of the first parameter group."""
+        """Learning rate of the last step, of the first parameter group."""
         return self.optimizer.param_groups[0]["lr"]
 
-    def update(self, batch: Batch, iteration: int, stop: StopRequest) -> UpdateResult:
-        """Make update number `iteration`, 0 for the first.
+    def __call__(self, batch: Batch, iteration: int, stop: StopRequest) -> StepResult:
+        """Make step number `iteration`, 0 for the first.
 
         stop: what this process was asked, which it tells the others. Raises `NonFiniteError`, leaving the weights
         alone, where a loss term of any process or the gradient is not finite (the latter perhaps only in the next call,
@@ -102,7 +113,7 @@ class Updater:
         self._apply_gradient(iteration + 1, batch.file_names)
         if self.ema is not None:
             self.ema.update(self.model, iteration)
-        return UpdateResult(losses, stopping)
+        return StepResult(losses, stopping)
 
     def _forward(self, batch: Batch) -> dict[str, Tensor]:
         images = self.normalize(batch.images).contiguous(memory_format=self.memory_format)
@@ -124,7 +135,7 @@ class Updater:
         self.optimizer.zero_grad(set_to_none=True)
 
     def check(self) -> None:
-        """Raise `NonFiniteError` if the gradient of the last update was not finite. Every process calls it."""
+        """Raise `NonFiniteError` if the gradient of the last step was not finite. Every process calls it."""
         self._gradient.check()
 
     def what_is_not_finite(self) -> str | None:
