@@ -10,7 +10,7 @@ version = re.search(r'__version__ = "(.+)"', (root / "otadet/__init__.py").read_
 
 matching = ["scipy>=1.10"]
 onnx = ["onnxruntime>=1.18", "onnxscript>=0.3"]
-test = [*matching, *onnx, "POT>=0.9.4", "hypothesis>=6.100", "pytest>=8", "ruff>=0.6"]
+test = [*matching, *onnx, "POT>=0.9.4", "hypothesis>=6.100", "mypy>=1.11", "pytest>=8", "ruff>=0.6"]
 readme = root / "README.md"
 
 setup(
@@ -21,6 +21,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["otadet", "otadet.*"]),
+    package_data={"otadet": ["py.typed"]},
     python_requires=">=3.10",
     install_requires=[
         "loguru>=0.7",

@@ -145,3 +145,12 @@ def test_no_reason_is_left_over():
     lines = [" ".join(command.words) for command in commands()]
     for beginning in ELSEWHERE:
         assert any(re.match(beginning, line) for line in lines), beginning
+
+
+def test_the_checks_are_the_same_wherever_they_are_said():
+    makefile = re.findall(r"^\t\$\(PYTHON\) -m (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    readme = next(line for command in commands() if "pytest" in (line := " ".join(command.words)))
+    said = [part.removeprefix(".venv/bin/").removeprefix("python -m ") for part in readme.split(" && ")[2:]]
+    script = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+    first = script.index("ruff check .")
+    assert makefile == said == [line.removeprefix("python -m ") for line in script[first:]]

@@ -185,7 +185,9 @@ class BaseExp:
         else:
             height, width = self.letterbox
             resize = Letterbox((height, width))
-        return InputSpec(resize, tuple(self.mean), tuple(self.std), image_bits=self.image_bits)
+        # A file may have written lists.
+        (red, green, blue), (red_std, green_std, blue_std) = self.mean, self.std
+        return InputSpec(resize, (red, green, blue), (red_std, green_std, blue_std), image_bits=self.image_bits)
 
     def build_pipeline(self, model: nn.Module, class_names: Sequence[str]) -> Pipeline:
         """`model` with all that makes detections of images; class_names: what its classes mean."""
@@ -226,10 +228,11 @@ class BaseExp:
         """Iteration -> factor of the learning rate."""
         if self.schedule == "cosine":
             return CosineSchedule(self.iterations(dataset_size), warmup=self.warmup_iterations)
-        steps = self.steps
-        if self.max_epochs is not None:
-            steps = [iterations_for(epoch, dataset_size, self.batch_size) for epoch in steps]
-        return StepSchedule(tuple(int(step) for step in steps), warmup=self.warmup_iterations)
+        if self.max_epochs is None:
+            steps = [int(step) for step in self.steps]
+        else:
+            steps = [iterations_for(epoch, dataset_size, self.batch_size) for epoch in self.steps]
+        return StepSchedule(tuple(steps), warmup=self.warmup_iterations)
 
     def _build_dataset(self, json_path: str, image_dir: str) -> DetectionDataset:
         folder = Path(self.data_dir)

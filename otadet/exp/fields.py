@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -39,7 +39,7 @@ def undeclared_attributes(experiment: object) -> list[str]:
         names |= {
             name
             for name, value in vars(cls).items()
-            if not isinstance(value, Callable | property | staticmethod | classmethod)
+            if not (callable(value) or isinstance(value, property | staticmethod | classmethod))
         }
     return sorted(name for name in names if not name.startswith("_") and name not in declared)
 
