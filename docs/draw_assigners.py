@@ -85,9 +85,10 @@ class Sheet:
         font.draw(self.canvas, text, round(x * SCALE - align * font.width(text)), round(y * SCALE), color)
 
     def rectangle(self, x: float, y: float, width: float, height: float, fill: Color, edge: Color) -> None:
-        corners = [(round(a * SCALE), round(b * SCALE)) for a, b in ((x, y), (x + width, y + height))]
-        cv2.rectangle(self.canvas, *corners, fill, -1)
-        cv2.rectangle(self.canvas, *corners, edge, SCALE, cv2.LINE_AA)
+        first = round(x * SCALE), round(y * SCALE)
+        last = round((x + width) * SCALE), round((y + height) * SCALE)
+        cv2.rectangle(self.canvas, first, last, fill, -1)
+        cv2.rectangle(self.canvas, first, last, edge, SCALE, cv2.LINE_AA)
 
     def line(self, points: list[tuple[float, float]], color: Color, width: float = 1.5) -> None:
         path = np.array([[round(x * SCALE), round(y * SCALE)] for x, y in points], np.int32)

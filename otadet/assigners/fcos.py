@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from otadet.assigners.base import Assigner, PaddedTruth
 from otadet.assigners.ops.candidates import window
 from otadet.assigners.ops.chunks import chunks, pairs_at_once
-from otadet.assigners.ops.grids import Region, inside_boxes, level_of_anchors
+from otadet.assigners.ops.grids import Region, inside_boxes, level_of_anchors, strides_of
 from otadet.assigners.ops.pairs import Pairs
 from otadet.assigners.ops.ties import Contest
 from otadet.boxes import area, boxes_to_distances, centers
@@ -75,12 +75,9 @@ class FCOSAssigner(Assigner):
     def _ranges(self, anchors: Anchors, truth: PaddedTruth) -> Tensor:
         """(L, 2) pixels."""
         if self.ranges is None:
-            counts = [height * width for height, width in anchors.level_sizes]
-            first = torch.tensor([0, *accumulate(counts[:-1], initial=0)])
-            factors = torch.tensor([0.0, *[FARTHEST] * (len(counts) - 1), torch.inf], dtype=truth.boxes.dtype)
-            device = anchors.strides.device
-            strides = anchors.strides.index_select(0, first.to(device, non_blocking=True))
-            return (strides * factors.to(device, non_blocking=True)).unfold(0, 2, 1)
+            farthest = FARTHEST * strides_of(anchors, truth.boxes.dtype)[:-1]
+            ends = F.pad(farthest, (1, 0), value=-1.0), F.pad(farthest, (0, 1), value=torch.inf)
+            return torch.stack(ends, dim=1)
         if len(self.ranges) != len(anchors.level_sizes):
             raise ValueError(
                 f"ranges: {len(self.ranges)} of them, but the anchors have {len(anchors.level_sizes)} levels"

@@ -11,7 +11,7 @@ from torch import Tensor
 from otadet.assigners.base import Assigner, PaddedTruth
 from otadet.assigners.ops.chunks import Chunk, chunks, chunks_of_anchors, pairs_at_once
 from otadet.assigners.ops.costs import PairValues, gather
-from otadet.assigners.ops.grids import INSIDE_MARGIN, Region, inside_boxes, level_of_anchors, levels_of
+from otadet.assigners.ops.grids import INSIDE_MARGIN, Region, inside_boxes, level_of_anchors, strides_of
 from otadet.assigners.ops.inputs import on_host
 from otadet.assigners.ops.pairs import Pairs, joined
 from otadet.assigners.ops.ties import Contest
@@ -91,15 +91,15 @@ class TaskAlignedAssigner(Assigner):
 
     def _region(self, anchors: Anchors, truth: PaddedTruth) -> Region:
         if self.enlarge:
-            truth = replace(truth, boxes=_enlarged(truth.boxes, levels_of(anchors, truth.boxes.dtype).stride))
+            truth = replace(truth, boxes=_enlarged(truth.boxes, strides_of(anchors, truth.boxes.dtype)))
         return inside_boxes(truth, len(anchors.level_sizes), self.margin)
 
     def _best_aligned(self, predictions: Predictions, chunk: Chunk) -> tuple[Pairs, Tensor]:
         """The pairs that the boxes of a chunk take, as pairs of the batch, and their IoUs (P,)."""
         values = gather(predictions, chunk.truth, chunk.pairs)
         ious = self._iou(values)
-        alignment = values.logits.sigmoid() ** self.alpha * ious**self.beta
-        best, place = chunk.pairs.cheapest(-alignment, self.topk, below=0)
+        cost = -(values.logits.sigmoid() ** self.alpha * ious**self.beta)
+        best, place = chunk.pairs.cheapest(cost, self.topk, below=0)
         return chunk.in_batch(best), ious[place]
 
     def _iou(self, values: PairValues) -> Tensor:

@@ -171,6 +171,7 @@ class BackgroundCosts:
         self._quality = quality = None if predictions.quality is None else predictions.quality.reshape(-1, 1)
         self._class_cost = class_cost
         self._known = self._logits.new_full((len(self._logits),), torch.nan, dtype=torch.float32)
+        self._is_fresh = True
         if not on_host(self._logits):
             step = max(1, max(CHUNK, self._logits.numel() // 16) // self._logits.shape[1])
             for start in range(0, len(self._logits), step):
@@ -180,8 +181,10 @@ class BackgroundCosts:
     def at(self, pairs: Pairs) -> Tensor:
         """(P,) in float32."""
         if on_host(self._known):
-            anchor_rows = number_used_anchors(pairs).anchor_rows(pairs)
-            unknown = anchor_rows[self._known[anchor_rows].isnan()]
+            unknown = number_used_anchors(pairs).anchor_rows(pairs)
+            if not self._is_fresh:
+                unknown = unknown[self._known[unknown].isnan()]
+            self._is_fresh = False
             for part in unknown.split(max(1, CHUNK // self._logits.shape[1])):
                 quality = None if self._quality is None else self._quality.index_select(0, part)
                 self._known.index_copy_(0, part, self._cost(self._logits.index_select(0, part), quality))

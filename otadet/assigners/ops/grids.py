@@ -72,6 +72,12 @@ def levels_of(anchors: Anchors, dtype: torch.dtype) -> Levels:
     return Levels(first, sizes.to(first.device, non_blocking=True), origin, stride)
 
 
+def strides_of(anchors: Anchors, dtype: torch.dtype) -> Tensor:
+    """(L,) pixels: as `Levels.stride`, alone."""
+    levels = anchors.strides.split([height * width for height, width in anchors.level_sizes])
+    return torch.stack([level[0] for level in levels]).to(dtype)
+
+
 def level_of_anchors(anchors: Anchors) -> Tensor:
     """(A,) int64 index of each anchor's level."""
     sizes = torch.tensor([height * width for height, width in anchors.level_sizes])

@@ -96,12 +96,20 @@ class Pairs:
         if on_host(cost):
             table_index = taken.nonzero().squeeze(1)
             taken = torch.ones_like(table_index, dtype=torch.bool)
-            # From places in the table to rows of the list, which has no padding.
-            place = torch.searchsorted(self.table_index, place.index_select(0, table_index))
+            place = self._rows_at(place.index_select(0, table_index))
         else:
             table_index = torch.arange(taken.numel(), device=cost.device)
         gt_row, anchor_row = self.gt_row.index_select(0, place), self.anchor_row.index_select(0, place)
         return Pairs(gt_row, anchor_row, taken, table_index, table_size, self.num_anchors), place
+
+    def _rows_at(self, place: Tensor) -> Tensor:
+        """The pairs at places of the flattened table that hold one, for a list without padding."""
+        if len(place) < max(512, len(self.table_index) // 16):
+            return torch.searchsorted(self.table_index, place)
+        # For many places a table of the rows is faster; what nobody writes there is never read.
+        row = torch.arange(len(self.table_index))
+        table = row.new_empty(self.num_boxes * self.table_size[2])
+        return table.index_copy_(0, self.table_index, row).index_select(0, place)
 
     def cheapest_per_group(self, cost: Tensor, k: int, group: Tensor, num_groups: int) -> tuple[Pairs, Tensor]:
         """As `cheapest`, but `k` pairs of each box and `group` (P,) int64 in [0, num_groups): the anchor's level, say.

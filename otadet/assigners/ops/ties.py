@@ -114,8 +114,11 @@ class CheapestWins:
         """Candidates with their `cost` (P,), and those of them that their boxes take."""
         self.contest.compete(pairs, -cost)
         self.contest.claim(taken, taken.valid)
-        # Sums: of a single taker its gt_index.
-        self.taker.view(-1).index_add_(0, taken.anchor_row, (taken.gt_index - BACKGROUND) * taken.valid)
+        number = taken.gt_index - BACKGROUND
+        if not on_host(cost):
+            number = number * taken.valid
+        # A sum: with a single taker its gt_index.
+        self.taker.view(-1).index_add_(0, taken.anchor_row, number)
 
     def assignment(self) -> Assignment:
         """Ambiguous where two or more boxes take the anchor."""
