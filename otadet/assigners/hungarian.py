@@ -138,8 +138,8 @@ def match(cost: np.ndarray, anchor: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     An anchor that is not in a box's row is out of its reach. Raises `UserError` where SciPy is missing.
     """
     try:
-        from scipy.sparse import csr_array  # type: ignore[import-untyped]
-        from scipy.sparse.csgraph import min_weight_full_bipartite_matching  # type: ignore[import-untyped]
+        from scipy.sparse import csr_array
+        from scipy.sparse.csgraph import min_weight_full_bipartite_matching
     except ImportError as error:
         raise UserError(
             "scipy is not installed, and the Hungarian matching needs it: pip install otadet[matching]"
