@@ -64,12 +64,13 @@ class FCOSAssigner(Assigner):
         level = level_of_anchors(anchors)
         points = anchors.points.to(truth.boxes.dtype)
         boxes = truth.boxes.flatten(0, 1)
+        areas = area(boxes)
         for pairs in self._pairs(predictions, anchors, truth, ranges):
             anchor = pairs.anchor_index
             gt_boxes = boxes.index_select(0, pairs.gt_row)
             sides = boxes_to_distances(points.index_select(0, anchor), gt_boxes)
             claimed = _answers(sides, ranges, level.index_select(0, anchor))
-            contest.add(pairs, -area(gt_boxes), claimed)
+            contest.add(pairs, -areas.index_select(0, pairs.gt_row), claimed)
         return contest.assignment()
 
     def _ranges(self, anchors: Anchors, truth: PaddedTruth) -> Tensor:
@@ -103,6 +104,6 @@ def _within(largest: Tensor, truth: PaddedTruth) -> Region:
 
 def _answers(sides: Tensor, ranges: Tensor, level: Tensor) -> Tensor:
     """(P, 4) distances to the sides, (L, 2), (P,) -> (P,) bool: in the box, on a level made for it."""
-    low, high = ranges.index_select(0, level).unbind(-1)
+    low, high = ranges.unbind(-1)
     longest = sides.amax(-1)
-    return (sides.amin(-1) > 0) & (low <= longest) & (longest <= high)
+    return (sides.amin(-1) > 0) & (low.index_select(0, level) <= longest) & (longest <= high.index_select(0, level))
