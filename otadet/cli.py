@@ -7,6 +7,7 @@ import re
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from otadet.engine.stop import INTERRUPTED, Interruption, Stopped, end_at_once_on_signals, leave, talks_to_user
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from otadet.assigners import Assigner
     from otadet.exp import BaseExp
 
+NOBODY_READS = 141
+"""Exit status where who read the output has ended, as in `| head`: a shell's for a program that SIGPIPE ended."""
 DEVICES = ("cpu", "cuda", "mps")
 
 
@@ -87,13 +90,17 @@ def print_anything() -> None:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call a tool's `main`; a user's mistake ends in one line and status 2, an interruption in status 130."""
+    """Call a tool's `main`; a user's mistake ends in one line and status 2, an interruption in status 130.
+
+    So does an output that cannot be written, in one line and status 2, unless nobody reads it any more.
+    """
     print_anything()
     interruption = Interruption()
     status, message = 0, ""
     try:
         interruption.install()
         main()
+        sys.stdout.flush()
     except MainProcessError:
         status = 2
     except UserError as error:
@@ -102,16 +109,33 @@ def run(main: Callable[[], None]) -> None:
         status = INTERRUPTED
     except BaseException as error:
         # An interruption may have turned into any other error on its way.
-        if not interruption.requested and not isinstance(error, KeyboardInterrupt):
+        if interruption.requested or isinstance(error, KeyboardInterrupt):
+            status, message = INTERRUPTED, "interrupted" if talks_to_user() else ""
+        elif isinstance(error, OSError) and (lost := _lost_output()) is not None:
+            status, message = lost
+        else:
             raise
-        status, message = INTERRUPTED, "interrupted" if talks_to_user() else ""
     finally:
         end_at_once_on_signals()
         interruption.uninstall()
     if message:
-        print(message, file=sys.stderr)
+        # A terminal that has been closed cannot be told.
+        with suppress(OSError):
+            print(message, file=sys.stderr)
     if status:
         sys.exit(status)
+
+
+def _lost_output() -> tuple[int, str] | None:
+    """Exit status and message where stdout cannot be written any more; None where it can."""
+    try:
+        # Unless it is buffered, what failed is forgotten, and only another attempt tells.
+        print(flush=True)
+    except BrokenPipeError:
+        return NOBODY_READS, ""
+    except OSError as error:
+        return 2, f"error: standard output: cannot be written ({error.strerror})"
+    return None
 
 
 def run_tool(main: Callable[[], None]) -> None:

@@ -68,6 +68,11 @@ def check_writable(*paths: str | Path | None) -> None:
             _new_temporary(Path(path)).unlink()
 
 
+def is_disk_error(error: BaseException) -> bool:
+    """Whether `error`, or what it was raised from, says that the disk is full or broken: other files would not fit."""
+    return _disk_error(error) is not None
+
+
 def remove_temporaries(*paths: str | Path) -> list[Path]:
     """Remove what processes that were killed while they wrote `paths` left beside them, and nothing else.
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
+import os
 import sys
 
 import pytest
@@ -21,3 +24,38 @@ def test_a_console_without_the_letters_gets_escapes(encoding: str, monkeypatch: 
 @pytest.mark.parametrize("text", ["-1", "-1e-3", "-.5", "-2E+5", "-inf", "-nan", "-1."])
 def test_a_negative_number_is_a_value(text: str) -> None:
     assert experiment_parser(None).parse_args(["-f", "a.py", "lr", text]).overrides == ["lr", text]
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [
+        (errno.EPIPE, 141, ""),
+        (errno.ENOSPC, 2, f"error: standard output: cannot be written ({os.strerror(errno.ENOSPC)})\n"),
+    ],
+)
+def test_an_output_that_cannot_be_written(number, status, said, buffered, monkeypatch, capsys):
+    class Lost(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: object) -> int:
+            raise OSError(number, os.strerror(number))
+
+    stream = io.TextIOWrapper(io.BufferedWriter(Lost()) if buffered else Lost(), write_through=not buffered)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        with pytest.raises(SystemExit) as ended:
+            run(lambda: print("AP 0.5"))
+        with contextlib.suppress(OSError):
+            stream.close()
+    assert ended.value.code == status
+    assert capsys.readouterr().err == said
+
+
+def test_another_pipe_that_breaks_is_no_lost_output(monkeypatch):
+    def fail() -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run(fail)

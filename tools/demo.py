@@ -191,10 +191,11 @@ def draw_all(
     """Detect and draw, and add an entry to `records` for each image.
 
     Unless `only_one` was asked for, an image that cannot be read or drawn is named and left out. Raises `UserError`
-    where none is left.
+    where none is left, or the disk is full.
     """
     from otadet.data.images import read_image
     from otadet.errors import UserError
+    from otadet.files import is_disk_error
 
     names = output_names(inputs)
     for path, name in zip(inputs, names, strict=True):
@@ -202,11 +203,11 @@ def draw_all(
             image = read_image(path, predictor.options)
             records.append(detect(predictor, path, image, output / name))
         except UserError as error:
-            if only_one:
+            if only_one or is_disk_error(error):
                 raise
             print(f"skipped: {error}", file=sys.stderr)
     if not records:
-        raise UserError(f"--path: none of its {len(inputs)} images can be read")
+        raise UserError(f"--path: none of its {len(inputs)} images can be read and drawn")
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:

@@ -153,16 +153,23 @@ def _train_and_draw(
 ) -> bool:
     finished = trainer.train()
     _log_left_out(left_out)
-    if finished and trainer.stop.requested:
+    try:
+        if finished and trainer.stop.requested:
+            raise KeyboardInterrupt
+        if finished and is_main():
+            if validation.result is not None:
+                logger.info(f"validation set, final weights:\n{format_result(validation.result, per_class=True)}")
+            _draw_results(exp, trainer, val_set)
+    except KeyboardInterrupt:
         logger.warning(
             "stopped after the last iteration: all is saved, the pictures alone are missing; "
             "the same command with --resume draws them"
         )
         return False
-    if finished and is_main():
-        if validation.result is not None:
-            logger.info(f"validation set, final weights:\n{format_result(validation.result, per_class=True)}")
-        _draw_results(exp, trainer, val_set)
+    except OutputError:
+        raise
+    except UserError as error:
+        raise UserError(f"{error}\n{trainer.what_is_safe()}") from error
     return finished
 
 

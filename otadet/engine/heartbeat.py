@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -174,7 +174,8 @@ def speaks_for_host() -> bool:
 
 
 def _end(message: str) -> None:
-    if speaks_for_host():
-        print(f"error: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # of a terminal that has been closed
+        if speaks_for_host():
+            print(f"error: {message}", file=sys.stderr, flush=True)
     # The main thread waits in an operation that nothing else ends.
     os._exit(1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -31,6 +30,7 @@ from otadet.engine.stop import (
     Interruption,
     Stopped,
     end_at_once_on_signals,
+    flush_streams,
     leave,
 )
 from otadet.errors import MainProcessError, UserError
@@ -233,8 +233,7 @@ def _child(seat: _Seat, sender: Connection, fn: Callable[..., None], *args: Any)
 def _leave(status: int, sender: Connection | None = None, report: _Report | None = None) -> None:
     if sender is not None:
         sender.send(report)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush_streams()
     # At once: an orderly end would wait for the other processes, which wait for this one.
     os._exit(status)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,14 +51,20 @@ class _LogFile:
         except OSError as error:
             if not self._failed:
                 self._failed = True
-                print(f"{self._path}: cannot be written any more ({error.strerror})", file=sys.stderr)
+                _complain(f"{self._path}: cannot be written any more ({error.strerror})")
 
     def stop(self) -> None:
         """Close the file."""
         try:
             self._file.close()
         except OSError as error:
-            self._failed or print(f"{self._path}: its end could not be written ({error.strerror})", file=sys.stderr)
+            self._failed or _complain(f"{self._path}: its end could not be written ({error.strerror})")
+
+
+def _complain(message: str) -> None:
+    # The terminal may have been closed, or its log be on the same full disk.
+    with suppress(OSError):
+        print(message, file=sys.stderr)
 
 
 def _format(record: Record) -> str:

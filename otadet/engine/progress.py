@@ -77,8 +77,7 @@ class Progress:
     def clear(self) -> None:
         """Take the bar off the screen; it comes back with the next update."""
         if self._bar:
-            self._stream.write(_ERASE_LINE)
-            self._stream.flush()
+            self._write(_ERASE_LINE)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -104,8 +103,15 @@ class Progress:
         filled = _BAR_WIDTH * iteration // max(self.total, 1)
         bar = "#" * filled + "." * (_BAR_WIDTH - filled)
         line = f"{bar} {self._count(iteration)}  ETA {self._eta(iteration)}  {self._values}"
-        self._stream.write(_ERASE_LINE + line[: shutil.get_terminal_size().columns - 1])
-        self._stream.flush()
+        self._write(_ERASE_LINE + line[: shutil.get_terminal_size().columns - 1])
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            # The terminal has been closed, which the training survives; the run's log gets the lines.
+            self._bar = False
 
     def _count(self, iteration: int) -> str:
         return f"{iteration:{len(str(self.total))}}/{self.total}"

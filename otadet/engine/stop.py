@@ -50,7 +50,7 @@ def end_at_once_on_signals() -> None:
 def end_at_once() -> None:
     """End this process without any clean-up."""
     if talks_to_user():
-        os.write(2, f"{_INTERRUPTED_LINE}\n".encode())
+        _write_error(f"{_INTERRUPTED_LINE}\n".encode())
     os._exit(INTERRUPTED)
 
 
@@ -60,10 +60,16 @@ def leave(status: int) -> None:
     That takes a second and more once PyTorch is loaded, on a busy machine many, and whoever sent a signal soon sends
     one that kills.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush_streams()
     atexit._run_exitfuncs()
     os._exit(status)
+
+
+def flush_streams() -> None:
+    """Write what stdout and stderr hold back, where somebody still reads it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
 
 
 class Interruption:
@@ -168,13 +174,19 @@ class StopRequest:
         if first and not self.quiet:
             # A handler may run in the middle of a print, which is why it must not print itself.
             line = b"stopping at the next safe point; Ctrl-C again stops at once\n"
-            os.write(2, b"\n" + line if os.isatty(2) else line)
+            _write_error(b"\n" + line if os.isatty(2) else line)
         if number != signal.SIGINT:
             return
         if self._first_interrupt is None:
             self._first_interrupt = time.monotonic()
         elif time.monotonic() - self._first_interrupt >= REPEAT_SECONDS:
             raise KeyboardInterrupt
+
+
+def _write_error(line: bytes) -> None:
+    # The signal may say that the terminal has been closed, which refuses the line.
+    with suppress(OSError):
+        os.write(2, line)
 
 
 def _install(handler: Handler) -> dict[int, Any]:

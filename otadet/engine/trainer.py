@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from otadet.engine.recorder import LossSums, Recorder
 from otadet.engine.restore import changed_fields, restore_rng, rng_state
 from otadet.engine.stop import EvaluationStopped, StopRequest
 from otadet.engine.train_step import TrainStep
+from otadet.errors import MainProcessError, UserError
 
 if TYPE_CHECKING:
     from otadet.data.batch import Batch
@@ -150,7 +152,9 @@ class Trainer:
                     # The state before it is saved, and a resumed run begins with it.
                     return
                 continue
-            result = self.step(self._next(batches), self.iteration, self.stop)
+            batch = self._next(batches)
+            with self._adding_what_is_safe():
+                result = self.step(batch, self.iteration, self.stop)
             self.iteration += 1
             recorder.update(self.iteration, result.losses)
             at_end = self.iteration == settings.iterations
@@ -163,6 +167,14 @@ class Trainer:
                 # Once one process has ended, those that started them soon kill one that still writes.
                 broadcast_object(None)
                 return
+
+    @contextmanager
+    def _adding_what_is_safe(self) -> Iterator[None]:
+        """Around what raises a `NonFiniteError` on all processes or none."""
+        try:
+            yield
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{error}\n{from_main(self.what_is_safe)}") from error
 
     def _next(self, batches: Iterator[Batch]) -> Batch:
         """The next batch. Where any process has none, all save their state before the error is raised."""
@@ -188,7 +200,12 @@ class Trainer:
 
     def _evaluate(self, recorder: Recorder) -> None:
         assert self.evaluate is not None  # as _evaluation_due sees to
-        scores = broadcast_object(self.evaluate(self.step.best_model))
+        try:
+            scores = broadcast_object(self.evaluate(self.step.best_model))
+        except MainProcessError:
+            raise
+        except UserError as error:
+            raise UserError(f"{error}\n{self.what_is_safe()}") from error
         self.step.network.train()
         self._evaluated_at = self.iteration
         score = float(scores[self.settings.best_by])
@@ -205,7 +222,8 @@ class Trainer:
 
         Raises `NonFiniteError`, and leaves the file as it was, if anything is not finite.
         """
-        self.step.check()
+        with self._adding_what_is_safe():
+            self.step.check()
         processes = gather_objects((rng_state(self.step.device), self._losses.state()))
         if not is_main():
             return

@@ -153,3 +153,20 @@ def test_durations():
         "1:00:00",
         "25:01:01",
     ]
+
+
+def test_a_terminal_that_is_closed_is_not_written_to_any_more():
+    class Closed(Terminal):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    clock = Clock()
+    progress = Progress(100, 0, stream=Closed(), clock=clock)
+
+    def iterations() -> None:
+        progress.begin()
+        clock.now = 10
+        progress.report(20, {"loss": 0.5})
+        progress.clear()
+
+    assert lines_of(iterations) == [" 20/100  loss 0.5  2 it/s  ETA 0:40\n"]

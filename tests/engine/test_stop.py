@@ -47,6 +47,22 @@ def test_the_first_signal_only_asks(number, capfd):
     assert capfd.readouterr().err == "stopping at the next safe point; Ctrl-C again stops at once\n"
 
 
+def test_the_wish_of_a_terminal_that_has_been_closed_is_granted(monkeypatch):
+    """It can be told no more that the wish was heard."""
+
+    def write(descriptor, line):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(stop_module.os, "write", write)
+    with StopRequest() as stop:
+        send(signal.SIGHUP)
+        assert stop.requested
+    ended = []
+    monkeypatch.setattr(stop_module.os, "_exit", ended.append)
+    stop_module.end_at_once()
+    assert ended == [INTERRUPTED]
+
+
 def test_a_second_ctrl_c_interrupts_unless_it_is_an_echo_of_the_first(clock):
     with StopRequest():
         send()

@@ -229,6 +229,15 @@ def test_a_batch_that_does_not_come_costs_nothing_that_was_done(tmp_path, error,
     assert_equal(weights_of(rest), weights_of(whole))
 
 
+def test_an_evaluation_that_fails_says_what_is_safe(tmp_path):
+    def evaluate(model):
+        raise UserError("5.png: gone")
+
+    trainer = toy_trainer(tmp_path, evaluate=evaluate, eval_every=3)
+    with pytest.raises(UserError, match=r"^5\.png: gone\n.*last\.pth is whole and has iteration 3: --resume goes on"):
+        trainer.train()
+
+
 def test_an_interrupted_run_says_how_to_go_on(tmp_path, log):
     toy_trainer(tmp_path, loss=CallAt(3, interrupt)).train()
     assert "stopped after 3 of 8 iterations" in log[-1]
@@ -242,6 +251,7 @@ def test_a_non_finite_loss_stops_the_run_and_touches_nothing(tmp_path):
     assert "near 0." in str(caught.value)
     assert "far nan" in str(caught.value)
     assert "weights were not touched" in str(caught.value)
+    assert str(caught.value).endswith("last.pth is whole and has iteration 4: --resume goes on from there")
     assert "image 16.png, image 17.png, image 18.png, image 19.png" in str(caught.value)
     saved = load_checkpoint(trainer.last_checkpoint)
     assert saved["iteration"] == 4
@@ -289,7 +299,7 @@ def test_a_gradient_of_the_last_iteration_is_noticed_too(tmp_path, fused):
     model = ToyModel()
     chosen = build_optimizer(model, "sgd", lr=0.1)
     chosen.param_groups[0]["fused"] = chosen._step_supports_amp_scaling = fused
-    with pytest.raises(NonFiniteError, match="in iteration 8"):
+    with pytest.raises(NonFiniteError, match=r"(?s)in iteration 8.*\nThe run has saved no checkpoint yet$"):
         toy_trainer(tmp_path, model=model, optimizer=chosen, loss=Cliff(8, torch.inf)).train()
     assert not (tmp_path / "last.pth").exists()
 

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -82,6 +83,21 @@ def test_unreadable_files_of_a_folder_are_counted(demo, project, output, capsys)
     assert "cut.png" in err
     assert "none.jpg" in err
     assert len(list(output.iterdir())) == 4
+
+
+def test_a_full_disk_is_no_unreadable_image(demo, project, output, monkeypatch):
+    replace = os.replace
+
+    def full(source, target):
+        if Path(target).name == "b.png":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    found = project.folder / "found.json"
+    with pytest.raises(UserError, match=r"b\.png.*No space left on device"):
+        demo(project.images, "--save-json", found)
+    assert [Path(record["file"]).name for record in json.loads(found.read_text())] == ["a.png"]
 
 
 def test_one_unreadable_file_is_an_error(demo, project):

@@ -178,6 +178,26 @@ def test_interrupted_is_uninterrupted(train, tmp_path, capsys):
     assert scores[0] == scores[1]
 
 
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt, "all is saved, the pictures alone are missing"),
+        (UserError("b.png: gone"), UserError, "b.png: gone\nThe training itself is complete"),
+    ],
+)
+def test_pictures_that_are_not_drawn_cost_nothing_else(train, tmp_path, monkeypatch, capsys, error, kind, message):
+    def fail(*args):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("otadet.apps.train.plot_curves", fail)
+        with pytest.raises(kind) as caught:
+            train("--output", tmp_path, "max_iterations", 2)
+    assert message in f"{caught.value}{capsys.readouterr().err}"
+    train("--output", tmp_path, "--resume", "max_iterations", 2)
+    assert (tmp_path / "curves.png").exists()
+
+
 def test_resume_takes_a_checkpoint_a_field_or_nothing(train, tmp_path, capsys):
     out = tmp_path / "out"
     train("--output", out, "max_iterations", 2)
