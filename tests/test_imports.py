@@ -23,6 +23,7 @@ GROUND = {
     "names",
     "pickle_grammar",
     "signals",
+    "streams",
     "structures",
     "torch_file",
     "user_modules",

@@ -33,6 +33,7 @@ from loguru import logger
 from otadet.errors import UserError
 from otadet.integers import ceil_div
 from otadet.signals import held_back_signals, stop_signals, take_signals
+from otadet.streams import flush_output
 
 AHEAD = 2
 """Results that each worker makes before they are asked for."""
@@ -72,6 +73,8 @@ class Work(Generic[Item, Result]):
             return
         if not len(self.items):
             return
+        # multiprocessing does so too, and would fail where a terminal has been closed.
+        flush_output()
         try:
             pool = _Pool(self, min(workers, len(self.items)), stop)
         except OSError as error:

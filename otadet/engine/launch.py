@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing import resource_tracker
@@ -30,11 +30,11 @@ from otadet.engine.stop import (
     Interruption,
     Stopped,
     end_at_once_on_signals,
-    flush_streams,
     leave,
 )
 from otadet.errors import MainProcessError, UserError
 from otadet.signals import held_back_signals, stop_signals, take_signals
+from otadet.streams import flush_output
 
 _GRACE_SECONDS = 10.0
 _PATIENCE = timedelta(hours=12)
@@ -233,7 +233,8 @@ def _child(seat: _Seat, sender: Connection, fn: Callable[..., None], *args: Any)
 def _leave(status: int, sender: Connection | None = None, report: _Report | None = None) -> None:
     if sender is not None:
         sender.send(report)
-    flush_streams()
+    with suppress(OSError):
+        flush_output()
     # At once: an orderly end would wait for the other processes, which wait for this one.
     os._exit(status)
 

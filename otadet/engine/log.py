@@ -58,7 +58,8 @@ class _LogFile:
         try:
             self._file.close()
         except OSError as error:
-            self._failed or _complain(f"{self._path}: its end could not be written ({error.strerror})")
+            if not self._failed:
+                _complain(f"{self._path}: its end could not be written ({error.strerror})")
 
 
 def _complain(message: str) -> None:

@@ -17,6 +17,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from otadet.signals import stop_signals
+from otadet.streams import flush_output
 
 INTERRUPTED = 130
 """Exit status of a process that Ctrl-C or SIGTERM ended."""
@@ -60,16 +61,10 @@ def leave(status: int) -> None:
     That takes a second and more once PyTorch is loaded, on a busy machine many, and whoever sent a signal soon sends
     one that kills.
     """
-    flush_streams()
+    with suppress(OSError):
+        flush_output()
     atexit._run_exitfuncs()
     os._exit(status)
-
-
-def flush_streams() -> None:
-    """Write what stdout and stderr hold back, where somebody still reads it."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):
-            stream.flush()
 
 
 class Interruption:
