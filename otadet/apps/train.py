@@ -97,8 +97,7 @@ def _train_in(
     # Read first, since a wrong file is better found before all images are looked at.
     if resume == AUTO:
         resume = from_main(lambda: newest_checkpoint(output))
-    if resume is not None and Path(resume).parent == output:
-        from_main(lambda: _check_there(Path(resume)))
+    from_main(lambda: _check_there(resume, output))
     resumed, start = _read_on_main(load_training, resume), _read_on_main(load_checkpoint, checkpoint)
     if resumed is not None:
         exp.class_names = names_as_trained(exp.class_names, resumed["class_names"])
@@ -134,7 +133,10 @@ def _read_on_main(load: Callable[[str | Path], dict[str, Any]], path: str | Path
     return state[0] if state else None
 
 
-def _check_there(path: Path) -> None:
+def _check_there(resume: str | Path | None, output: Path) -> None:
+    """Raise `UserError` where the output folder, which may be called otherwise on another host, lacks its checkpoint."""
+    if resume is None or (path := Path(resume)).parent != output:
+        return
     if not os.path.exists(path):
         previous = previous_checkpoint(path)
         instead = f"go on from its predecessor, --resume {previous}, or " if os.path.exists(previous) else ""
