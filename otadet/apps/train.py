@@ -134,7 +134,7 @@ def _read_on_main(load: Callable[[str | Path], dict[str, Any]], path: str | Path
 
 
 def _check_there(resume: str | Path | None, output: Path) -> None:
-    """Raise `UserError` where the output folder, which may be called otherwise on another host, lacks its checkpoint."""
+    """Raise `UserError` where the output folder, called otherwise on another host perhaps, lacks its checkpoint."""
     if resume is None or (path := Path(resume)).parent != output:
         return
     if not os.path.exists(path):
