@@ -17,6 +17,7 @@ from otadet.engine.stop import end_at_once_on_signals
 if __name__ == "__main__":
     end_at_once_on_signals()  # before the imports that take seconds
 
+import os
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from dataclasses import asdict
@@ -66,13 +67,17 @@ def parse_args() -> Namespace:
     parser.add_argument("--workers", type=int, metavar="N", help="loader processes; default: 0 on a CPU, else 4")
     parser.add_argument("--budget", type=float, metavar="SECONDS", help="for everything; default: none without --quick")
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON; default: runs/train_step-DEVICE.json")
-    parser.add_argument("--in-process", action="store_true", help=SUPPRESS)
+    parser.add_argument("--child-of", type=int, metavar="PID", help=SUPPRESS)
     return parser.parse_args()
 
 
 def main() -> None:
     started = perf_counter()
     args = parse_args()
+    if args.child_of is not None:
+        from trainbench.child import end_with
+
+        end_with(args.child_of, args.output)
     device = pick_device(args.device or ("cuda" if _has_cuda() else "cpu"))
     from trainbench.contestants import Setup
     from trainbench.hardware import device_name, environment, file_name_of
@@ -97,7 +102,7 @@ def main() -> None:
     print(describe(setup, facts), flush=True)
     rows, failures = measure_all(planned, setup, device, args, Budget(seconds))
     missing = left_out(rows, [*reasons, *failures])
-    if not rows and not args.in_process:
+    if not rows and args.child_of is None:
         raise UserError(f"nothing could be measured: {'; '.join(missing)}")
     print(f"\n{tables(rows, setup, facts)}")
     for line in missing:
@@ -172,13 +177,14 @@ def measure_all(
 
 def measure_row(precision: str, mode: str, setup: Setup, device: torch.device, args: Namespace, budget: Budget) -> Row:
     """One row; a compiled one by a process of its own, which can be ended."""
+    from trainbench.child import FOLDER
     from trainbench.rows import Measurement
 
     def say(line: str) -> None:
         print(f"{precision} {mode}: {line}", file=sys.stderr, flush=True)
 
-    with TemporaryDirectory(prefix="train-step-") as folder:
-        if mode == "compile" and not args.in_process:
+    with TemporaryDirectory(prefix=FOLDER) as folder:
+        if mode == "compile" and args.child_of is None:
             say("compiling in a process of its own")
             return measure_in_child(precision, setup, device, args, budget, Path(folder) / "row.json")
         return Measurement(setup, device, precision, mode, args.repeat, budget, Path(folder), say).run()
@@ -195,7 +201,7 @@ def measure_in_child(
     if seconds is not None and seconds < COMPILING:
         raise ChildError("no time left for it")
     command = [
-        *(sys.executable, __file__, "--in-process", "--mode", "compile", "--precision", precision),
+        *(sys.executable, __file__, "--child-of", os.getpid(), "--mode", "compile", "--precision", precision),
         *("--device", device.type, "--size", *setup.size, "--batch", setup.batch, "--classes", setup.classes),
         *("--boxes", setup.boxes, "--depth", setup.depth, "--workers", setup.workers, "--repeat", args.repeat),
         *([] if setup.frozen else ["--from-scratch"]),

@@ -22,6 +22,8 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, default=0.0, help="print and save only scores from here on, 0-1")
     parser.add_argument("--save-json", metavar="FILE")
     args = parser.parse_args()
+    if hasattr(sys.stdout, "reconfigure"):  # what its encoding lacks as an escape
+        sys.stdout.reconfigure(errors="backslashreplace")
 
     try:
         session = onnxruntime.InferenceSession(args.model, providers=["CPUExecutionProvider"])
@@ -40,12 +42,16 @@ def main() -> None:
             {"class": metadata["class_names"][label], "score": float(score), "box": box.tolist()}
             for box, score, label in zip(boxes[keep], scores[keep], labels[keep], strict=True)
         ]
-        print(f"{path}: {len(results[path])} detections")
+        print(f"{in_one_line(path)}: {len(results[path])} detections")
         for found in results[path]:
             print(f"  {found['class']} {found['score']:.3f} at", *(f"{side:.1f}" for side in found["box"]))
     if args.save_json:
-        with open(args.save_json, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=1, ensure_ascii=False)
+        try:
+            # Bytes of a file name that are no UTF-8 become escapes, as JSON has them.
+            with open(args.save_json, "w", encoding="utf-8", errors="backslashreplace") as file:
+                json.dump(results, file, indent=1, ensure_ascii=False)
+        except OSError as error:
+            sys.exit(f"error: {in_one_line(args.save_json)}: cannot be written: {error.strerror}")
 
 
 def read_metadata(session: onnxruntime.InferenceSession) -> dict:

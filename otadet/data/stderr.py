@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _STDERR = 2
 _one_at_a_time = threading.Lock()
@@ -44,8 +44,10 @@ def caught_stderr() -> Iterator[list[str]]:
 
 
 def pass_on(lines: list[str]) -> None:
-    """Write caught lines to where they were going."""
-    if lines:
+    """Write caught lines to where they were going, if that still is there."""
+    if not lines:
+        return
+    with suppress(OSError):
         os.write(_STDERR, "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
 
 

@@ -322,6 +322,44 @@ def test_a_child_that_takes_too_long_is_ended_with_its_own_processes(tmp_path):
     assert not is_running(grandchild)
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
+def test_a_child_ends_with_a_parent_that_is_killed(tmp_path):
+    output = tmp_path / "train-step-row" / "row.json"
+    output.parent.mkdir()
+    child = (
+        "import os, pathlib, subprocess, sys, time\n"
+        "from trainbench.child import end_with\n"
+        f"output = pathlib.Path({str(output)!r})\n"
+        "end_with(int(sys.argv[1]), output)\n"
+        "grandchild = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "cache = pathlib.Path(os.environ['TORCHINDUCTOR_CACHE_DIR'])\n"
+        "cache.mkdir()\n"
+        "output.with_name('part').write_text(f'{os.getpid()} {grandchild.pid} {cache.parent}')\n"
+        "output.with_name('part').rename(output.with_name('said'))\n"
+        "time.sleep(60)"
+    )
+    parent = (
+        "import os, pathlib, sys\n"
+        "from trainbench.child import run_child\n"
+        f"run_child([sys.executable, '-c', {child!r}, str(os.getpid())], pathlib.Path({str(output)!r}), 60)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
+    said = output.with_name("said")
+    with subprocess.Popen([sys.executable, "-c", parent], env=environment) as process:
+        deadline = time.monotonic() + 30
+        while not said.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        pid, grandchild, cache = said.read_text().split(" ", 2)
+        process.kill()
+    deadline = time.monotonic() + 20
+    while any(map(is_running, map(int, (pid, grandchild)))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(int(pid))
+    assert not is_running(int(grandchild))
+    assert not Path(cache).exists()
+    assert not output.parent.exists()
+
+
 def test_what_a_compiler_keeps_goes_with_the_child(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "shared"))
     seen = tmp_path / "seen.json"

@@ -1,8 +1,11 @@
 import importlib.util
+import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -278,6 +281,20 @@ def test_numpy_demo_detects_what_the_onnx_predictor_detects(request, numpy_demo,
     session = numpy_demo.onnxruntime.InferenceSession(path)
     found = numpy_demo.detect(session, numpy_demo.read_metadata(session), picture(*size))
     assert_equal(Detections(*map(torch.from_numpy, found)), OnnxPredictor(path)(picture(*size)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are UTF-8")
+def test_numpy_demo_takes_any_name_of_a_file(numpy_demo, fixed_raw: Path, tmp_path: Path, monkeypatch, capsys):
+    path, found = os.fsencode(tmp_path) + b"/\x1b\xe9.png", tmp_path / "found.json"
+    Path(os.fsdecode(path)).write_bytes(cv2.imencode(".png", picture(60, 90))[1].tobytes())
+    words = [str(fixed_raw), os.fsdecode(path), "--save-json"]
+    monkeypatch.setattr(sys, "argv", ["onnx_numpy.py", *words, str(found)])
+    numpy_demo.main()
+    assert capsys.readouterr().out.startswith(f"{tmp_path}/  .png: ")
+    assert list(json.loads(found.read_text(encoding="utf-8"))) == [os.fsdecode(path)]
+    monkeypatch.setattr(sys, "argv", ["onnx_numpy.py", *words, str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"^error: .*: cannot be written: Is a directory$"):
+        numpy_demo.main()
 
 
 def test_numpy_demo_needs_neither_otadet_nor_torch(numpy_demo):
