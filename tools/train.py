@@ -14,9 +14,12 @@ says otherwise.
 from __future__ import annotations
 
 from otadet.engine.stop import Stopped, end_at_once_on_signals
+from otadet.signals import take_signals
 
 if __name__ in ("__main__", "__mp_main__"):
     end_at_once_on_signals()  # before the imports that take seconds, in the processes of -d N too
+    if __name__ == "__mp_main__":
+        take_signals()
 
 import os
 import sys

@@ -3,6 +3,7 @@ import errno
 import io
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from otadet.data.synthetic.write import write_synthetic
 from otadet.engine import log, precision
 from otadet.engine.checkpoint import load_checkpoint, save_checkpoint
 from otadet.errors import UserError
+from otadet.signals import held_back_signals, stop_signals
 from tests.helpers.bright_squares import call_tool, load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -196,6 +198,19 @@ def test_pictures_that_are_not_drawn_cost_nothing_else(train, tmp_path, monkeypa
     assert message in f"{caught.value}{capsys.readouterr().err}"
     train("--output", tmp_path, "--resume", "max_iterations", 2)
     assert (tmp_path / "curves.png").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no signals to hold back")
+def test_a_process_of_several_answers_signals_before_its_imports_are_done():
+    """Else the launcher would kill it after a grace, on a busy machine."""
+    handlers = {number: signal.getsignal(number) for number in stop_signals()}
+    try:
+        with held_back_signals():
+            runpy.run_path(str(ROOT / "tools" / "train.py"), run_name="__mp_main__")
+            assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & set(handlers)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def test_resume_takes_a_checkpoint_a_field_or_nothing(train, tmp_path, capsys):
