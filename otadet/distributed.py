@@ -100,5 +100,10 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def mean_over_ranks(tensor: Tensor) -> Tensor:
+    """The mean of `tensor`, which it changes in place, over the processes; without waiting for the device."""
+    return sum_over_ranks(tensor) / world_size() if _grouped() else tensor
+
+
 def _grouped() -> bool:
     return dist.is_available() and dist.is_initialized()

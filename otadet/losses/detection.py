@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from otadet.assigners.base import Assigner
 from otadet.assigners.ops.inputs import check_batch, limited
 from otadet.boxes import boxes_to_distances, giou, iou
+from otadet.distributed import mean_over_ranks
 from otadet.focal import focal_negative, focal_positive
 from otadet.structures import BACKGROUND, Anchors, Assignment, GroundTruth, Predictions
 
@@ -142,11 +143,3 @@ def _targets(gt_index: Tensor, truths: Sequence[GroundTruth]) -> tuple[Tensor, T
     first = (sizes.cumsum(0) - sizes + 1).to(device, non_blocking=True)
     row = torch.where(gt_index >= 0, gt_index + first[:, None], 0)
     return labels[row], boxes[row]
-
-
-def mean_over_ranks(count: Tensor) -> Tensor:
-    """The mean of a scalar over the processes of a training, which all have to call this."""
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.all_reduce(count)
-        count = count / distributed.get_world_size()
-    return count
