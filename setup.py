@@ -20,8 +20,11 @@ setup(
     long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=find_packages(include=["otadet", "otadet.*"]),
+    # The experiments go along, so that `otadet train -f ota_fcos_r50` finds them.
+    packages=[*find_packages(include=["otadet", "otadet.*"]), "otadet.exps", "otadet.exps.ablation"],
+    package_dir={"otadet.exps": "exps", "otadet.exps.ablation": "exps/ablation"},
     package_data={"otadet": ["py.typed"]},
+    entry_points={"console_scripts": ["otadet = otadet.cli:command"]},
     python_requires=">=3.10",
     install_requires=[
         "loguru>=0.7",

@@ -26,7 +26,8 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from otadet.cli import pick_device, run
+from otadet.apps.arguments import pick_device
+from otadet.cli import run
 from otadet.errors import UserError
 from otadet.files import check_writable
 

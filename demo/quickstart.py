@@ -28,7 +28,7 @@ def main() -> None:
     pictures = output / "some_images"
     start = time.monotonic()
     run("train.py", *experiment, "--output", str(output))
-    run("eval.py", *trained, "--per-class", "--json", str(output / "predictions.json"))
+    run("eval.py", *trained, "--per-class", "--save-json", str(output / "predictions.json"))
     copy_some("datasets/synthetic/val", pictures)
     drawn = ["--output", str(output / "drawn"), "--save-json", str(output / "drawn.json")]
     run("demo.py", "image", *trained, "--path", str(pictures), *drawn)

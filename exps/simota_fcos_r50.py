@@ -5,5 +5,4 @@ from otadet.exp import BaseExp
 
 
 class Exp(BaseExp):
-    def build_assigner(self) -> SimOTAAssigner:
-        return SimOTAAssigner(radius=2.5, top_q=20, iou_weight=1.5)
+    assigner = SimOTAAssigner(radius=2.5, top_q=20, iou_weight=1.5)

@@ -1,85 +1,58 @@
-"""What the command line tools share."""
+"""The command `otadet`, and how a tool ends.
+
+otadet train                                      the quickstart: shapes that are drawn on first use
+otadet train -f mine.py lr 0.01                   an experiment file, with one of its fields set
+otadet eval -c runs/mine/best.pth
+otadet predict -c runs/mine/best.pth --path photos
+otadet export -c runs/mine/best.pth --nms
+otadet show -c runs/mine/best.pth --assigner ota atss --path image.png
+otadet bench
+"""
 
 from __future__ import annotations
 
 import io
-import re
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from importlib import import_module
 
 from otadet.engine.stop import INTERRUPTED, Interruption, Stopped, end_at_once_on_signals, leave, talks_to_user
 from otadet.errors import MainProcessError, UserError
 
-if TYPE_CHECKING:
-    import torch
-
-    from otadet.assigners import Assigner
-    from otadet.exp import BaseExp
-
 NOBODY_READS = 141
 """Exit status where who read the output has ended, as in `| head`: a shell's for a program that SIGPIPE ended."""
-DEVICES = ("cpu", "cuda", "mps")
+COMMANDS = {
+    "train": ("train", "train the detector of an experiment"),
+    "eval": ("evaluate", "measure a checkpoint on its validation set"),
+    "predict": ("predict", "draw what a checkpoint detects in images"),
+    "export": ("export", "write a checkpoint as an ONNX file"),
+    "show": ("show", "draw which anchors the rules of label assignment choose"),
+    "bench": ("bench", "time, memory and launches of every rule"),
+}
+"""Word -> module of `otadet.apps`, and what it does."""
 
 
-def experiment_parser(description: str | None) -> ArgumentParser:
-    """A parser that knows the experiment file, the device and the trailing `name value` pairs."""
-    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
-    add_experiment_arguments(parser)
-    return parser
-
-
-def add_experiment_arguments(parser: ArgumentParser) -> None:
-    """`-f EXP`, `--device` and the trailing `name value` pairs, for a parser or a sub-command's parser."""
-    # argparse up to Python 3.13 takes -1e-3 for an option, where -0.001 is a value.
-    parser._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$|-(inf|nan)", re.IGNORECASE)
-    parser.add_argument("-f", "--exp", required=True, metavar="EXP", help="experiment file, such as exps/quickstart.py")
-    parser.add_argument("--device", choices=DEVICES, help="default: cuda where there is one, else mps, else cpu")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="name value", help="fields of the experiment to change, as pairs"
+def command() -> None:
+    """The console command: its first word says what to do, the rest is that app's."""
+    end_at_once_on_signals()  # before the imports that take seconds
+    parser = ArgumentParser("otadet", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    words = parser.add_subparsers(
+        metavar="COMMAND", required=True, dest="command", help="followed by --help: its options"
     )
+    for word, (_, does) in COMMANDS.items():
+        words.add_parser(word, help=does, add_help=False)
+    parser.add_argument("--version", action="version", version=_version())
+    word = parser.parse_known_args(sys.argv[1:2])[0].command
+    sys.argv = [f"otadet {word}", *sys.argv[2:]]
+    run_tool(import_module(f"otadet.apps.{COMMANDS[word][0]}").main)
 
 
-def load_experiment(args: Namespace) -> BaseExp:
-    """The experiment of `args.exp` with the pairs of `args.overrides` applied."""
-    from otadet.exp import load_exp
+def _version() -> str:
+    from otadet import __version__
 
-    exp = load_exp(args.exp)
-    exp.override(args.overrides)
-    return exp
-
-
-def chosen_rule(exp: BaseExp, word: str) -> Assigner:
-    """The rule of that name, or the experiment's own for "exp". Raises `UserError` for an unknown name."""
-    from otadet.assigners import named_assigner
-
-    return exp.choose_assigner() if word == "exp" else named_assigner(word)
-
-
-def short_name(rule: Assigner) -> str:
-    """OTAAssigner -> OTA."""
-    return type(rule).__name__.removesuffix("Assigner")
-
-
-def pick_device(name: str | None = None) -> torch.device:
-    """The named device, or the best one of this machine, for this process, whose threads are limited to the cores.
-
-    Raises `UserError` where the named one does not exist.
-    """
-    import torch
-
-    from otadet.engine.cores import limit_threads
-
-    limit_threads()
-
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name is None:
-        name = next(device for device, exists in available.items() if exists)
-    if not available[name]:
-        raise UserError(f"--device {name}: this machine has none that this torch can use; try --device cpu")
-    return torch.device(name)
+    return f"otadet {__version__}"
 
 
 def print_anything() -> None:

@@ -46,7 +46,7 @@ def load_module(path: Path, name: str | None = None) -> ModuleType:
         if before is not None:
             sys.modules[name] = before
         if isinstance(error, UserError):
-            raise UserError(f"{path}: {error}") from error
+            raise UserError(f"{path}{place_of(error, path)}: {error}") from error
         if not isinstance(error, Exception | SystemExit):
             raise
         kind = type(error).__name__

@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from otadet.cli import experiment_parser, run
+from otadet.apps.arguments import experiment_parser
+from otadet.cli import run
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])

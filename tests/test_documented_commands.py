@@ -10,13 +10,14 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from otadet.cli import run
+from otadet.cli import COMMANDS, run
 from otadet.data.synthetic.write import write_synthetic
 
 ROOT = Path(__file__).parents[1]
@@ -28,17 +29,18 @@ ELSEWHERE = {
     r"python3 -m venv \.venv && .*pytest -q": "these tests, as .ci/run starts them",
     r"git clone ": "needs a network; the fixture writes what comes",
     r"torchrun ": "needs several hosts; tests/engine/test_launch.py has several processes",
+    r"otadet train$": "two minutes; tests/demo/test_quickstart.py trains the same made small",
     r"python tools/bench_assign\.py": "measures for minutes; tests/tools/test_bench_assign.py runs a small scene",
     r"python benchmarks/train_step\.py": "measures for minutes; tests/benchmarks/test_train_step.py runs a tiny one",
 }
 """Beginning of a command -> why it does not run here."""
 
-TINY = shlex.split("max_epochs 1 batch_size 2 workers 0 train_sizes 64 test_size 64 max_size 64")
+TINY = shlex.split("length 1epochs batch_size 2 workers 0 input.resize 64/64")
 SMALL_NETWORK = shlex.split("depth 10 width 8 weights none channels 16 tower_depth 1")
 SMALLER = {
-    "mine.py": [*TINY, *SMALL_NETWORK, "steps", "1"],
+    "mine.py": [*TINY, *SMALL_NETWORK],
     "exps/blood_cells.py": [*TINY, "depth", "10", "width", "8", "channels", "16"],
-    "exps/ota_fcos_r50.py": [*TINY, *SMALL_NETWORK, "steps", "1"],
+    "exps/ota_fcos_r50.py": [*TINY, *SMALL_NETWORK],
 }
 """Experiment -> the fields that make it tiny; the network is the same for all tools."""
 
@@ -128,11 +130,14 @@ def test_every_command_runs(desk, monkeypatch, capsys):
     for command in commands():
         if command.elsewhere:
             continue
-        assert command.words[0] == "python", f"{command.page}: {command}: how is it to be tested?"
+        assert command.words[0] in ("python", "otadet"), f"{command.page}: {command}: how is it to be tested?"
         script, *arguments = tiny(command.words[1:])
         monkeypatch.setattr(sys, "argv", [script, *arguments])
         try:
-            run(runpy.run_path(str(desk / script))["main"])
+            if command.words[0] == "otadet":
+                run(import_module(f"otadet.apps.{COMMANDS[script][0]}").main)
+            else:
+                run(runpy.run_path(str(desk / script))["main"])
         except SystemExit as ended:
             pytest.fail(f"{command.page}: {command}: status {ended.code}\n{capsys.readouterr().err}")
         if (trained := desk / "runs/blood_cells/best.pth").is_file():

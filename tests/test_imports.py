@@ -21,12 +21,14 @@ GROUND = {
     "integers",
     "limits",
     "names",
+    "part",
     "pickle_grammar",
     "signals",
     "streams",
     "structures",
     "torch_file",
     "user_modules",
+    "values",
 }
 """Files that everybody may use, and that use only each other."""
 
@@ -63,6 +65,8 @@ BELOW: dict[str, set[str]] = {
 }
 """Room: the rooms that it may import besides the ground floor. The inference side imports no training code, nothing
 below `exp` knows an experiment, and `engine` receives what it trains with."""
+FRONT = {"apps", "export", "inference"}
+"""What `otadet/__init__.py` may import, for `otadet.load` and its types."""
 
 
 def modules() -> dict[str, Path]:
@@ -96,6 +100,8 @@ def room(module: str) -> str:
 def may_import(importer: str, other: str) -> bool:
     if other in (importer, "") or other in GROUND:
         return True
+    if importer == "":
+        return other in FRONT
     return other in BELOW.get(importer, set())
 
 

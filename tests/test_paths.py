@@ -35,7 +35,7 @@ def tiny(tmp_path_factory):
 
 def test_what_is_to_be_read(path, tiny):
     exp = BaseExp()
-    exp.data_dir = str(path)
+    exp.override(["data", str(path)])
     annotations = tiny.data / "annotations/instances_val.json"
     for read in (
         lambda: load_checkpoint(path),
@@ -70,7 +70,7 @@ def test_a_file_that_can_be_written_is_left_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     "words",
     [
-        ("eval", "-c", "CKPT", "--json", "PATH"),
+        ("eval", "-c", "CKPT", "--save-json", "PATH"),
         ("eval", "-c", "CKPT", "--metrics", "PATH"),
         ("ambiguity", "-c", "CKPT", "--csv", "PATH"),
         ("visualize_assign", "--path", "000001.png", "--output", "PATH"),

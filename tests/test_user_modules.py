@@ -79,7 +79,7 @@ class Exp(BaseExp):
 def test_annotations_may_be_postponed(tmp_path: Path) -> None:
     described = load_exp(write(tmp_path, POSTPONED, "mine.py")).describe()
     assert described["cache"] is None
-    assert described["noise"] == "Noise(strength=0.5)"
+    assert described["noise"] == {"part": "Noise", "file": "mine.py", "strength": 0.5}
 
 
 def test_a_type_that_is_not_there_at_run_time_is_named(tmp_path: Path) -> None:

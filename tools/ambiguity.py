@@ -1,107 +1,15 @@
 """Count the ambiguous anchors per image that rules of label assignment find: N_amb of the OTA paper's Tab. 2.
 
-python tools/ambiguity.py -f exps/ota_fcos_r50.py -c best.pth --assigner ota atss paa --radius 3 5 7 --limit 5000
-python tools/ambiguity.py -f exps/quickstart.py -c runs/quickstart/best.pth --split val --csv ambiguous.csv
-python tools/ambiguity.py ambiguity min_area -f exps/ablation/tab3.py -c best.pth
-
-Ambiguous is what each rule says: OTA's anchors whose largest share of the plan is below 0.9, also where the other part
-is the background's; any other rule's that qualify for several boxes. Contested are those ambiguous between boxes alone,
-which compares like with like.
-
---radius is the paper's r: r x r candidates of each level for a box. A rule without such a setting is counted once.
-Fields of the experiment to change come first, or last after --.
+See `otadet/apps/ambiguity.py`, or --help.
 """
-
-from __future__ import annotations
 
 from otadet.engine.stop import end_at_once_on_signals
 
 if __name__ == "__main__":
     end_at_once_on_signals()  # before the imports that take seconds
 
-from argparse import Namespace
-from pathlib import Path
-from typing import Any
-
-from otadet.cli import chosen_rule, experiment_parser, load_experiment, pick_device, run_tool, short_name
-
-
-def parse_args() -> Namespace:
-    parser = experiment_parser(__doc__)
-    parser.add_argument("-c", "--checkpoint", required=True, metavar="CKPT", help="the trained network")
-    parser.add_argument(
-        "--assigner",
-        nargs="+",
-        default=["exp"],
-        metavar="RULE",
-        help="names, or exp for the experiment's (default)",
-    )
-    parser.add_argument("--radius", nargs="+", type=int, metavar="R", help="such as 3 5 7; default: the rules' own")
-    parser.add_argument("--split", choices=("train", "val"), default="train", help="default: train")
-    parser.add_argument("--limit", type=int, metavar="N", help="images, from all over the data; default: all")
-    parser.add_argument("-b", "--batch", type=int, metavar="N", help="images at once; default: the field batch_size")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table")
-    return parser.parse_intermixed_args()
-
-
-def main() -> None:
-    args = parse_args()
-    from otadet.analysis.ambiguity import EvenlySpaced, count_ambiguous, with_radii
-    from otadet.engine.checkpoint import load_checkpoint
-    from otadet.errors import UserError
-    from otadet.evaluation.evaluator import pipeline_loader
-    from otadet.exp import load_pipeline
-    from otadet.files import check_writable, write_csv
-    from otadet.names import names_as_trained
-
-    for name, value in (("--limit", args.limit), ("--batch", args.batch), ("--radius", min(args.radius or [1]))):
-        if value is not None and value < 1:
-            raise UserError(f"{name} {value}: must be at least 1")
-    check_writable(args.csv)
-    exp = load_experiment(args)
-    device = pick_device(args.device)
-    radii = tuple(dict.fromkeys(args.radius or ()))
-    chosen = {word: chosen_rule(exp, word) for word in args.assigner}
-    names = {word: f"exp ({short_name(rule)})" if word == "exp" else word for word, rule in chosen.items()}
-    rules = [sized for word, rule in chosen.items() for sized in with_radii(names[word], rule, radii)]
-    state = load_checkpoint(args.checkpoint)
-    exp.class_names = names_as_trained(exp.class_names, state["class_names"])
-    dataset = exp.build_train_dataset() if args.split == "train" else exp.build_val_dataset()
-    pipeline = load_pipeline(exp, args.checkpoint, dataset.class_names, state=state).to(device)
-    loader = pipeline_loader(
-        pipeline,
-        dataset if args.limit is None else EvenlySpaced(dataset, args.limit),
-        batch_size=args.batch or exp.batch_size,
-        workers=exp.workers,
-        unreadable=exp.unreadable,
-    )
-    counts = count_ambiguous(pipeline, loader, rules)
-    rows = [
-        {
-            "rule": rule.name,
-            "r": "-" if rule.r is None else rule.r,
-            "ambiguous": round(count.per_image(count.ambiguous), 4),
-            "contested": round(count.per_image(count.contested), 4),
-            "positives": round(count.per_image(count.positives), 4),
-            "boxes": round(count.per_image(count.boxes), 4),
-            "images": count.images,
-        }
-        for rule, count in zip(rules, counts, strict=True)
-    ]
-    print_table(rows)
-    if args.csv:
-        write_csv(args.csv, rows)
-        print(f"table: {args.csv}")
-
-
-def print_table(rows: list[dict[str, Any]]) -> None:
-    print(f"\nan image, on average over {rows[0]['images']}, with {rows[0]['boxes']:.1f} boxes")
-    print(f"{'rule':<16}{'r':>4}{'ambiguous':>12}{'contested':>12}{'positives':>12}")
-    for row in rows:
-        print(
-            f"{row['rule']:<16}{row['r']:>4}{row['ambiguous']:>12.2f}{row['contested']:>12.2f}{row['positives']:>12.1f}"
-        )
-
+from otadet.apps.ambiguity import main
+from otadet.cli import run_tool
 
 if __name__ == "__main__":
     run_tool(main)

@@ -14,12 +14,13 @@ from torchvision.models.detection.fcos import FCOS
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from otadet.apps.train import build_trainer
+from otadet.apps.training import build_trainer
 from otadet.data.batch import Batch
 from otadet.engine.precision import autocast
 from otadet.engine.stop import StopRequest
-from otadet.exp import BaseExp
-from otadet.models.backbones.resnet import ResNet
+from otadet.exp import FCOS as FCOSFamily
+from otadet.exp import BaseExp, CocoFolder, InputSpec, Iterations, Letterbox, ResNet, Run
+from otadet.models.backbones.resnet import ResNet as ResNetModule
 from otadet.structures import Detections
 from trainbench.pictures import write_pictures
 
@@ -57,7 +58,7 @@ class Ours:
         trainer = build_trainer(self.exp, model, dataset, None, device, folder / "run")
         self.train_step, self.loader = trainer.step, trainer.loader
         self.amp_dtype = trainer.step.amp_dtype
-        self.normalize, self.postprocess = self.exp.build_input().pixel_norm().to(device), self.exp.build_postprocess()
+        self.normalize, self.postprocess = self.exp.input.pixel_norm().to(device), self.exp.postprocess
         self._stop = StopRequest(quiet=True)
         self._iteration = 0
 
@@ -131,7 +132,7 @@ class Theirs:
 
 def build_fcos(setup: Setup, ours: nn.Module, exp: BaseExp) -> FCOS:
     """What `torchvision.models.detection.fcos_resnet50_fpn` builds, on the ResNet of `ours` and with its weights."""
-    body = ResNet(setup.depth, FrozenBatchNorm2d if setup.frozen else nn.BatchNorm2d)
+    body = ResNetModule(setup.depth, FrozenBatchNorm2d if setup.frozen else nn.BatchNorm2d)
     backbone = _resnet_fpn_extractor(
         body,
         3 if setup.frozen else 5,
@@ -143,12 +144,12 @@ def build_fcos(setup: Setup, ours: nn.Module, exp: BaseExp) -> FCOS:
         setup.classes,
         min_size=min(setup.size),
         max_size=max(setup.size),
-        image_mean=[value / 255 for value in exp.mean],
-        image_std=[value / 255 for value in exp.std],
-        score_thresh=exp.score_threshold,
-        nms_thresh=exp.nms_iou,
-        detections_per_img=exp.max_detections,
-        topk_candidates=exp.topk_per_level,
+        image_mean=[value / 255 for value in exp.input.mean],
+        image_std=[value / 255 for value in exp.input.std],
+        score_thresh=exp.postprocess.score_threshold,
+        nms_thresh=exp.postprocess.nms_iou,
+        detections_per_img=exp.postprocess.max_detections,
+        topk_candidates=exp.postprocess.topk_per_level,
     )
     # Images of the right size are resampled to the same size otherwise, which would be counted against it.
     model.transform.resize = lambda image, target=None: (image, target)
@@ -190,20 +191,20 @@ def _memory_format(model: nn.Module) -> torch.memory_format:
 
 def _experiment(setup: Setup, amp_dtype: str | None, folder: Path) -> BaseExp:
     """`exps/ota_fcos_r50.py`, whose fields are the defaults, with random weights and the pictures' data."""
+    weights = str(_random_weights(setup.depth, folder / "resnet.pth")) if setup.frozen else None
     exp = BaseExp()
-    exp.data_dir = str(folder / "pictures")
-    exp.train_json, exp.train_images = "pictures.json", "images"
-    exp.letterbox, exp.batch_size, exp.workers = setup.size, setup.batch, setup.workers
-    exp.depth, exp.max_iterations = setup.depth, STREAM
-    exp.amp, exp.amp_dtype = amp_dtype is not None, amp_dtype
-    exp.weights = str(_random_weights(setup.depth, folder / "resnet.pth")) if setup.frozen else None
+    exp.data = CocoFolder(str(folder / "pictures"), train_json="pictures.json", train_images="images")
+    exp.input = InputSpec(Letterbox(setup.size))
+    exp.model = FCOSFamily(ResNet(setup.depth, weights=weights))
+    exp.length = Iterations(STREAM)
+    exp.run = Run(setup.batch, setup.workers, amp=amp_dtype is not None, amp_dtype=amp_dtype)
     exp.check()
     return exp
 
 
 def _random_weights(depth: int, path: Path) -> Path:
     """A file that stands for a pretrained ResNet."""
-    network = ResNet(depth, FrozenBatchNorm2d)
+    network = ResNetModule(depth, FrozenBatchNorm2d)
     state = network.state_dict()
     last_norm = "bn3.weight" if depth >= 50 else "bn2.weight"
     for name, tensor in state.items():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from otadet.data.dataset import DetectionDataset
 from otadet.data.sample import Sample
 from otadet.errors import UserError
+from otadet.names import names_as_trained
 
 if TYPE_CHECKING:
     from otadet.exp import BaseExp
@@ -37,26 +38,29 @@ class AnnotatedImage:
         return sample
 
 
-def annotated_images(exp: BaseExp, paths: Sequence[Path]) -> tuple[list[AnnotatedImage], tuple[str, ...]]:
+def annotated_images(
+    exp: BaseExp, paths: Sequence[Path], trained: Sequence[str] = ()
+) -> tuple[list[AnnotatedImage], tuple[str, ...]]:
     """The images, in the order of the paths, and the class names of the data.
+
+    trained: classes of the network, whose order is taken unless the experiment has other ones.
 
     Each path is looked up in the experiment's validation set, then in its training set: as a file, as a file name of
     the annotations or the end of one, else by its name alone. A folder stands for those of its images that have boxes.
     Raises `UserError` for an image that neither set has or whose name several have, and for a folder without any.
     """
-    datasets = _datasets(exp)
+    datasets = _datasets(exp, trained)
     found = [image for path in paths for image in (_in_folder if _is_folder(path, datasets) else _find)(path, datasets)]
     return found, datasets[0].class_names
 
 
-def _datasets(exp: BaseExp) -> list[DetectionDataset]:
+def _datasets(exp: BaseExp, trained: Sequence[str]) -> list[DetectionDataset]:
     """The validation and the training set, with the classes of the latter."""
     # One image is wanted: it is not worth while to look at all of them, and to skip some needs just that.
     exp = copy(exp)
-    exp.prescan, exp.unreadable = False, "fail"
-    train_set = exp.build_train_dataset()
-    exp.class_names = train_set.class_names
-    return [exp.build_val_dataset(), train_set]
+    exp.data = exp.data.without_prescan()
+    train_set = exp.build_train_dataset(names_as_trained(exp.data.class_names, trained))
+    return [exp.build_val_dataset(train_set.class_names), train_set]
 
 
 def _is_folder(path: Path, datasets: Sequence[DetectionDataset]) -> bool:

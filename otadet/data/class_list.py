@@ -78,7 +78,7 @@ def _rows(source: SourceClasses, wanted: tuple[str, ...] | None) -> dict[str, in
 
 def _misfit(path: Path, source: SourceClasses, names: tuple[str, ...], with_boxes: list[str]) -> str:
     wanted = f"the {len(names)} classes wanted ({name_list(names)})"
-    advice = "wanted are those of the training set, of the checkpoint or of the field class_names"
+    advice = "wanted are those of the training set, of the checkpoint or of class_names"
     if not with_boxes:
         return f"{path}: has none of {wanted}, but {name_list(source.names)}; {advice}"
     hint = nearest_name(with_boxes[0], names) if len(with_boxes) == 1 else ""

@@ -18,7 +18,8 @@ from otadet.names import name_list
 from otadet.pickle_grammar import MAX_DEPTH, TENSOR_TYPES
 from otadet.torch_file import TorchFileError, is_archive, read_torch_file
 
-FORMAT = 1
+FORMAT = 2
+"""1: flat fields of an experiment in "exp"; 2: its parts as plain data in "parts"."""
 MAX_BITS = 1000
 """Of a whole number; the pickle of a longer one needs another instruction."""
 
@@ -59,7 +60,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(state, dict) or "format" not in state or "model" not in state:
         raise UserError(
             f"{path}: not a checkpoint of otadet, but of another program; weights for a backbone go "
-            f"into the experiment's field weights"
+            f"into the experiment, as model.backbone.weights"
         )
     try:
         if (newer := newer_version(state)) is not None:

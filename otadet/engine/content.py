@@ -25,18 +25,19 @@ class ContentError(ValueError):
 
 
 def checked_content(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of what a checkpoint holds, its class names clean, `ema`, `class_names` and `exp` there.
+    """A copy of what a checkpoint holds, its class names clean, all that is not a training's there.
 
     Parts that only a training has may be missing. Raises `ContentError` where a part is not what it should be.
     """
-    state = {"ema": None, "class_names": [], "exp": {}, **state}
+    state = {"ema": None, "class_names": [], "exp": {}, "parts": {}, "experiment": {}, **state}
     _check_weights("model", state["model"])
     if state["ema"] is not None:
         _check_weights("ema", state["ema"])
         shapes = ({name: tensor.shape for name, tensor in state[part].items()} for part in ("model", "ema"))
         _expect(next(shapes) == next(shapes), "ema", "not the averages of its model's tensors")
     state["class_names"] = _class_names(state["class_names"])
-    _expect(_is_named(state["exp"]) and not _has_tensor(state["exp"]), "exp", "not fields and their values")
+    for part in ("exp", "parts", "experiment"):
+        _expect(_is_named(state[part]) and not _has_tensor(state[part]), part, "not fields and their values")
     for part, (is_right, problem) in _PARTS_OF_A_TRAINING.items():
         _expect(part not in state or is_right(state[part]), part, problem)
     return state

@@ -1,20 +1,69 @@
-"""Fields without which a checkpoint's content means something else, and what these were before they were fields."""
+"""What a checkpoint says of its training, by path of the field, whatever the version of otadet that wrote it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from otadet.engine.restore import shown_value
 from otadet.errors import UserError
 
-NETWORK = ("coarse_from", "anchor_offset")
+NETWORK = ("model.coarse_from", "model.anchor_offset")
 """Of the network: weights may well fit another one, and find boxes in the wrong places."""
-TRAINING = (*NETWORK, "weight_decay_on")
+TRAINING = (*NETWORK, "optimizer.weight_decay_on")
 """Of a training that goes on: the optimizer's groups of parameters belong to one choice."""
 
+_NAMES_OF_PARTS = {
+    "data": (
+        "train_json train_images val_json val_images class_names num_classes unreadable prescan outside_images "
+        "max_pixels exif_orientation"
+    ),
+    "input": "mean std image_bits",
+    "model.backbone": "depth width weights",
+    "model": "quality channels tower_depth prior_probability coarse_from anchor_offset",
+    "loss": "box_weight box_weighting quality_weight",
+    "optimizer": "lr momentum weight_decay weight_decay_on",
+    "postprocess": "score_threshold topk_per_level nms_iou max_detections rank_by",
+    "run": (
+        "batch_size workers group_by_aspect amp amp_dtype ema grad_clip seed eval_every log_every save_every best_by "
+        "process_timeout"
+    ),
+}
+_PATHS = {
+    "data_dir": "data.folder",
+    "flip": "augment.0.horizontal",
+    "warmup_iterations": "schedule.warmup",
+    **{name: f"{part}.{name}" for part, names in _NAMES_OF_PARTS.items() for name in names.split()},
+}
+"""Name of a field before experiments held parts -> the path where the same value is now."""
 
-def with_older_fields(experiment: Mapping[str, Any]) -> dict[str, Any]:
+
+def values_of(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Path -> value of every field of the experiment that a checkpoint's content is of."""
+    if state.get("parts"):
+        return flat(state["parts"])
+    fields = _with_older_fields(state.get("exp") or {})
+    return {_PATHS[name]: value for name, value in fields.items() if name in _PATHS}
+
+
+def flat(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"model": {"part": "FCOS", "channels": 256}}` -> `{"model.part": "FCOS", "model.channels": 256}`."""
+    return dict(_flat(parts, ""))
+
+
+def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    start = f"{path}." if path else ""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _flat(item, f"{start}{name}")
+    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        for place, item in enumerate(value):
+            yield from _flat(item, f"{start}{place}")
+    else:
+        yield path, value
+
+
+def _with_older_fields(experiment: Mapping[str, Any]) -> dict[str, Any]:
     """The fields in a checkpoint, and the values that those had which it is too old to name."""
     fields = dict(experiment)
     if "norm_weight_decay" in fields:

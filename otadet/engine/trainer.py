@@ -25,7 +25,7 @@ from otadet.distributed import (
 )
 from otadet.engine.checkpoint import check_class_names, load_training, previous_checkpoint, save_checkpoint
 from otadet.engine.guard import NonFiniteError
-from otadet.engine.older import TRAINING, check_same_values, with_older_fields
+from otadet.engine.older import TRAINING, check_same_values, flat, values_of
 from otadet.engine.precision import precision_name
 from otadet.engine.recorder import LossSums, Recorder
 from otadet.engine.restore import changed_fields, restore_rng, rng_state
@@ -65,7 +65,8 @@ class Trainer:
         step: what makes one step, and holds the model.
         loader: start iteration -> the batches from there on, the same whenever it is called.
         evaluate: model -> named scores; called in every process, the main one's result counts. None never evaluates.
-        class_names, experiment: go into the checkpoints; `experiment` is any fields and their plain values.
+        class_names, parts, experiment: go into the checkpoints. `parts` is the experiment's parts as plain data,
+            `experiment` what else there is to know of it, such as its name.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Trainer:
         output: str | Path,
         evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
         class_names: Sequence[str] = (),
+        parts: Mapping[str, Any] | None = None,
         experiment: Mapping[str, Any] | None = None,
     ) -> None:
         self.step = step
@@ -85,6 +87,7 @@ class Trainer:
         self.loader = loader
         self.evaluate = evaluate
         self.class_names = list(class_names)
+        self.parts = dict(parts or {})
         self.experiment = dict(experiment or {})
         self.stop = StopRequest(quiet=not is_main())
         self.iteration = 0
@@ -112,8 +115,7 @@ class Trainer:
         """
         if not self._work_left():
             logger.info(
-                f"nothing to do: the run has all of its {self.iteration} iterations; "
-                "to train longer raise max_iterations or max_epochs"
+                f"nothing to do: the run has all of its {self.iteration} iterations; to train longer raise the length"
             )
             return True
         self._log_start()
@@ -241,7 +243,8 @@ class Trainer:
             "evaluated_at": self._evaluated_at,
             "best": self.best,
             "class_names": self.class_names,
-            "exp": self.experiment,
+            "parts": self.parts,
+            "experiment": self.experiment,
             "precision": precision_name(self.step.amp_dtype),
         }
         path = path or self.last_checkpoint
@@ -270,8 +273,8 @@ class Trainer:
         """
         state = from_main(lambda: load_training(path) if state is None else state)
         check_class_names(path, state, self.class_names)
-        before = with_older_fields(state["exp"])
-        check_same_values(path, TRAINING, before, self.experiment)
+        before, now = values_of(state), flat(self.parts)
+        check_same_values(path, TRAINING, before, now)
         self.step.restore(path, state)
         if len(state["rng"]) == world_size():
             restore_rng(path, state["rng"][rank()], self.step.device)
@@ -284,12 +287,12 @@ class Trainer:
         if from_main(lambda: os.path.realpath(path) == os.path.realpath(self.last_checkpoint)):
             self._saved_at = self.iteration
         logger.info(f"resumed from {path}, after iteration {self.iteration}")
-        if changes := changed_fields(before, self.experiment):
+        if changes := changed_fields(before, now):
             logger.warning(f"resumed with other values than before: {changes}")
         # Checkpoints of earlier versions do not say.
-        precision, now = state.get("precision"), precision_name(self.step.amp_dtype)
-        if precision not in (None, now):
-            logger.warning(f"resumed in {now}, after {precision}: the result is not that of an uninterrupted run")
+        precision, own = state.get("precision"), precision_name(self.step.amp_dtype)
+        if precision not in (None, own):
+            logger.warning(f"resumed in {own}, after {precision}: the result is not that of an uninterrupted run")
         if self.iteration < self.settings.iterations != state["iterations"]:
             logger.warning(
                 f"the run was to have {state['iterations']} iterations and now has {self.settings.iterations}; "

@@ -31,10 +31,14 @@ def format_result(result: CocoResult, *, per_class: bool = False) -> str:
 
 
 def write_metrics(path: str | Path, result: CocoResult) -> None:
-    """Write {"stats", "per_class", "diagnosis"} as JSON; -1 is a number without ground truth."""
+    """Write `as_json` of the result."""
     with atomic_write(path, "w") as file:
-        json.dump(asdict(result), file, indent=1, ensure_ascii=False)
-        file.write("\n")
+        file.write(f"{as_json(result)}\n")
+
+
+def as_json(result: CocoResult) -> str:
+    """{"stats", "per_class", "diagnosis"}; -1 is a number without ground truth."""
+    return json.dumps(asdict(result), indent=1, ensure_ascii=False)
 
 
 def _format_stats(stats: dict[str, float]) -> str:

@@ -1,6 +1,40 @@
-"""Experiments: the base of every experiment file, and how such a file is loaded."""
+"""Experiments: the base of every experiment file, the parts that its fields hold, and how such a file is loaded."""
 
-from otadet.exp.base import SCORES, BaseExp, load_exp
-from otadet.exp.load import load_detector, load_pipeline, load_predictor
+from otadet.data.transforms import Letterbox, ResizeShortestEdge
+from otadet.exp.base import BaseExp
+from otadet.exp.families import FCOS, FocalGIoU, FreeAnchor, ResNet, RetinaNet
+from otadet.exp.folders import CocoFolder, SyntheticShapes
+from otadet.exp.load import load_detector, load_exp, load_pipeline, load_predictor
+from otadet.exp.run import SCORES, Run
+from otadet.inference.input_spec import InputSpec
+from otadet.inference.postprocess import Postprocess
+from otadet.optim.length import Epochs, Iterations
+from otadet.optim.optimizer import SGD, AdamW
+from otadet.optim.schedule import Cosine, Steps
 
-__all__ = ["SCORES", "BaseExp", "load_detector", "load_exp", "load_pipeline", "load_predictor"]
+__all__ = [
+    "FCOS",
+    "SCORES",
+    "SGD",
+    "AdamW",
+    "BaseExp",
+    "CocoFolder",
+    "Cosine",
+    "Epochs",
+    "FocalGIoU",
+    "FreeAnchor",
+    "InputSpec",
+    "Iterations",
+    "Letterbox",
+    "Postprocess",
+    "ResNet",
+    "ResizeShortestEdge",
+    "RetinaNet",
+    "Run",
+    "Steps",
+    "SyntheticShapes",
+    "load_detector",
+    "load_exp",
+    "load_pipeline",
+    "load_predictor",
+]

@@ -1,20 +1,47 @@
-"""Fields of an experiment: which there are, and text from the command line -> a value of the field's type."""
+"""The fields of an experiment and of its parts, by dotted paths: which there are, and how a command sets them."""
 
 from __future__ import annotations
 
-import math
 import re
-import types
-from collections.abc import Mapping
-from pathlib import PurePath
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass, replace
+from typing import Any
 
-import numpy as np
+from otadet.errors import UserError, nearest_name
+from otadet.exp.older_names import what_became_of
+from otadet.exp.words import READERS, WORDS, part_by_word
+from otadet.part import field_types, types_of
+from otadet.values import check_value, options_of, parse_value
 
-from otadet.errors import UserError
-from otadet.limits import brief
+Settings = list[tuple[tuple[str, ...], str]]
+"""Steps of a path, relative to some part, and the text to set there."""
 
-_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+@dataclass(frozen=True)
+class Field:
+    """A field of an experiment, or of a part in it."""
+
+    path: str
+    """Such as "run.lr" or "augment.0.horizontal"."""
+    value: Any
+    hint: Any
+    """Its type."""
+
+    @property
+    def name(self) -> str:
+        """The last step of the path."""
+        return self.path.rpartition(".")[2]
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it holds a part, or could."""
+        return is_part(self.value) or self.name in WORDS or self.name in READERS
+
+
+def is_part(value: Any) -> bool:
+    """Whether a value has fields of its own."""
+    return is_dataclass(value) and not isinstance(value, type)
 
 
 def fields_of(experiment: object) -> dict[str, Any]:
@@ -22,13 +49,7 @@ def fields_of(experiment: object) -> dict[str, Any]:
 
     Raises `UserError` for a type that cannot be found when the program runs.
     """
-    try:
-        hints = get_type_hints(type(experiment))
-    except Exception as error:
-        raise UserError(
-            f"the type of a field cannot be found: {type(error).__name__}: {error}; import it without TYPE_CHECKING"
-        ) from error
-    return {name: hint for name, hint in hints.items() if not name.startswith("_")}
+    return {name: hint for name, hint in types_of(type(experiment)).items() if not name.startswith("_")}
 
 
 def undeclared_attributes(experiment: object) -> list[str]:
@@ -39,107 +60,167 @@ def undeclared_attributes(experiment: object) -> list[str]:
         names |= {
             name
             for name, value in vars(cls).items()
-            if not (callable(value) or isinstance(value, property | staticmethod | classmethod))
+            if is_part(value) or not (callable(value) or isinstance(value, property | staticmethod | classmethod))
         }
     return sorted(name for name in names if not name.startswith("_") and name not in declared)
 
 
-def parse_field(name: str, text: str, hint: Any) -> Any:
-    """The value that `text` stands for in a field of type `hint`. Raises `UserError` where it is none."""
+def all_fields(experiment: object) -> list[Field]:
+    """Every field of the experiment, and of the parts in it, the outer ones first."""
+    return [
+        field
+        for name, hint in fields_of(experiment).items()
+        for field in _with_inner(Field(name, getattr(experiment, name), hint))
+    ]
+
+
+def names_of_fields(experiment: object) -> set[str]:
+    """Every path, and every last step of one: what a command may begin a setting with."""
+    fields = all_fields(experiment)
+    return {field.path for field in fields} | {field.name for field in fields}
+
+
+def _with_inner(field: Field) -> Iterator[Field]:
+    yield field
+    if is_part(field.value):
+        for name, hint in field_types(type(field.value)).items():
+            yield from _with_inner(Field(f"{field.path}.{name}", getattr(field.value, name), hint))
+    elif isinstance(field.value, tuple):
+        for place, item in enumerate(field.value):
+            if is_part(item):
+                yield from _with_inner(Field(f"{field.path}.{place}", item, type(item)))
+
+
+def check_fields(experiment: object) -> None:
+    """Raise `UserError` where any field has a value that is not of its type."""
+    for field in all_fields(experiment):
+        check_value(field.path, field.value, field.hint)
+
+
+def changed(experiment: object, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """The fields of the experiment that `pairs` of names and texts change, with their new values.
+
+    Whole parts are set before the fields in them, in whatever order they are given. A name may be the end of a path,
+    where one path alone ends so. Raises `UserError` for an unknown name, for one that several parts have, and for a
+    wrong value.
+    """
+    whole, found = _split(experiment, pairs)
+    composed = _changed(experiment, whole)
+    paths = [field.path for field in _fields_with(experiment, composed)]
+    settings = whole + [(tuple(_resolved(name, paths).split(".")), text) for name, text in found]
+    return _changed(experiment, settings)
+
+
+def _split(experiment: object, pairs: Sequence[tuple[str, str]]) -> tuple[Settings, list[tuple[str, str]]]:
+    """Settings of whole parts that are there now, and the names and texts of the rest."""
+    parts = [field.path for field in all_fields(experiment) if field.is_part]
+    whole: Settings = []
+    rest: list[tuple[str, str]] = []
+    for name, text in pairs:
+        matching = [path for path in parts if path == name] or [path for path in parts if path.endswith(f".{name}")]
+        if len(matching) == 1:
+            whole.append((tuple(matching[0].split(".")), text))
+        else:
+            rest.append((name, text))
+    return whole, rest
+
+
+def _fields_with(experiment: object, values: Mapping[str, Any]) -> list[Field]:
+    hints = fields_of(experiment)
+    return [
+        field
+        for name, hint in hints.items()
+        for field in _with_inner(Field(name, values.get(name, getattr(experiment, name)), hint))
+    ]
+
+
+def _resolved(name: str, paths: Sequence[str]) -> str:
+    """The path that `name` is, or is the end of."""
+    if name in paths:
+        return name
+    matching = [path for path in paths if path.endswith(f".{name}")]
+    if len(matching) > 1:
+        raise UserError(f"{name}: several parts have such a field; choose {' or '.join(matching)}")
+    if matching:
+        return matching[0]
+    raise UserError(no_such_field(name, paths))
+
+
+def no_such_field(name: str, paths: Sequence[str]) -> str:
+    """What to say of a name that no field has: what has its place, what the part there has, or the nearest name."""
+    if became := what_became_of(name):
+        return f"{name}: the experiment has no such field; {became}"
+    part, _, last = name.rpartition(".")
+    inside = [path.rpartition(".")[2] for path in paths if part and path.rpartition(".")[0] == part]
+    if inside:
+        return f"{name}: {part} has no such field; it has {', '.join(inside)}{nearest_name(last, inside)}"
+    known = paths if part else dict.fromkeys(path.rpartition(".")[2] for path in paths)
+    return f"{name}: the experiment has no such field{nearest_name(name, known)}"
+
+
+def _changed(experiment: object, settings: Settings) -> dict[str, Any]:
+    hints = fields_of(experiment)
+    return {
+        name: _with_settings(Field(name, getattr(experiment, name), hints[name]), inner)
+        for name, inner in _by_first_step(settings).items()
+    }
+
+
+def _by_first_step(settings: Settings) -> dict[str, Settings]:
+    grouped: dict[str, Settings] = defaultdict(list)
+    for steps, text in settings:
+        grouped[steps[0]].append((steps[1:], text))
+    return grouped
+
+
+def _with_settings(field: Field, settings: Settings) -> Any:
+    """The field's new value: set as a whole first, then its own fields, all of them at once."""
+    for steps, text in settings:
+        if not steps:
+            field = replace(field, value=_value(field, text))
+    inner = _by_first_step([(steps, text) for steps, text in settings if steps])
+    if not inner:
+        return field.value
+    if isinstance(field.value, tuple):
+        return tuple(
+            _with_settings(Field(f"{field.path}.{place}", item, type(item)), inner.get(str(place), []))
+            for place, item in enumerate(field.value)
+        )
+    if not is_part(field.value):
+        raise UserError(f"{field.path}.{next(iter(inner))}: {field.path} is {field.value}, without fields of its own")
+    hints = field_types(type(field.value))
+    values = {}
+    for name, deeper in inner.items():
+        if name not in hints:
+            paths = [f"{field.path}.{own}" for own in hints]
+            raise UserError(no_such_field(f"{field.path}.{name}", paths))
+        values[name] = _with_settings(Field(f"{field.path}.{name}", getattr(field.value, name), hints[name]), deeper)
+    return _guarded(field.path, lambda: replace(field.value, **values))
+
+
+def _value(field: Field, text: str) -> Any:
+    can_be_none = type(None) in options_of(field.hint)
+    if can_be_none and text.lower() == "none":
+        return None
+    if field.name in READERS:
+        return _guarded(field.path, lambda: READERS[field.name](field.path, text))
+    if field.name in WORDS:
+        return part_by_word(field.path, text)
+    if hasattr(field.value, "in_folder"):
+        return _guarded(field.path, lambda: field.value.in_folder(text))
+    if is_part(field.value) and not any(hasattr(option, "from_text") for option in options_of(field.hint)):
+        own = (f"{field.path}.{name}" for name in field_types(type(field.value)))
+        raise UserError(
+            f"{field.path} {text}: has no words for a whole {type(field.value).__name__}; set {', '.join(own)}"
+        )
+    return _guarded(field.path, lambda: parse_value(field.path, text, field.hint))
+
+
+def _guarded(path: str, make: Callable[[], Any]) -> Any:
+    """What `make` returns. Its `UserError` or `ValueError` is said of the part at `path`."""
     try:
-        return _parse(text.strip(), hint)
-    except ValueError as error:
-        raise UserError(f"{name} {brief(text)}: expected {_describe(hint)}") from error
-
-
-def without_numpy(value: Any) -> Any:
-    """`value` with Python's numbers and tuples in place of numpy's numbers and arrays."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-        return tuple(value) if isinstance(value, list) else value
-    if type(value) in (list, tuple):
-        return type(value)(without_numpy(item) for item in value)
-    return value
-
-
-def as_plain(value: Any) -> Any:
-    """What a checkpoint can hold of a value: plain Python as it is, a path as its text, anything else as its `repr`."""
-    value = without_numpy(value)
-    if type(value) in (bool, int, float, str, type(None)):
-        return value
-    if isinstance(value, list | tuple):
-        items = [as_plain(item) for item in value]
-        return items if isinstance(value, list) else tuple(items)
-    if isinstance(value, Mapping):
-        return {str(as_plain(key)): as_plain(item) for key, item in value.items()}
-    if isinstance(value, PurePath):
-        return str(value)
-    for kind in (bool, int, float, str):  # an enumeration of numbers, say
-        if isinstance(value, kind):
-            return kind(value)
-    # Without the address, which another process would have another of.
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
-
-
-def check_value(name: str, value: Any, hint: Any) -> None:
-    """Raise `UserError` where the value of a field is not of the field's type, not finite, or a text with a NUL."""
-    if not _fits(value, hint):
-        raise UserError(f"{name} = {brief(repr(value))}: expected {_describe(hint)}")
-    for item in value if isinstance(value, list | tuple) else (value,):
-        if isinstance(item, float) and not math.isfinite(item):
-            raise UserError(f"{name} {brief(value)}: must be finite")
-        if isinstance(item, str) and "\0" in item:
-            raise UserError(f"{name} = {brief(repr(item))}: a NUL character cannot be part of it")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """True also for types that the command line could not parse: only what is surely wrong is to be refused."""
-    if hint is Any:
-        return True
-    if get_origin(hint) in (types.UnionType, Union):
-        return any(_fits(value, option) for option in get_args(hint))
-    if get_origin(hint) is tuple:
-        items = get_args(hint)
-        if not isinstance(value, tuple | list) or (items[-1] is not Ellipsis and len(value) != len(items)):
-            return False
-        return all(_fits(part, items[0 if items[-1] is Ellipsis else place]) for place, part in enumerate(value))
-    if hint in (int, float):
-        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
-    return hint not in (bool, str, type(None)) or isinstance(value, hint)
-
-
-def _parse(text: str, hint: Any) -> Any:
-    if get_origin(hint) in (types.UnionType, Union):
-        options = get_args(hint)
-        if type(None) in options and text.lower() == "none":
-            return None
-        return _parse(text, next(option for option in options if option is not type(None)))
-    if get_origin(hint) is tuple:
-        return _parse_tuple(text, get_args(hint))
-    if hint is bool:
-        if text.lower() not in _WORDS:
-            raise ValueError(text)
-        return _WORDS[text.lower()]
-    return hint(text)
-
-
-def _parse_tuple(text: str, items: tuple[Any, ...]) -> tuple[Any, ...]:
-    parts = [part.strip().strip("'\"") for part in text.strip("()[]").split(",") if part.strip()]
-    if items[-1] is Ellipsis:
-        return tuple(_parse(part, items[0]) for part in parts)
-    if len(parts) != len(items):
-        raise ValueError(text)
-    return tuple(_parse(part, item) for part, item in zip(parts, items, strict=True))
-
-
-def _describe(hint: Any) -> str:
-    if get_origin(hint) in (types.UnionType, Union):
-        return " or ".join("none" if option is type(None) else _describe(option) for option in get_args(hint))
-    if get_origin(hint) is tuple:
-        items = get_args(hint)
-        if items[-1] is Ellipsis:
-            return f"a list of {_describe(items[0]).split(' ', 1)[1]}s such as a,b"
-        return f"{len(items)} values such as a,b"
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}.get(hint, str(hint))
+        return make()
+    except (UserError, ValueError, TypeError, OverflowError) as error:
+        # A part says what it is; here its path says more.
+        message = re.sub(r"^[A-Z]\w*: ", "", str(error))
+        raise UserError(message if message.startswith(path) else f"{path}.{message}") from error

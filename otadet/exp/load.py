@@ -1,7 +1,8 @@
-"""From an experiment and a checkpoint to a detector."""
+"""How an experiment file is loaded, and what of it and a checkpoint together are detectors."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
@@ -11,23 +12,58 @@ from typing import Any
 import torch
 from loguru import logger
 
+import otadet
 from otadet.engine.checkpoint import load_checkpoint, put_weights
-from otadet.engine.older import NETWORK, check_same_values, with_older_fields
+from otadet.engine.older import NETWORK, check_same_values, flat, values_of
 from otadet.engine.restore import changed_fields
-from otadet.errors import UserError
+from otadet.errors import UserError, nearest_name
 from otadet.exp.base import BaseExp
+from otadet.exp.fields import all_fields, no_such_field, undeclared_attributes
+from otadet.exp.methods import check_called
+from otadet.exp.stored import StoredExp
 from otadet.inference.pipeline import Pipeline
 from otadet.inference.predictor import Predictor
 from otadet.models.detector import Detector, as_detector
 from otadet.names import name_list
+from otadet.user_modules import impatient, load_module, place_of
 
 
-def load_predictor(exp: BaseExp, checkpoint: str | Path, device: torch.device | str = "cpu") -> Predictor:
+def load_exp(path: str | Path) -> BaseExp:
+    """The `Exp` of an experiment file. Raises `UserError` for a file that is missing, fails, or holds none.
+
+    path: a file, or the name of an experiment that comes with otadet, such as `quickstart`.
+    """
+    path = _found(Path(path))
+    module = load_module(path)
+    try:
+        with impatient(path):
+            experiment = module.Exp() if hasattr(module, "Exp") else None
+        if not isinstance(experiment, BaseExp):
+            raise UserError("has no class Exp(BaseExp); see exps/quickstart.py for the shape of such a file")
+        for name in undeclared_attributes(experiment):
+            raise UserError(_undeclared(name, experiment))
+        check_called(experiment, BaseExp)
+        experiment.check()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{path}{place_of(error, path)}: Exp() fails: {type(error).__name__}: {error}") from error
+    return experiment
+
+
+def load_predictor(
+    exp: BaseExp,
+    checkpoint: str | Path,
+    device: torch.device | str = "cpu",
+    *,
+    state: dict[str, Any] | None = None,
+) -> Predictor:
     """The experiment's detector with a checkpoint's weights (the averaged ones, if any) and class names.
 
-    Raises `UserError` for a checkpoint that cannot be read or does not fit the experiment.
+    state: what `load_checkpoint` returned, where it was called already. Raises `UserError` for a checkpoint that cannot
+    be read or does not fit the experiment.
     """
-    pipeline = load_pipeline(exp, checkpoint)
+    pipeline = load_pipeline(exp, checkpoint, state=state)
     return Predictor(pipeline, device=device, options=replace(exp.build_read_options(), upright=True))
 
 
@@ -58,19 +94,70 @@ def load_detector(
     """
     state = load_checkpoint(checkpoint) if state is None else state
     names = state["class_names"]
-    if exp.num_classes not in (None, len(names)):
+    if exp.data.num_classes not in (None, len(names)):
         raise UserError(
             f"{checkpoint}: trained for {len(names)} classes ({name_list(names)}), but num_classes is "
-            f"{exp.num_classes}; leave num_classes unset"
+            f"{exp.data.num_classes}; leave num_classes unset"
         )
-    trained = with_older_fields(state.get("exp") or {})
-    check_same_values(checkpoint, NETWORK, trained, exp.describe())
-    # The checkpoint has all weights: do not read or download those that its training started from.
-    exp = copy(exp)
-    exp.weights = None
-    model = as_detector(exp.build_model(len(names)))
+    trained, own = values_of(state), flat(exp.describe())
+    check_same_values(checkpoint, NETWORK, trained, own)
+    if isinstance(exp, StoredExp):
+        _check_size(exp, checkpoint, state)
+    model = as_detector(without_pretrained(exp).build_model(len(names)))
     put_weights(model, checkpoint, state, class_names)
-    own = {"mean": tuple(exp.mean), "std": tuple(exp.std), "image_bits": exp.image_bits}
-    if changes := changed_fields(trained, own):
+    looked_at: dict[str, Any] = {
+        name: own[name] for name in ("input.mean", "input.std", "input.image_bits") if name in own
+    }
+    if changes := changed_fields(trained, looked_at):
         logger.warning(f"{checkpoint}: the experiment has other values than the training had: {changes}")
     return model.eval(), state
+
+
+def _check_size(exp: StoredExp, checkpoint: str | Path, state: dict[str, Any]) -> None:
+    """Raise `UserError` where a checkpoint describes a network much larger than its weights: it would take memory."""
+    with torch.device("meta"):
+        described = without_pretrained(exp).build_model(len(state["class_names"])).state_dict()
+    needed, there = (sum(tensor.numel() for tensor in of.values()) for of in (described, state["model"]))
+    if needed > 2 * there + 10**7:
+        raise UserError(f"{checkpoint}: describes a network of {needed:,} weights, but holds {there:,}")
+
+
+def without_pretrained(exp: BaseExp) -> BaseExp:
+    """The experiment with a network from scratch: weights that its training started from are not read or downloaded."""
+    exp = copy(exp)
+    exp.model = exp.model.without_weights() if hasattr(exp.model, "without_weights") else exp.model
+    return exp
+
+
+def shipped_folder() -> Path:
+    """Where the experiments are that come with otadet: in the package, or beside it in a checkout."""
+    package = Path(otadet.__file__).parent
+    return next((folder for folder in (package / "exps", package.parent / "exps") if folder.is_dir()), package / "exps")
+
+
+def _found(path: Path) -> Path:
+    """The path itself, or the shipped experiment of that name where there is no such file here."""
+    if os.path.isfile(path):
+        return path
+    folder = shipped_folder()
+    shipped = {file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(folder.rglob("*.py"))}
+    parts = path.with_suffix("").parts if path.suffix == ".py" else path.parts
+    name = "/".join(parts[1:] if parts[:1] == ("exps",) else parts)
+    if name in shipped:
+        return shipped[name]
+    if path.suffix != ".py" and (len(path.parts) == 1 or not os.path.isdir(path.parent)):
+        raise UserError(
+            f"{path}: no such experiment file, and none of that name comes with otadet, as {', '.join(shipped)} do"
+            f"{nearest_name(name, shipped)}"
+        )
+    return path
+
+
+def _undeclared(name: str, experiment: BaseExp) -> str:
+    paths = [field.path for field in all_fields(experiment)]
+    if inside := [path for path in paths if path.endswith(f".{name}")]:
+        owner = inside[0].rpartition(".")[0]
+        return (
+            f"{name}: the experiment has no such field of its own, but its part {owner}: it is set there, {inside[0]}"
+        )
+    return f"{no_such_field(name, paths)} (a new field is declared with its type, as in `{name}: int = 1`)"

@@ -11,7 +11,7 @@ from otadet.data.sample import Transform
 from otadet.data.transforms import FitInto
 from otadet.export.metadata_check import read_texts
 from otadet.inference.input_spec import InputSpec
-from otadet.inference.postprocess import Postprocess
+from otadet.inference.postprocess import Postprocess, RankBy, ScoreKind
 from otadet.integers import ceil_div
 
 INPUT = "images: float32 (N, 3, H, W), RGB, (pixel - mean) / std of pixels in 0-255, padded right and bottom"
@@ -50,9 +50,9 @@ class OnnxMetadata:
     otadet: str
     """The version that wrote the file."""
     input: str = INPUT
-    rank_by: str = "score"
+    rank_by: RankBy = "score"
     """What `score_threshold` and `topk_per_level` look at: "score" or "class"."""
-    score: str = "geometric_mean"
+    score: ScoreKind = "geometric_mean"
     """What the scores are of the class probability and the quality: their "geometric_mean" or "product"."""
 
     def to_strings(self) -> dict[str, str]:

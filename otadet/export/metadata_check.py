@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from otadet.data.transforms import Letterbox, ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.inference.input_spec import MAX_SIDE, InputSpec
-from otadet.inference.postprocess import RANK_BY, SCORE_KINDS
+from otadet.inference.postprocess import RankBy, ScoreKind
 from otadet.names import clean_class_names, printable
 
 MAX_DIVISOR = 1024
@@ -202,8 +202,8 @@ CHECKS: dict[str, Check] = {
     "topk_per_level": _COUNT,
     "nms_iou": _number(0, 1),
     "max_detections": _COUNT,
-    "rank_by": _one_of(*RANK_BY),
-    "score": _one_of(*SCORE_KINDS),
+    "rank_by": _one_of(*get_args(RankBy)),
+    "score": _one_of(*get_args(ScoreKind)),
     "image_bits": _integer(8, 16),
 }
 """Every entry but the texts and the class names."""

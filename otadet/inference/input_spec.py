@@ -12,6 +12,7 @@ from torch import Tensor
 from otadet.data.transforms import Letterbox, ResizeShortestEdge
 from otadet.errors import UserError, nearest_name
 from otadet.models.normalize import PixelNorm
+from otadet.values import without_numpy
 
 LARGEST_MEAN, SMALLEST_STD, LARGEST_STD = 1e6, 1e-6, 1e6
 MAX_SIDE = 65_535
@@ -42,6 +43,9 @@ class InputSpec:
     """Bits that the values of 16-bit image files use: 12 for those of a 12-bit sensor."""
 
     def __post_init__(self) -> None:
+        for name in ("mean", "std", "padding", "image_bits"):
+            value = without_numpy(getattr(self, name))
+            object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
         _check_resize(self.resize)
         _check_three("mean", self.mean, -LARGEST_MEAN, LARGEST_MEAN)
         _check_three("std", self.std, SMALLEST_STD, LARGEST_STD)
@@ -142,8 +146,8 @@ def _resize_from(data: object) -> ResizeShortestEdge | Letterbox:
     values = _fields_of(kind, data, f"resize, a {name}")
     try:
         return kind(**values)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"resize: is no {name}") from error
+    except (UserError, TypeError, ValueError) as error:
+        raise UserError(f"resize: is no {name} ({error})") from error
 
 
 def _without_tuples(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from otadet.limits import Limits
+from otadet.part import Part
 from otadet.structures import Anchors, Detections, Predictions
 
-RANK_BY = ("score", "class")
+RankBy = Literal["score", "class"]
 """What pairs of an anchor and a class may be chosen by before NMS; see `Postprocess`."""
-SCORE_KINDS = ("geometric_mean", "product")
+ScoreKind = Literal["geometric_mean", "product"]
 """How a class probability and a quality become one score."""
+_SHARE = Limits(0, 1)
+_COUNT = Limits(0, 10**9, open_low=True)
 
 
 def class_scores_of(predictions: Predictions) -> Tensor:
@@ -24,7 +29,7 @@ def class_scores_of(predictions: Predictions) -> Tensor:
 def scores_of(predictions: Predictions, kind: str = "geometric_mean") -> Tensor:
     """(N, A, C) in 0-1: class probability and quality as one number, or the probability alone without a quality.
 
-    kind: one of `SCORE_KINDS`.
+    kind: a `ScoreKind`.
     """
     probabilities = class_scores_of(predictions)
     if predictions.quality is None:
@@ -34,32 +39,26 @@ def scores_of(predictions: Predictions, kind: str = "geometric_mean") -> Tensor:
 
 
 @dataclass(frozen=True)
-class Postprocess:
+class Postprocess(Part):
     """Score threshold, the best `topk_per_level` of each level, class-wise NMS, the best `max_detections`.
 
-    Pairs of an anchor and a class with a score of 0 are none. Raises `ValueError` for a `rank_by` or `score` that is
-    none of the choices.
+    Pairs of an anchor and a class with a score of 0 are none. Raises `UserError`, naming the field, for values that
+    cannot work.
     """
 
-    score_threshold: float = 0.05
+    score_threshold: Annotated[float, _SHARE] = 0.05
     """0-1."""
-    topk_per_level: int = 1000
+    topk_per_level: Annotated[int, _COUNT] = 1000
     """Pairs of an anchor and a class."""
-    nms_iou: float = 0.6
+    nms_iou: Annotated[float, _SHARE] = 0.6
     """0-1: what overlaps a better box of its class by more is dropped."""
-    max_detections: int = 100
-    rank_by: str = "score"
+    max_detections: Annotated[int, _COUNT] = 100
+    rank_by: RankBy = "score"
     """What the threshold and the choice of the best of each level look at: "score", as in the released OTA, or "class",
     the class probability alone, as in FCOS and ATSS. NMS and the detections have the score in either case."""
-    score: str = "geometric_mean"
+    score: ScoreKind = "geometric_mean"
     """Of the class probability and the quality: their "geometric_mean", `sqrt(class * quality)`, as in the released
     OTA, or their "product", as in YOLOX, whose quality is an objectness."""
-
-    def __post_init__(self) -> None:
-        for name, choices in (("rank_by", RANK_BY), ("score", SCORE_KINDS)):
-            value = getattr(self, name)
-            if value not in choices:
-                raise ValueError(f"{name} {value!r}: choose {' or '.join(map(repr, choices))}")
 
     @torch.no_grad()
     def __call__(self, predictions: Predictions, anchors: Anchors) -> list[Detections]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from torch import nn
 
 from otadet.errors import UserError
+from otadet.limits import Limits
+from otadet.part import Part
 
-WEIGHT_DECAY_ON = ("all", "no_norms", "weights")
+WeightDecayOn = Literal["all", "no_norms", "weights"]
 """Which parameters decay; see `parameter_groups`."""
 
+_RATE = Limits(0, 1e6, open_low=True)
+_DECAY = Limits(0, 1e6)
 _NORMS = (
     nn.BatchNorm1d,
     nn.BatchNorm2d,
@@ -25,28 +30,43 @@ _NORMS = (
 )
 
 
-def build_optimizer(
-    model: nn.Module,
-    name: str,
-    *,
-    lr: float,
-    weight_decay: float = 0.0,
-    momentum: float = 0.9,
-    weight_decay_on: str = "all",
-) -> torch.optim.Optimizer:
-    """`"sgd"` (with `momentum`) or `"adamw"` over the parameters of `model` that require a gradient.
+@dataclass(frozen=True)
+class SGD(Part):
+    """Stochastic gradient descent with momentum. The defaults are the paper's, for 16 images per iteration."""
 
-    Put the model on its device first: on CUDA the fused kernels are chosen. weight_decay_on: see `parameter_groups`.
-    Raises `UserError` for another name or for a model whose parameters are all frozen.
-    """
-    groups = parameter_groups(model, weight_decay, weight_decay_on)
+    lr: Annotated[float, _RATE] = 0.01
+    momentum: Annotated[float, Limits(0, 1, open_high=True)] = 0.9
+    weight_decay: Annotated[float, _DECAY] = 1e-4
+    weight_decay_on: WeightDecayOn = "no_norms"
+    """Which parameters decay; see `parameter_groups`."""
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Over the parameters of `model` that require a gradient; put the model on its device first.
+
+        On CUDA the fused kernels are chosen. Raises `UserError` for a model whose parameters are all frozen.
+        """
+        groups = parameter_groups(model, self.weight_decay, self.weight_decay_on)
+        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, fused=_can_be_fused(groups))
+
+
+@dataclass(frozen=True)
+class AdamW(Part):
+    """AdamW (Loshchilov and Hutter, 2019), for training from scratch and on small data sets."""
+
+    lr: Annotated[float, _RATE] = 1e-3
+    weight_decay: Annotated[float, _DECAY] = 0.05
+    weight_decay_on: WeightDecayOn = "weights"
+    """Which parameters decay; see `parameter_groups`."""
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """As `SGD.build`."""
+        groups = parameter_groups(model, self.weight_decay, self.weight_decay_on)
+        return torch.optim.AdamW(groups, lr=self.lr, fused=_can_be_fused(groups))
+
+
+def _can_be_fused(groups: list[dict[str, Any]]) -> bool:
     # A fused step leaves out updates with overflown fp16 gradients on the device; any other asks the host each time.
-    fused = all(parameter.is_cuda for group in groups for parameter in group["params"])
-    if name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=fused)
-    if name == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, fused=fused)
-    raise UserError(f"optimizer {name}: choose sgd or adamw")
+    return all(parameter.is_cuda for group in groups for parameter in group["params"])
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, weight_decay_on: str = "all") -> list[dict[str, Any]]:
@@ -57,8 +77,9 @@ def parameter_groups(model: nn.Module, weight_decay: float, weight_decay_on: str
     most one axis: those of norms, biases and learned scales (the usual choice with AdamW). Raises `ValueError` for any
     other, `UserError` where nothing is left to train.
     """
-    if weight_decay_on not in WEIGHT_DECAY_ON:
-        raise ValueError(f"weight_decay_on {weight_decay_on!r}: choose {' or '.join(map(repr, WEIGHT_DECAY_ON))}")
+    if weight_decay_on not in get_args(WeightDecayOn):
+        choices = " or ".join(map(repr, get_args(WeightDecayOn)))
+        raise ValueError(f"weight_decay_on {weight_decay_on!r}: choose {choices}")
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
         raise UserError("every parameter of the model is frozen: there is nothing to train")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from otadet.apps import train
+from otadet.apps import training
 from otadet.exp import BaseExp
 
 
@@ -28,8 +28,8 @@ def test_processes_stay_in_step_whatever_their_output_is_called(folder, tmp_path
     def end(*args: object) -> None:
         raise ReadyToTrain
 
-    monkeypatch.setattr(train, "from_main", from_main)
-    monkeypatch.setattr(train, "build_datasets", end)
+    monkeypatch.setattr(training, "from_main", from_main)
+    monkeypatch.setattr(training, "build_datasets", end)
     with pytest.raises(ReadyToTrain):
-        train._train_in(Path(folder), BaseExp(), torch.device("cpu"), train.AUTO, None, False)
+        training._train_in(Path(folder), BaseExp(), torch.device("cpu"), training.AUTO, None, False)
     assert len(asked) == 3

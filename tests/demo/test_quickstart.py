@@ -10,8 +10,8 @@ from pathlib import Path
 from otadet.cli import run
 
 ROOT = Path(__file__).parents[2]
-TINY = "images_train 4 images_val 2 image_size 64 train_sizes 64 test_size 64 max_size 64 depth 10 width 8 channels 16"
-SHORT = "tower_depth 1 max_epochs 1 batch_size 2"
+TINY = "images_train 4 images_val 2 image_size 64 input.resize 64/64 depth 10 width 8 channels 16"
+SHORT = "tower_depth 1 length 1epochs batch_size 2"
 
 
 def test_the_quickstart_trains_evaluates_draws_and_exports(tmp_path, monkeypatch, capsys):

@@ -13,7 +13,7 @@ def state(model: nn.Module, ema: nn.Module | None = None, class_names: tuple[str
         "model": model.state_dict(),
         "ema": None if ema is None else ema.state_dict(),
         "class_names": list(class_names),
-        "exp": {"lr": 0.1, "steps": (1, 2), "weights": None},
+        "parts": {"lr": 0.1, "steps": (1, 2), "weights": None},
     }
 
 
@@ -26,15 +26,15 @@ def saved(tmp_path: Path) -> Path:
 
 def test_round_trip(saved):
     loaded = load_checkpoint(saved)
-    assert loaded["exp"] == {"lr": 0.1, "steps": (1, 2), "weights": None}
+    assert loaded["parts"] == {"lr": 0.1, "steps": (1, 2), "weights": None}
     assert loaded["model"].keys() == {"weight", "bias"}
-    assert loaded["format"] == 1
+    assert loaded["format"] == 2
     assert [file.name for file in saved.parent.iterdir()] == ["last.pth"]
 
 
 def test_what_could_not_be_loaded_is_not_saved(tmp_path):
-    with pytest.raises(TypeError, match=r"exp.*folder.*PosixPath|exp.*folder.*WindowsPath"):
-        save_checkpoint(tmp_path / "last.pth", {"exp": {"folder": Path("x")}})
+    with pytest.raises(TypeError, match=r"parts.*folder.*PosixPath|parts.*folder.*WindowsPath"):
+        save_checkpoint(tmp_path / "last.pth", {"parts": {"folder": Path("x")}})
     assert not any(tmp_path.iterdir())
 
 

@@ -10,11 +10,11 @@ import torch
 from loguru import logger
 from torch import nn
 
-from otadet.engine.checkpoint import load_checkpoint
+from otadet.engine.checkpoint import load_checkpoint, save_checkpoint
 from otadet.engine.guard import NonFiniteError
 from otadet.engine.trainer import Trainer
 from otadet.errors import UserError
-from otadet.optim.optimizer import build_optimizer
+from otadet.optim.optimizer import SGD, AdamW
 from tests.helpers.toy_training import ToyLoss, ToyModel, toy_batches, toy_trainer
 
 
@@ -79,7 +79,7 @@ def test_training_lowers_the_loss_and_leaves_its_files(tmp_path):
 
 def test_the_schedule_sets_the_rate_of_every_group(tmp_path):
     model = ToyModel()
-    optimizer = build_optimizer(model, "sgd", lr=0.5, weight_decay=0.1, weight_decay_on="weights")
+    optimizer = SGD(lr=0.5, weight_decay=0.1, weight_decay_on="weights").build(model)
     trainer = toy_trainer(tmp_path, model=model, optimizer=optimizer, iterations=7)
     trainer.train()
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.05, 0.05])
@@ -177,7 +177,12 @@ def test_adamw_resumes_exactly(tmp_path):
     def trainer(folder: str, seed: int = 0, **options) -> Trainer:
         torch.manual_seed(seed)
         model = ToyModel()
-        return toy_trainer(tmp_path / folder, model=model, optimizer=build_optimizer(model, "adamw", lr=0.1), **options)
+        return toy_trainer(
+            tmp_path / folder,
+            model=model,
+            optimizer=AdamW(lr=0.1, weight_decay=0.0, weight_decay_on="all").build(model),
+            **options,
+        )
 
     whole = trainer("whole")
     whole.train()
@@ -281,7 +286,7 @@ class Cliff(ToyLoss):
 def test_a_gradient_that_is_not_finite_touches_nothing(tmp_path, slope, optimizer, fused):
     """Fused optimizers leave the update out by themselves, as on CUDA; the host hears of it later."""
     model = ToyModel()
-    chosen = build_optimizer(model, optimizer, lr=0.1)
+    chosen = {"sgd": SGD, "adamw": AdamW}[optimizer](lr=0.1, weight_decay=0.0, weight_decay_on="all").build(model)
     for group in chosen.param_groups:
         group["fused"] = fused
     chosen._step_supports_amp_scaling = fused
@@ -297,7 +302,7 @@ def test_a_gradient_that_is_not_finite_touches_nothing(tmp_path, slope, optimize
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_gradient_of_the_last_iteration_is_noticed_too(tmp_path, fused):
     model = ToyModel()
-    chosen = build_optimizer(model, "sgd", lr=0.1)
+    chosen = SGD(lr=0.1, weight_decay=0.0, weight_decay_on="all").build(model)
     chosen.param_groups[0]["fused"] = chosen._step_supports_amp_scaling = fused
     with pytest.raises(NonFiniteError, match=r"(?s)in iteration 8.*\nThe run has saved no checkpoint yet$"):
         toy_trainer(tmp_path, model=model, optimizer=chosen, loss=Cliff(8, torch.inf)).train()
@@ -339,7 +344,12 @@ def test_a_gradient_that_is_only_too_large_is_clipped(tmp_path):
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_averages_that_are_not_finite_are_not_saved(tmp_path, part, message, value):
     model = ToyModel()
-    trainer = toy_trainer(tmp_path, model=model, optimizer=build_optimizer(model, "adamw", lr=0.1), ema_decay=0.9)
+    trainer = toy_trainer(
+        tmp_path,
+        model=model,
+        optimizer=AdamW(lr=0.1, weight_decay=0.0, weight_decay_on="all").build(model),
+        ema_decay=0.9,
+    )
     trainer.train()
     before = trainer.last_checkpoint.read_bytes()
     part(trainer.step).data.view(-1)[-1] = value
@@ -487,8 +497,8 @@ def test_resuming_a_finished_run_says_that_there_is_nothing_to_do(tmp_path, log)
 
 
 def test_a_finished_run_can_be_extended(tmp_path, log):
-    toy_trainer(tmp_path, experiment={"max_iterations": 8}).train()
-    longer = toy_trainer(tmp_path, iterations=10, experiment={"max_iterations": 10})
+    toy_trainer(tmp_path, parts={"max_iterations": 8}).train()
+    longer = toy_trainer(tmp_path, iterations=10, parts={"max_iterations": 10})
     longer.resume(longer.last_checkpoint)
     assert longer.train()
     assert longer.iteration == 10
@@ -499,7 +509,7 @@ def test_a_finished_run_can_be_extended(tmp_path, log):
 def test_resuming_keeps_the_optimizer_options_of_the_experiment(tmp_path):
     toy_trainer(tmp_path, iterations=1).train()
     model = ToyModel()
-    optimizer = build_optimizer(model, "sgd", lr=7, weight_decay=0.5)
+    optimizer = SGD(lr=7, weight_decay=0.5, weight_decay_on="all").build(model)
     trainer = toy_trainer(tmp_path, model=model, optimizer=optimizer)
     trainer.resume(trainer.last_checkpoint)
     assert trainer.step.base_rates == [7]
@@ -524,7 +534,9 @@ def test_resuming_something_else_is_an_error(tmp_path, options, message):
 def test_resuming_with_another_optimizer_is_an_error(tmp_path):
     toy_trainer(tmp_path, iterations=1).train()
     model = ToyModel()
-    trainer = toy_trainer(tmp_path, model=model, optimizer=build_optimizer(model, "adamw", lr=1))
+    trainer = toy_trainer(
+        tmp_path, model=model, optimizer=AdamW(lr=1, weight_decay=0.0, weight_decay_on="all").build(model)
+    )
     with pytest.raises(UserError, match=r"saved with SGD.*AdamW"):
         trainer.resume(trainer.last_checkpoint)
 
@@ -541,11 +553,18 @@ def test_the_start_is_logged(tmp_path, log):
 
 
 def test_a_run_from_before_the_fields_goes_on_with_what_it_had_then(tmp_path):
-    older = {"lr": 0.1, "norm_weight_decay": True}
-    first = toy_trainer(tmp_path, experiment=older, iterations=2)
+    first = toy_trainer(tmp_path, iterations=2)
     first.train()
-    now = {"lr": 0.1, "coarse_from": "p5", "anchor_offset": 0.0, "weight_decay_on": "no_norms"}
-    with pytest.raises(UserError, match=r"add coarse_from c5 anchor_offset 0\.5 weight_decay_on all to the command"):
-        toy_trainer(tmp_path, experiment=now).resume(first.last_checkpoint)
-    as_then = {"lr": 0.1, "coarse_from": "c5", "anchor_offset": 0.5, "weight_decay_on": "all"}
-    assert toy_trainer(tmp_path, experiment=as_then).resume(first.last_checkpoint) is None
+    state = load_checkpoint(first.last_checkpoint)
+    older = {**state, "exp": {"lr": 0.1, "norm_weight_decay": True}, "parts": {}}
+    save_checkpoint(first.last_checkpoint, {**older, "format": 1})
+    decay = {"lr": 0.1, "weight_decay_on": "no_norms"}
+    now = {"model": {"coarse_from": "p5", "anchor_offset": 0.0}, "optimizer": decay}
+    asked = r"add model\.coarse_from c5 model\.anchor_offset 0\.5 optimizer\.weight_decay_on all to the command"
+    with pytest.raises(UserError, match=asked):
+        toy_trainer(tmp_path, parts=now).resume(first.last_checkpoint)
+    as_then = {
+        "model": {"coarse_from": "c5", "anchor_offset": 0.5},
+        "optimizer": {**decay, "weight_decay_on": "all"},
+    }
+    assert toy_trainer(tmp_path, parts=as_then).resume(first.last_checkpoint) is None

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from otadet.assigners import OTAAssigner, SimOTAAssigner
-from otadet.data.transforms import Letterbox
+from otadet.assigners.ops.costs import BCECost
 from otadet.errors import UserError
-from otadet.exp import BaseExp, load_exp
-from otadet.inference.input_spec import InputSpec
-from otadet.inference.postprocess import Postprocess
+from otadet.exp import (
+    FCOS,
+    SGD,
+    AdamW,
+    BaseExp,
+    Cosine,
+    Epochs,
+    InputSpec,
+    Iterations,
+    Letterbox,
+    Postprocess,
+    ResizeShortestEdge,
+    ResNet,
+    RetinaNet,
+    Steps,
+    load_exp,
+)
+from otadet.exp.fields import all_fields
 
-HEADER = "from otadet.exp import BaseExp\nfrom otadet.assigners import OTAAssigner\nclass Exp(BaseExp):\n"
+HEADER = (
+    "from otadet.exp import *\nfrom otadet.exp import BaseExp\n"
+    "from otadet.assigners import OTAAssigner, SimOTAAssigner\nclass Exp(BaseExp):\n"
+)
 
 
 def write(folder: Path, body: str) -> Path:
@@ -24,29 +43,71 @@ def write(folder: Path, body: str) -> Path:
 
 def test_the_defaults_are_the_papers() -> None:
     exp = BaseExp()
-    assert exp.choose_assigner() == OTAAssigner(radius=2.5, top_q=20, iou_weight=1.5, eps=0.1, iterations=50)
-    assert (exp.depth, exp.weights, exp.lr, exp.momentum, exp.weight_decay) == (50, "imagenet", 0.01, 0.9, 1e-4)
-    assert (exp.max_iterations, exp.steps, exp.warmup_iterations) == (90_000, (60_000, 80_000), 1000)
-    assert (exp.batch_size, exp.train_sizes, exp.max_size) == (16, (800,), 1333)
-    assert (exp.coarse_from, exp.anchor_offset, exp.weight_decay_on, exp.rank_by) == ("p5", 0.0, "no_norms", "score")
+    assert exp.assigner == OTAAssigner(radius=2.5, top_q=20, iou_weight=1.5, eps=0.1, iterations=50)
+    assert exp.model == FCOS(ResNet(50, weights="imagenet"), quality="iou", coarse_from="p5", anchor_offset=0.0)
+    assert exp.optimizer == SGD(lr=0.01, momentum=0.9, weight_decay=1e-4, weight_decay_on="no_norms")
+    assert (exp.length, exp.schedule) == (Iterations(90_000), Steps(at=(60_000, 80_000), warmup=1000))
+    assert (exp.run.batch_size, exp.input.resize) == (16, ResizeShortestEdge((800,), 1333))
+    assert exp.postprocess.rank_by == "score"
 
 
 def test_overrides_have_the_type_of_their_field(tmp_path: Path) -> None:
-    exp = load_exp(write(tmp_path, "    colour: str = 'red'\n    lr = 1\n"))
-    pairs = "lr 0.02 batch_size 4 amp true weights none max_epochs 2.5 steps 1,2 letterbox 320,480 class_names a,b"
-    exp.override([*pairs.split(), "colour", "deep blue", "data_dir", "a folder/é"])
-    assert (exp.lr, exp.batch_size, exp.amp, exp.weights, exp.max_epochs) == (0.02, 4, True, None, 2.5)
-    assert (exp.steps, exp.letterbox, exp.class_names) == ((1.0, 2.0), (320, 480), ("a", "b"))
-    assert (exp.colour, exp.data_dir) == ("deep blue", "a folder/é")
+    exp = load_exp(write(tmp_path, "    colour: str = 'red'\n    optimizer = SGD(lr=1)\n"))
+    pairs = "lr 0.02 batch_size 4 amp true weights none length 2.5epochs schedule.at 1,2epochs,0.9 resize 320x480"
+    exp.override([*pairs.split(), "class_names", "a,b", "colour", "deep blue", "data", "a folder/é"])
+    assert (exp.optimizer.lr, exp.run.batch_size, exp.run.amp, exp.model.backbone.weights) == (0.02, 4, True, None)
+    assert (exp.length, exp.schedule.at) == (Epochs(2.5), (1.0, Epochs(2), 0.9))
+    assert (exp.input.resize, exp.data.class_names) == (Letterbox((320, 480)), ("a", "b"))
+    assert (exp.colour, exp.data.folder) == ("deep blue", "a folder/é")
 
 
 def test_one_word_switches_the_assigner(tmp_path: Path) -> None:
-    path = write(tmp_path, "    def build_assigner(self):\n        return OTAAssigner(radius=1.5)\n")
-    exp = load_exp(path)
+    exp = load_exp(write(tmp_path, "    assigner = OTAAssigner(radius=1.5)\n"))
     assert exp.build_loss().assigner == OTAAssigner(radius=1.5)
     exp.override(["assigner", "simota"])
     assert exp.build_loss().assigner == SimOTAAssigner()
-    assert load_exp(write(tmp_path, "    assigner = 'simota'\n")).build_loss().assigner == SimOTAAssigner()
+    assert load_exp(write(tmp_path, "    assigner = SimOTAAssigner()\n")).build_loss().assigner == SimOTAAssigner()
+
+
+def test_a_whole_part_is_set_before_the_fields_in_it_in_any_order() -> None:
+    for pairs in ("assigner simota assigner.k 5", "k 5 assigner simota", "assigner.k 5 assigner simota"):
+        exp = BaseExp()
+        exp.override(pairs.split())
+        assert exp.assigner == SimOTAAssigner(k=5)
+    exp.override(["width", "32", "model.backbone", "resnet18", "weights", "none"])
+    assert exp.model.backbone == ResNet(18, 32, None)
+
+
+@pytest.mark.parametrize(
+    ("pair", "path", "value"),
+    [
+        ("model retinanet", "model", RetinaNet()),
+        ("model.backbone resnet18", "model.backbone", ResNet(18)),
+        ("schedule cosine", "schedule", Cosine()),
+        ("optimizer adamw", "optimizer", AdamW()),
+        ("length 9000iterations", "length", Iterations(9000)),
+        ("data FOLDER", "data.folder", "FOLDER"),
+        ("train_resize 640,800/1333", "train_resize", ResizeShortestEdge((640, 800), 1333)),
+        ("augment none", "augment", ()),
+        ("augment.0.horizontal 0", "augment.0.horizontal", 0),
+        ("horizontal 0", "augment.0.horizontal", 0),
+        ("assigner.class_cost bce", "assigner.class_cost", BCECost()),
+        ("schedule.warmup 0.05", "schedule.warmup", 0.05),
+        ("warmup 2epochs", "schedule.warmup", Epochs(2)),
+        ("assigner.class_cost.gamma 1.5", "assigner.class_cost.gamma", 1.5),
+    ],
+)
+def test_paths_and_words(pair: str, path: str, value: object) -> None:
+    exp = BaseExp()
+    exp.override(pair.split())
+    assert {field.path: field.value for field in all_fields(exp)}[path] == value
+
+
+def test_a_setting_that_fails_changes_nothing() -> None:
+    exp = BaseExp()
+    with pytest.raises(UserError):
+        exp.override(["lr", "0.5", "batch_size", "0"])
+    assert exp.optimizer == SGD()
 
 
 @pytest.mark.parametrize(
@@ -57,11 +118,21 @@ def test_one_word_switches_the_assigner(tmp_path: Path) -> None:
         (["batch_size", "0"], "above 0"),
         (["lr", "fast"], "expected a number"),
         (["amp", "perhaps"], "true or false"),
-        (["letterbox", "320"], "2 values"),
+        (["size", "320"], "did you mean"),
+        (["resize", "320"], "640x640"),
         (["lr"], "pairs"),
         (["assigner", "simotta"], "did you mean 'simota'"),
+        (["assigner", "none"], "needs a rule that assigns labels"),
         (["optimizer", "adam"], "sgd or adamw"),
+        (["optimizer.momentun", "0.8"], "did you mean 'momentum'"),
+        (["optimizer", "adamw", "momentum", "0.8"], "momentum: the experiment has no such field"),
+        (["schedule", "cosine", "schedule.at", "0.5"], "schedule.at: schedule has no such field; it has final"),
+        (["assigner", "atss", "assigner.k", "5"], "assigner.k: assigner has no such field; it has top"),
+        (["iou_weight.x", "1"], "no such field"),
+        (["lr.x", "1"], "no such field"),
+        (["augment.1.p", "1"], "no such field"),
         (["coarse_from", "p4"], "choose p5 or c5"),
+        (["depth", "20"], "choose 10 or 18 or 34 or 50 or 101"),
         (["weight_decay_on", "norms"], "choose all or no_norms or weights"),
         (["rank_by", "iou"], "choose score or class"),
         (["box_weighting", "iou"], "choose auto or none or quality"),
@@ -70,11 +141,57 @@ def test_one_word_switches_the_assigner(tmp_path: Path) -> None:
         (["anchor_offset", "1"], "at least 0 and below 1"),
         (["anchor_offset", "nan"], "anchor_offset nan"),
         (["norm_weight_decay", "false"], "did you mean 'weight_decay"),
+        (["epochs", "12"], r"it has length in its place, such as `length 12epochs`"),
+        (["max_epochs", "12"], r"it has length in its place, such as `length 12epochs`"),
+        (["data_dir", "x"], r"such as `data FOLDER`"),
+        (["steps", "1,2"], r"it has schedule.at in its place"),
+        (["loss", "free_anchor"], "set assigner none"),
+        (["loss", "free_anchor", "assigner", "none", "quality", "centerness"], "choose iou or none"),
+        (["quality", "none", "quality_weight", "0.5"], "the model has no quality branch"),
+        (["quality", "none", "score", "product"], "postprocess.score product: the model has no quality branch"),
+        (["amp_dtype", "bf16"], "set amp true"),
+        (["unreadable", "skip", "prescan", "false"], "set prescan true"),
+        (["width", "32"], "set weights none"),
+        (["run", "fast"], "set run.batch_size, run.workers"),
+        (["length", "12"], "expected 9000iterations or 12epochs"),
     ],
 )
 def test_wrong_overrides(pairs: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         BaseExp().override(pairs)
+
+
+OWN_MODEL = "    def build_model(self, num_classes):\n        return {made}\n"
+
+
+@pytest.mark.parametrize(
+    ("made", "is_heard"),
+    [
+        ("None", False),
+        ("self.model.build(num_classes)", True),
+        ("super().build_model(num_classes)", True),
+        ("self.helped(num_classes)\n    def helped(self, n):\n        return self.model.build(n)", True),
+        ("self.helped(num_classes)\n    def helped(self, n):\n        return self.run", False),
+        ("[part.build(3) for part in (lambda: [self.model])()]", True),
+    ],
+)
+def test_a_setting_that_a_method_of_the_file_does_not_look_at(made: str, is_heard: bool, tmp_path: Path) -> None:
+    exp = load_exp(write(tmp_path, OWN_MODEL.format(made=made)))
+    exp.override(["lr", "0.5"])
+    if is_heard:
+        exp.override(["model.channels", "32"])
+        assert exp.model.channels == 32
+        return
+    with pytest.raises(UserError, match=r"model: the experiment's own build_model does not look at it \(self.model\)"):
+        exp.override(["model.channels", "32"])
+
+
+def test_a_name_that_several_parts_have_lists_them() -> None:
+    exp = BaseExp()
+    with pytest.raises(
+        UserError, match=r"gamma: several parts have such a field; choose assigner.cost.class_cost.gamma or "
+    ):
+        exp.override(["assigner", "hungarian", "loss", "free_anchor", "gamma", "2"])
 
 
 @pytest.mark.parametrize(
@@ -84,12 +201,22 @@ def test_wrong_overrides(pairs: list[str], message: str) -> None:
         ("class Exp:\n    pass\n", r"no class Exp\(BaseExp\)"),
         (HEADER + "    bach_size = 4\n", "bach_size.*did you mean 'batch_size'"),
         (HEADER + "    def __init__(self):\n        self.learning_rte = 4\n", "learning_rte"),
-        (HEADER + "    optimizer = 'adam'\n", "sgd or adamw"),
-        (HEADER + "    batch_size = '4'\n", "batch_size = '4': expected a whole number"),
-        (HEADER + "    class_names = 'cat'\n", "class_names = 'cat': expected a list of texts"),
-        (HEADER + "    letterbox = (256,)\n", "letterbox.*expected 2 values"),
-        (HEADER + "    workers = -1\n", "workers -1: must be at least 0"),
-        (HEADER + "    channels = 33\n", "channels 33: must be even"),
+        (HEADER + "    lr = 0.1\n", "lr: .* no such field of its own.* optimizer.lr"),
+        (HEADER + "    max_epochs = 3\n", "max_epochs: .* it has length in its place"),
+        (HEADER + "    optimizer = 'adam'\n", r"optimizer = 'adam': expected SGD\(...\) or AdamW\(...\)"),
+        (HEADER + "    optimizer = SGD(lr=-1)\n", "line 5: SGD: lr -1: must be above 0"),
+        (HEADER + "    run = Run(batch_size='4')\n", "batch_size = '4': expected a whole number"),
+        (HEADER + "    data = CocoFolder(class_names='cat')\n", "class_names = 'cat': expected a list of texts"),
+        (HEADER + "    train_resize = Letterbox((256,))\n", "size.*expected 2 values"),
+        (HEADER + "    run = Run(workers=-1)\n", "workers -1: must be at least 0"),
+        (HEADER + "    model = FCOS(channels=33)\n", "channels 33: must be even"),
+        (
+            HEADER + "    def build_modle(self, n):\n        pass\n",
+            "build_modle: nothing calls.*did you mean 'build_model'",
+        ),
+        (HEADER + "    def build_normalize(self): pass\n", "build_normalize: nothing calls.*set the field input"),
+        (HEADER + "    def build_test_transform(self): pass\n", "nothing calls.*set the field input"),
+        (HEADER + "    def build_head(self): pass\n", "build_head: nothing calls.*set the field model"),
         ("import no_such_module\n", "ModuleNotFoundError"),
         ("class Exp(\n", "line 1.*SyntaxError"),
         ("import sys\nsys.exit(0)\n", "line 2.*SystemExit"),
@@ -104,47 +231,38 @@ def test_wrong_files_are_named(text: str, message: str, tmp_path: Path) -> None:
         load_exp(tmp_path / "wrong.py")
 
 
-NUMPY = "import numpy as np\nfrom otadet.exp import BaseExp\nfrom pathlib import Path\nclass Exp(BaseExp):\n"
+NUMPY = "import numpy as np\nfrom otadet.exp import *\nfrom pathlib import Path\nclass Exp(BaseExp):\n"
 
 
 def test_numpys_numbers_become_pythons(tmp_path: Path) -> None:
     path = tmp_path / "numbers.py"
-    body = "    lr = 0.5 * np.sqrt(2)\n    batch_size = np.int32(4)\n    amp = np.bool_(True)\n"
+    body = "    optimizer = SGD(lr=0.5 * np.sqrt(2))\n    run = Run(batch_size=np.int32(4), amp=np.bool_(True))\n"
     body += "    cache: Path = Path('a')\n"
-    path.write_text(NUMPY + body + "    mean = np.array([120.0, 110, 100])\n    std = list(np.float32([50, 60, 70]))\n")
+    body += "    input = InputSpec(mean=np.array([120.0, 110, 100]), std=list(np.float32([50, 60, 70])))\n"
+    path.write_text(NUMPY + body)
     exp = load_exp(path)
-    assert (type(exp.lr), type(exp.batch_size), exp.amp) == (float, int, True)
+    assert (type(exp.optimizer.lr), type(exp.run.batch_size), exp.run.amp) == (float, int, True)
     described = exp.describe()
-    assert (described["mean"], described["std"], described["cache"]) == ((120, 110, 100), [50, 60, 70], "a")
-    assert all(type(value) in (float, int) for name in ("mean", "std") for value in described[name])
+    assert (described["input"]["mean"], described["input"]["std"]) == ([120, 110, 100], [50, 60, 70])
+    assert described["cache"] == "a"
+    assert all(type(value) in (float, int) for name in ("mean", "std") for value in described["input"][name])
 
 
 @pytest.mark.parametrize(
     "pairs",
     [
-        *(
-            "prior_probability 0",
-            "prior_probability 1",
-            "std 0,0,0",
-            "std 1,-1,1",
-            "max_epochs inf",
-            "max_epochs 1e300",
-        ),
-        *("seed -1", "seed 99999999999999999999999", "lr nan", "lr -0.1", "grad_clip 0", "grad_clip inf", "nms_iou 60"),
-        *("flip 5", "flip -0.1", "ema 1", "ema 2", "eval_every -1", "tower_depth -1", "score_threshold -0.001"),
-        *("mean 0.485,0.456,0.406 std 0.229,0.224,0.225", "mean nan,0,0", "momentum 1", "momentum -1"),
-        *(
-            "weight_decay -1",
-            "weight_decay inf",
-            "steps 0,5",
-            "steps 5,3",
-            "steps 1.5,3",
-            "steps nan",
-            "warmup_iterations -1",
-        ),
-        *("max_iterations 0", "log_every 0", "topk_per_level 0", "max_detections 0", "train_sizes ()", "train_sizes 0"),
-        *("test_size 0", "max_size -1", "letterbox 0,0", "letterbox 1000000000,5", "workers 1000000", "channels 0"),
-        *("num_classes 0", "data_dir a\0b", "weights a\0b"),
+        *("model.prior_probability 0", "model.prior_probability 1", "input.std 0,0,0", "input.std 1,-1,1"),
+        *("length.count 0", "run.seed -1", "run.seed 99999999999999999999999", "optimizer.lr nan"),
+        *("optimizer.lr -0.1", "run.grad_clip 0", "run.grad_clip inf", "postprocess.nms_iou 60"),
+        *("augment.0.horizontal 5", "augment.0.horizontal -0.1", "run.ema 1", "run.ema 2", "run.eval_every -1"),
+        *("model.tower_depth -1", "postprocess.score_threshold -0.001", "optimizer.momentum 1"),
+        *("input.mean 0.485,0.456,0.406 input.std 0.229,0.224,0.225", "input.mean nan,0,0", "optimizer.momentum -1"),
+        *("optimizer.weight_decay -1", "optimizer.weight_decay inf", "schedule.at 0,5", "schedule.at 5,3"),
+        *("schedule.at 1.5,3", "schedule.at nan", "schedule.warmup -1", "length 0iterations", "length infepochs"),
+        *("length 1e300epochs", "run.log_every 0", "postprocess.topk_per_level 0", "postprocess.max_detections 0"),
+        *("input.resize.sizes ()", "input.resize.sizes 0", "input.resize.max_size -1", "input.resize 0x0"),
+        *("input.resize 1000000000x5", "run.workers 1000000", "model.channels 0", "data.num_classes 0", "data a\0b"),
+        *("model.backbone.weights a\0b", "assigner.k 0", "assigner.radius nan", "assigner.iou_weight inf"),
     ],
 )
 def test_values_that_cannot_work_are_named(pairs: str) -> None:
@@ -156,7 +274,7 @@ def test_values_that_cannot_work_are_named(pairs: str) -> None:
 def test_names_of_classes_are_fit_to_print() -> None:
     exp = BaseExp()
     exp.override(["class_names", "red\x1b[31m,b\nc"])
-    assert exp.class_names == ("red [31m", "b c")
+    assert exp.data.class_names == ("red [31m", "b c")
     with pytest.raises(UserError, match=r"class_names.* both 'a'"):
         exp.override(["class_names", "a,a"])
 
@@ -169,7 +287,7 @@ def test_a_message_does_not_fill_the_screen() -> None:
 
 def test_steps_in_epochs_may_fall_on_one_iteration() -> None:
     exp = BaseExp()
-    exp.override(["max_epochs", "12", "steps", "8,11", "batch_size", "16", "warmup_iterations", "0"])
+    exp.override(["length", "12epochs", "schedule.at", "8epochs,11epochs", "batch_size", "16", "warmup", "0"])
     schedule = exp.build_schedule(dataset_size=2)
     assert [schedule(iteration) for iteration in (0, 1)] == pytest.approx([1.0, 0.01])
 
@@ -182,30 +300,39 @@ def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
 
 def test_a_missing_data_folder_says_which_field_to_set() -> None:
     exp = BaseExp()
-    exp.data_dir = "no/such/folder"
-    with pytest.raises(UserError, match=r"no/such/folder.*data_dir"):
+    exp.override(["data", "no/such/folder"])
+    with pytest.raises(UserError, match=r"no/such/folder.*data FOLDER"):
         exp.build_train_dataset()
-
-
-def test_describe_is_plain_python() -> None:
-    plain = (str, int, float, bool, tuple, type(None))
-    assert all(isinstance(value, plain) for value in BaseExp().describe().values())
-
-
-@pytest.mark.parametrize("name", ["build_test_transform", "build_normalize"])
-def test_a_method_that_nothing_calls_any_more_names_its_successor(tmp_path: Path, name: str) -> None:
-    path = write(tmp_path, f"    def {name}(self):\n        return None\n")
-    with pytest.raises(UserError, match=f"{name}: nothing calls this any more; write build_input instead"):
-        load_exp(path)
 
 
 def test_the_pipeline_has_what_the_fields_say() -> None:
     exp = BaseExp()
-    exp.override(["depth", "10", "channels", "16", "tower_depth", "1", "weights", "none", "letterbox", "64,96"])
+    exp.override(["depth", "10", "channels", "16", "tower_depth", "1", "weights", "none", "input.resize", "64x96"])
     exp.override(["mean", "1,2,3", "image_bits", "12", "score", "product", "rank_by", "class", "nms_iou", "0.4"])
     pipeline = exp.build_pipeline(exp.build_model(2), ["a", "b"])
-    assert pipeline.input == InputSpec(Letterbox((64, 96)), (1.0, 2.0, 3.0), exp.std, image_bits=12)
+    assert pipeline.input == InputSpec(Letterbox((64, 96)), (1.0, 2.0, 3.0), exp.input.std, image_bits=12)
     assert pipeline.postprocess == Postprocess(nms_iou=0.4, rank_by="class", score="product")
     assert (pipeline.class_names, pipeline.model.strides) == (("a", "b"), (8, 16, 32, 64, 128))
     with pytest.raises(UserError, match="score sum: choose geometric_mean or product"):
         exp.override(["score", "sum"])
+
+
+def is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and is_plain(item) for name, item in value.items())
+    return all(map(is_plain, value)) if isinstance(value, list) else isinstance(value, str | int | float | None)
+
+
+def test_describe_is_plain_python() -> None:
+    assert is_plain(BaseExp().describe())
+
+
+def test_the_part_of_ones_own_in_the_docs_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "docs.py").write_text(text, encoding="utf-8")
+    exp = load_exp(tmp_path / "docs.py")
+    exp.override(["weights", "none", "depth", "10"])
+    model = exp.build_model(3)
+    assert not any(parameter.requires_grad for parameter in model.backbone.parameters())
+    assert exp.describe()["model"]["file"] == "docs.py"

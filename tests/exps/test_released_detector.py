@@ -142,7 +142,7 @@ def test_the_whole_detector_has_the_outputs_of_the_description(detector: Detecto
         expected = torch.cat([level[place] for level in levels], 1)
         assert expected.std(0).mean() > 0.01  # the images have a say
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-    for image, found in enumerate(released().build_postprocess()(predictions, anchors)):
+    for image, found in enumerate(released().postprocess(predictions, anchors)):
         expected = detections_of(levels, image)
         assert 20 < len(expected) < 100
         assert found.labels.tolist() == [label for _, label, _ in expected]
@@ -154,7 +154,7 @@ def test_parameters_by_name(monkeypatch) -> None:
     """Norms do not decay, biases and scales do; the pretrained stem, first stage and norms are frozen."""
     monkeypatch.setattr("otadet.models.backbones.resnet._download_imagenet", lambda depth: resnet50().state_dict())
     exp = released()
-    exp.weights = "imagenet"
+    exp.override(["weights", "imagenet"])
     model = exp.build_model(CLASSES)
     optimizer = exp.build_optimizer(model)
     names = {id(parameter): name for name, parameter in model.named_parameters()}

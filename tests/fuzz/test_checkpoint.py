@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 from otadet.engine.checkpoint import load_checkpoint, put_weights
 from otadet.engine.trainer import Trainer
 from otadet.errors import UserError
-from otadet.optim.optimizer import build_optimizer
+from otadet.optim.optimizer import AdamW
 from tests.helpers.toy_training import ToyModel, toy_trainer
 
 
 def trainer_in(folder: Path) -> Trainer:
     torch.manual_seed(0)
     model = ToyModel()
-    optimizer = build_optimizer(model, "adamw", lr=0.1)
+    optimizer = AdamW(lr=0.1, weight_decay=0.0, weight_decay_on="all").build(model)
     experiment = {"lr": 0.1, "steps": (1, 2), "mean": (1.0, 2.0, 3.0), "name": None}
-    options = {"iterations": 3, "ema_decay": 0.9, "experiment": experiment, "class_names": ["cat", "dog"]}
+    options = {"iterations": 3, "ema_decay": 0.9, "parts": experiment, "class_names": ["cat", "dog"]}
     return toy_trainer(folder, model=model, optimizer=optimizer, **options)
 
 

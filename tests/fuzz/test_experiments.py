@@ -5,16 +5,18 @@ from __future__ import annotations
 import string
 from pathlib import Path
 
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otadet.errors import UserError
-from otadet.exp import BaseExp, load_exp
-from otadet.exp.fields import fields_of
-from otadet.models import FPN
+from otadet.exp import FCOS, BaseExp, ResNet, load_exp
+from otadet.exp.fields import all_fields
+from otadet.exp.plain import PARTS as PARTS_BY_NAME
+from otadet.exp.plain import from_plain, to_plain
+from otadet.part import field_types
+from otadet.values import check_value
 
-NAMES = sorted(fields_of(BaseExp()))
+PATHS = [field.path for field in all_fields(BaseExp())]
 NUMBERS = st.one_of(
     st.sampled_from((0, 1, -1, 2**31, 2**63, 2**64, 10**400, 0.5, 1e-300, 1e25, 1e308, -0.0)),
     st.floats(allow_nan=True, allow_infinity=True),
@@ -33,30 +35,50 @@ VALUES = st.one_of(
 TEXTS = st.one_of(
     VALUES.map(lambda value: str(value).replace("(", "").replace(")", "")),
     st.text(max_size=12),
-    st.sampled_from(("none", "true", "nan,nan,nan", "1,2,3", "9" * 5000, "1e999", "\ud800", "sgd", "adamw", "fp16")),
+    st.sampled_from(
+        (
+            "none",
+            "true",
+            "nan,nan,nan",
+            "1,2,3",
+            "9" * 5000,
+            "1e999",
+            "\ud800",
+            "sgd",
+            "adamw",
+            "fp16",
+            "cosine",
+            "640x640",
+            "800/1333",
+            "12epochs",
+            "0.5,3epochs",
+        )
+    ),
 )
 
 
 def build(exp: BaseExp) -> None:
     """Everything that an experiment composes without data, as far as it is small."""
     exp.describe()
-    exp.build_postprocess()
     exp.build_loss()
     exp.build_train_transform()
-    exp.build_input()
     for size in (1, 100_000):
         schedule, last = exp.build_schedule(size), exp.iterations(size)
         assert all(0 <= schedule(iteration) <= 1 for iteration in (0, last // 2, last))
-    if exp.channels <= 64 and exp.tower_depth <= 4:
-        head, neck = exp.build_head(2, 5), FPN((8, 8, 8), (8, 16, 32), exp.channels)
-        exp.build_optimizer(torch.nn.ModuleList((head, neck)))
+    from_plain(exp.describe()["model"], "model")
+    small = exp.model.channels <= 64 and exp.model.tower_depth <= 4 and exp.model.backbone.width <= 64
+    if small and exp.model.backbone.depth == 10 and exp.model.backbone.weights is None:
+        exp.build_optimizer(exp.build_model(2))
+
+
+SMALL = FCOS(ResNet(10, width=8, weights=None), channels=16, tower_depth=1)
 
 
 @settings(max_examples=400)
-@given(st.lists(st.tuples(st.sampled_from(NAMES), TEXTS), min_size=1, max_size=3))
+@given(st.lists(st.tuples(st.sampled_from(PATHS), TEXTS), min_size=1, max_size=3))
 def test_overrides(pairs: list[tuple[str, str]]) -> None:
     exp = BaseExp()
-    exp.channels, exp.tower_depth = 16, 1
+    exp.model = SMALL
     try:
         exp.override([word for pair in pairs for word in pair])
     except UserError:
@@ -64,18 +86,45 @@ def test_overrides(pairs: list[tuple[str, str]]) -> None:
     build(exp)
 
 
-@settings(max_examples=400)
-@given(st.dictionaries(st.sampled_from(NAMES), VALUES, min_size=1, max_size=3))
+PARTS = [part for part in PARTS_BY_NAME.values() if field_types(part)]
+
+
+@settings(max_examples=600)
+@given(st.sampled_from(PARTS), st.data())
+def test_values_of_a_part(part: type, data: st.DataObject) -> None:
+    """Whatever a part is made with: one whose own fields fit their types, or an error."""
+    values = data.draw(st.dictionaries(st.sampled_from(sorted(field_types(part))), VALUES, min_size=1, max_size=3))
+    try:
+        made = part(**values)
+        check_part(made)
+    except (UserError, ValueError, TypeError, OverflowError):
+        return
+    assert all(plain_again(made, name) for name in values)
+
+
+def check_part(part: object) -> None:
+    for name, hint in field_types(type(part)).items():
+        check_value(name, getattr(part, name), hint)
+
+
+def plain_again(part: object, name: str) -> bool:
+    plain = to_plain(part)
+    foreign = "file" in str(plain)
+    return foreign or to_plain(from_plain(plain, "part"))[name] == plain[name]
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(st.sampled_from(sorted(BaseExp().describe())), VALUES, min_size=1, max_size=3))
 def test_values_of_a_file(values: dict[str, object]) -> None:
     exp = BaseExp()
-    exp.channels, exp.tower_depth = 16, 1
+    exp.model = SMALL
     try:
         for name, value in values.items():
             setattr(exp, name, value)
         exp.check()
     except UserError:
         return
-    build(exp)
+    exp.describe()
 
 
 FILE = Path(__file__).parents[2] / "exps" / "quickstart.py"

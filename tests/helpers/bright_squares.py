@@ -26,7 +26,7 @@ _EXPERIMENT = """
 import torch
 from torch import nn
 
-from otadet.exp import BaseExp
+from otadet.exp import BaseExp, CocoFolder, InputSpec, ResizeShortestEdge, Run
 from otadet.structures import Anchors, Predictions
 
 
@@ -52,10 +52,9 @@ class Finder(nn.Module):
 
 
 class Exp(BaseExp):
-    data_dir = {folder!r}
-    val_json, val_images = "val.json", "images"
-    mean, std = (127.0, 127.0, 127.0), (50.0, 50.0, 50.0)
-    test_size, max_size, batch_size, workers = 96, 200, 2, 0
+    data = CocoFolder({folder!r}, val_json="val.json", val_images="images")
+    input = InputSpec(ResizeShortestEdge((96,), 200), mean=(127.0, 127.0, 127.0), std=(50.0, 50.0, 50.0))
+    run = Run(batch_size=2, workers=0)
 
     def build_model(self, num_classes):
         return Finder(num_classes)

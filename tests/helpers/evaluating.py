@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from otadet.apps.train import Validation
+from otadet.apps.validation import Validation
 from otadet.distributed import is_main
-from otadet.exp import BaseExp
+from otadet.exp import BaseExp, CocoFolder, InputSpec, ResizeShortestEdge, Run
 from otadet.structures import Anchors, Predictions
 
 
@@ -54,9 +54,9 @@ def write_portraits_and_landscapes(folder: Path) -> None:
 
 
 class Exp(BaseExp):
-    mean, std = (110.0, 110.0, 110.0), (60.0, 60.0, 60.0)
-    val_json, val_images = "truth.json", "."
-    test_size, max_size, batch_size, workers = 64, 128, 6, 0
+    data = CocoFolder(val_json="truth.json", val_images=".")
+    input = InputSpec(ResizeShortestEdge((64,), 128), mean=(110.0, 110.0, 110.0), std=(60.0, 60.0, 60.0))
+    run = Run(batch_size=6, workers=0)
 
     def build_model(self, num_classes: int) -> nn.Module:
         return SumOfTheRest()
@@ -65,7 +65,7 @@ class Exp(BaseExp):
 def evaluate(device: torch.device, folder: Path, output: Path) -> None:
     """Writes the numbers of an evaluation as the training makes it; each process has its share of the images."""
     exp = Exp()
-    exp.data_dir = str(folder)
+    exp.override(["data", str(folder)])
     model = exp.build_model(2)
     validation = Validation(exp, exp.build_val_dataset())
     scores = validation(model.to(device))

@@ -12,16 +12,18 @@ from otadet.engine.checkpoint import save_checkpoint
 from otadet.exp import load_exp
 
 _EXPERIMENT = """
-from otadet.exp import BaseExp
+from otadet.exp import FCOS, BaseExp, CocoFolder, InputSpec, ResizeShortestEdge, ResNet, Run
 
 
 class Exp(BaseExp):
-    data_dir = {folder!r}
-    train_json, train_images = "annotations/instances_train.json", "train"
-    val_json, val_images = "annotations/instances_val.json", "val"
-    test_size, max_size = 64, 64
-    depth, weights, channels, tower_depth = 10, None, 16, 1
-    batch_size, workers = 2, 0
+    data = CocoFolder(
+        {folder!r},
+        *("annotations/instances_train.json", "train"),
+        *("annotations/instances_val.json", "val"),
+    )
+    input = InputSpec(ResizeShortestEdge((64,), 64))
+    model = FCOS(ResNet(10, weights=None), channels=16, tower_depth=1)
+    run = Run(batch_size=2, workers=0)
 """
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from otadet.data.batch import Batch
 from otadet.engine.train_step import TrainStep
 from otadet.engine.trainer import Trainer, TrainSettings
-from otadet.optim.optimizer import build_optimizer
+from otadet.optim.optimizer import SGD
 from otadet.optim.schedule import StepSchedule
 from otadet.structures import GroundTruth
 
@@ -72,7 +72,7 @@ def toy_trainer(
     loader: Callable[[int], Iterable[Batch]] | None = None,
     evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
     class_names: Sequence[str] = ("toy",),
-    experiment: Mapping[str, Any] | None = None,
+    parts: Mapping[str, Any] | None = None,
     amp_dtype: torch.dtype | None = None,
     channels_last: bool = False,
     grad_clip: float | None = None,
@@ -86,7 +86,7 @@ def toy_trainer(
     step = TrainStep(
         model,
         loss or ToyLoss(),
-        optimizer or build_optimizer(model, "sgd", lr=0.1, weight_decay=0.01),
+        optimizer or SGD(lr=0.1, weight_decay=0.01, weight_decay_on="all").build(model),
         StepSchedule(steps=(6,), warmup=3),
         Scale(),
         CPU,
@@ -102,5 +102,5 @@ def toy_trainer(
         output=output,
         evaluate=evaluate,
         class_names=class_names,
-        experiment=experiment,
+        parts=parts,
     )

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -54,8 +55,6 @@ def test_the_padding_follows_the_mean() -> None:
     [
         ({"resize": RandomFlip()}, "resize RandomFlip.*belong to the training alone"),
         ({"resize": ResizeShortestEdge((64, 96), 128)}, "needs one size"),
-        ({"resize": ResizeShortestEdge((64,), 70_000)}, "1 to 65,535 pixels"),
-        ({"resize": Letterbox((64.5, 64))}, "1 to 65,535 pixels"),
         ({"mean": (1.0, 2.0)}, "mean .*three numbers"),
         ({"mean": (1.0, 2.0, float("nan"))}, "mean .*three numbers"),
         ({"std": (1.0, 0.0, 1.0)}, "std 0: must be from 1e-06"),
@@ -69,6 +68,21 @@ def test_the_padding_follows_the_mean() -> None:
 def test_values_that_cannot_work_are_named(change: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         replace(InputSpec(), **change)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ResizeShortestEdge((64,), 70_000), "max_size 70000: must be at most 65,535"),
+        (lambda: ResizeShortestEdge((0,), 64), "sizes 0: must be at least 1"),
+        (lambda: ResizeShortestEdge((), 64), "needs at least one size"),
+        (lambda: Letterbox((64.5, 64)), "size = .*64.5.*: expected 2 values"),
+        (lambda: Letterbox((64, 64), (0, 0, 256)), "pad_value 256: must be at most 255"),
+    ],
+)
+def test_sizes_and_colours_are_checked_by_the_resizing_itself(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make()
 
 
 @pytest.mark.parametrize("data", [None, 3, [], "resize", {"resize": {}}, {"resize": {"part": "Letterbox", "size": 3}}])

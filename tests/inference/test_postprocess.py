@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from otadet.errors import UserError
 from otadet.inference.postprocess import Postprocess, scores_of
 from otadet.structures import Predictions
 from tests.helpers.problems import make_anchors, random_problem
@@ -87,7 +88,7 @@ def test_without_quality_both_ranks_are_one(generator: torch.Generator) -> None:
 
 
 def test_wrong_ranks() -> None:
-    with pytest.raises(ValueError, match="rank_by 'centerness': choose 'score' or 'class'"):
+    with pytest.raises(UserError, match="rank_by = 'centerness': choose score or class"):
         Postprocess(rank_by="centerness")
     with pytest.raises(ValueError, match="needs class_scores"):
         Postprocess(rank_by="class").select(torch.rand(4, 2), torch.rand(4, 4), [4])

@@ -12,7 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from otadet.data.transforms import Letterbox, ResizeShortestEdge
 from otadet.engine.checkpoint import save_checkpoint
 from otadet.errors import UserError
-from otadet.exp import BaseExp, load_detector, load_predictor
+from otadet.exp import FCOS, BaseExp, load_detector, load_predictor
+from otadet.exp import ResNet as ResNetPart
 from otadet.inference.input_spec import InputSpec
 from otadet.inference.pipeline import Pipeline, to_image
 from otadet.inference.postprocess import Postprocess
@@ -94,10 +95,9 @@ def test_another_kind_of_array_is_an_error(wrong):
 
 
 class Tiny(BaseExp):
-    depth, channels, tower_depth = 10, 32, 1
-    test_size, max_size = 64, 96
-    score_threshold = 0.0
-    max_detections = 5
+    input = InputSpec(ResizeShortestEdge((64,), 96))
+    model = FCOS(ResNetPart(10, weights=None), channels=32, tower_depth=1)
+    postprocess = Postprocess(score_threshold=0.0, max_detections=5)
 
 
 def saved(experiment: BaseExp, path: Path, **more: object) -> nn.Module:
@@ -109,7 +109,6 @@ def saved(experiment: BaseExp, path: Path, **more: object) -> nn.Module:
 
 def test_a_checkpoint_predicts_what_its_model_predicts(tmp_path):
     exp = Tiny()
-    exp.weights = None
     model = saved(exp, tmp_path / "a.pth")
     loaded = load_predictor(exp, tmp_path / "a.pth")
     direct = Predictor(exp.build_pipeline(model, NAMES))
@@ -120,15 +119,16 @@ def test_a_checkpoint_predicts_what_its_model_predicts(tmp_path):
 
 def test_the_weights_that_training_started_from_are_not_needed(tmp_path):
     exp = Tiny()
-    exp.weights = str(tmp_path / "imagenet.pth")
+    weights = tmp_path / "imagenet.pth"
+    exp.override(["weights", str(weights)])
     torch.manual_seed(1)
     backbone = ResNet(10)
     for name, buffer in backbone.named_buffers():
         if name.endswith(("mean", "var")):
             buffer.uniform_(0.5, 1.5)
-    torch.save(backbone.state_dict(), exp.weights)
+    torch.save(backbone.state_dict(), weights)
     frozen = saved(exp, tmp_path / "a.pth")
-    Path(exp.weights).unlink()
+    weights.unlink()
 
     model, _ = load_detector(exp, tmp_path / "a.pth")
     images = torch.randn(1, 3, 64, 64)
@@ -136,12 +136,11 @@ def test_the_weights_that_training_started_from_are_not_needed(tmp_path):
         expected, found = frozen(images)[0], model(images)[0]
     torch.testing.assert_close(found.logits, expected.logits)
     torch.testing.assert_close(found.boxes, expected.boxes)
-    assert exp.weights is not None
+    assert exp.model.backbone.weights is not None
 
 
 def test_other_classes_are_an_error(tmp_path):
     exp = Tiny()
-    exp.weights = None
     saved(exp, tmp_path / "a.pth")
     with pytest.raises(UserError, match="cat, dog"):
         load_detector(exp, tmp_path / "a.pth", ("dog", "cat"))
@@ -149,9 +148,10 @@ def test_other_classes_are_an_error(tmp_path):
 
 def test_a_checkpoint_of_another_grid_or_pyramid_is_an_error_that_says_what_to_add(tmp_path):
     exp = Tiny()
-    exp.weights = None
-    saved(exp, tmp_path / "a.pth", exp=exp.describe() | {"anchor_offset": 0.5})
-    with pytest.raises(UserError, match=r"a\.pth: trained with anchor_offset 0\.5, but .*; add anchor_offset 0\.5 to"):
+    parts = exp.describe()
+    saved(exp, tmp_path / "a.pth", parts=parts | {"model": parts["model"] | {"anchor_offset": 0.5}})
+    message = r"a\.pth: trained with model\.anchor_offset 0\.5, but .*; add model\.anchor_offset 0\.5 to"
+    with pytest.raises(UserError, match=message):
         load_detector(exp, tmp_path / "a.pth")
     exp.override(["anchor_offset", "0.5"])
     load_detector(exp, tmp_path / "a.pth")
@@ -159,12 +159,9 @@ def test_a_checkpoint_of_another_grid_or_pyramid_is_an_error_that_says_what_to_a
 
 def test_a_checkpoint_from_before_the_fields_is_told_by_the_field_that_it_has(tmp_path):
     exp = Tiny()
-    exp.weights = None
     exp.override(["coarse_from", "c5"])
-    new = ("coarse_from", "anchor_offset", "weight_decay_on")
-    older = {name: value for name, value in exp.describe().items() if name not in new} | {"norm_weight_decay": True}
-    saved(exp, tmp_path / "a.pth", exp=older)
-    with pytest.raises(UserError, match=r"add anchor_offset 0\.5"):
+    saved(exp, tmp_path / "a.pth", exp={"depth": 10, "channels": 32, "norm_weight_decay": True})
+    with pytest.raises(UserError, match=r"add model\.anchor_offset 0\.5"):
         load_detector(exp, tmp_path / "a.pth")
     exp.override(["anchor_offset", "0.5"])
     load_detector(exp, tmp_path / "a.pth")
@@ -172,8 +169,7 @@ def test_a_checkpoint_from_before_the_fields_is_told_by_the_field_that_it_has(tm
 
 def test_another_normalisation_is_mentioned(tmp_path):
     exp = Tiny()
-    exp.weights = None
-    saved(exp, tmp_path / "a.pth", exp={"mean": [1.0, 2.0, 3.0], "std": list(exp.std)})
+    saved(exp, tmp_path / "a.pth", exp={"mean": [1.0, 2.0, 3.0], "std": list(exp.input.std)})
     messages = []
     sink = logger.add(messages.append, format="{message}")
     load_detector(exp, tmp_path / "a.pth")

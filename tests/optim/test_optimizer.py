@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from otadet.errors import UserError
-from otadet.optim.optimizer import build_optimizer, parameter_groups
+from otadet.optim.optimizer import SGD, AdamW, parameter_groups
 
 
 def model() -> nn.Module:
@@ -75,13 +75,26 @@ def test_a_model_that_is_all_frozen_is_an_error():
         parameter_groups(model().requires_grad_(False), 0.1)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
-def test_names(name, kind):
-    optimizer = build_optimizer(model(), name, lr=0.3, momentum=0.8)
+@pytest.mark.parametrize(
+    ("part", "kind"), [(SGD(lr=0.3, momentum=0.8), torch.optim.SGD), (AdamW(lr=0.3), torch.optim.AdamW)]
+)
+def test_kinds(part, kind):
+    optimizer = part.build(model())
     assert type(optimizer) is kind
-    assert optimizer.param_groups[0]["lr"] == 0.3
+    assert {group["lr"] for group in optimizer.param_groups} == {0.3}
 
 
-def test_another_name_is_an_error():
-    with pytest.raises(UserError, match="sgd or adamw"):
-        build_optimizer(model(), "lion", lr=1)
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lr": 0}, r"^SGD: lr 0: must be above 0"),
+        ({"lr": float("nan")}, r"^SGD: lr nan: must be finite"),
+        ({"momentum": 1}, r"^SGD: momentum 1: must be at least 0 and below 1"),
+        ({"weight_decay": -1.0}, r"^SGD: weight_decay -1.0: must be at least 0"),
+        ({"weight_decay_on": "norms"}, r"^SGD: weight_decay_on = 'norms': choose all or no_norms or weights"),
+        ({"lr": "0.1"}, r"^SGD: lr = '0.1': expected a number"),
+    ],
+)
+def test_values_that_cannot_work_are_named(values, message):
+    with pytest.raises(UserError, match=message):
+        SGD(**values)

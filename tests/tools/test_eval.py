@@ -20,7 +20,7 @@ def evaluate(project, monkeypatch):
 
 
 def test_a_detector_that_is_right_has_full_ap(evaluate, tmp_path, capsys):
-    evaluate("--per-class", "--json", tmp_path / "new" / "found.json", "--metrics", tmp_path / "metrics.json")
+    evaluate("--per-class", "--save-json", tmp_path / "new" / "found.json", "--metrics", tmp_path / "metrics.json")
 
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["stats"]["AP"] == pytest.approx(1)
@@ -55,7 +55,7 @@ def test_where_no_results_can_be_written_is_refused_before_the_work(evaluate, tm
     (tmp_path / "file").touch()
     for wrong, message in ((tmp_path, "is a folder"), (tmp_path / "file" / "found.json", "cannot be written")):
         with pytest.raises(UserError, match=message):
-            evaluate("--json", wrong)
+            evaluate("--save-json", wrong)
     assert not capsys.readouterr().out
 
 
@@ -84,7 +84,7 @@ def keep_first_class(content):
 @pytest.mark.parametrize("change", [swap_ids, keep_first_class])
 def test_classes_are_matched_by_name_with_those_of_the_checkpoint(evaluate, project, tmp_path, change, names):
     split = rewritten(project, "other.json", change)
-    evaluate("--metrics", tmp_path / "metrics.json", "--json", tmp_path / "found.json", "val_json", split, *names)
+    evaluate("--metrics", tmp_path / "metrics.json", "--save-json", tmp_path / "found.json", "val_json", split, *names)
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["stats"]["AP"] == pytest.approx(1)
     assert [entry["name"] for entry in metrics["per_class"]] == NAMES
@@ -93,18 +93,18 @@ def test_classes_are_matched_by_name_with_those_of_the_checkpoint(evaluate, proj
 
 
 def test_the_ids_of_predicted_classes_that_the_data_lack_are_explained(evaluate, project, tmp_path, capsys):
-    evaluate("--json", tmp_path / "found.json", "val_json", rewritten(project, "other.json", keep_first_class))
+    evaluate("--save-json", tmp_path / "found.json", "val_json", rewritten(project, "other.json", keep_first_class))
     found = json.loads((tmp_path / "found.json").read_text())
     assert [entry["category_id"] for entry in found] == [3, 1, 3]
     assert "other.json lacks classes that are predicted; their category ids are free ones: 1 for blue" in (
         capsys.readouterr().err
     )
-    evaluate("--json", tmp_path / "found.json")
+    evaluate("--save-json", tmp_path / "found.json")
     assert "free ones" not in capsys.readouterr().err
 
 
 def test_a_test_split_without_annotations_gets_predictions(evaluate, project, tmp_path, capsys):
     split = rewritten(project, "test.json", lambda content: content.pop("annotations"))
-    evaluate("--json", tmp_path / "found.json", "val_json", split)
+    evaluate("--save-json", tmp_path / "found.json", "val_json", split)
     assert len(json.loads((tmp_path / "found.json").read_text())) == 3
     assert "no ground truth to compare with" in capsys.readouterr().out

@@ -15,7 +15,7 @@ NAMES = ["cat", "dog"]
 EXPERIMENT = """
 from torch import nn
 
-from otadet.exp import BaseExp
+from otadet.exp import BaseExp, CocoFolder, InputSpec, Letterbox
 from otadet.models import FPN, Detector, FCOSHead
 
 
@@ -34,8 +34,7 @@ class Strided(nn.Module):
 
 
 class Exp(BaseExp):
-    letterbox: tuple[int, int] | None = (64, 96)
-    class_names: tuple[str, ...] | None = None
+    input = InputSpec(Letterbox((64, 96)))
 
     def build_model(self, num_classes):
         return Detector(Strided(), FPN((8, 8, 8), (8, 16, 32), 8), FCOSHead(num_classes, 8, depth=1, levels=5))

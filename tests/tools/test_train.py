@@ -13,12 +13,13 @@ import pytest
 import torch
 from loguru import logger
 
+from otadet.apps.train import parse_args
 from otadet.data.synthetic.write import write_synthetic
 from otadet.engine import log, precision
 from otadet.engine.checkpoint import load_checkpoint, save_checkpoint
 from otadet.errors import UserError
 from otadet.signals import held_back_signals, stop_signals
-from tests.helpers.bright_squares import call_tool, load_tool
+from tests.helpers.bright_squares import call_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENT = """
@@ -29,7 +30,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from otadet.data.transforms import Compose
-from otadet.exp import BaseExp
+from otadet.exp import BaseExp, CocoFolder, InputSpec, Iterations, ResizeShortestEdge, Run, Steps
 from otadet.models import FPN, Detector, FCOSHead
 
 
@@ -57,13 +58,14 @@ class PressCtrlC:
 
 
 class Exp(BaseExp):
-    data_dir = {data!r}
-    train_json, train_images = "annotations/instances_train.json", "train"
-    val_json, val_images = "annotations/instances_val.json", "val"
-    train_sizes, test_size, max_size, workers = (96,), 96, 96, 0
-    weights = None
-    batch_size, warmup_iterations, max_iterations, steps, ema = 2, 2, 6, (4,), 0.9
-    eval_every, log_every = 0.5, 2
+    data = CocoFolder(
+        {data!r},
+        *("annotations/instances_train.json", "train"),
+        *("annotations/instances_val.json", "val"),
+    )
+    input = InputSpec(ResizeShortestEdge((96,), 96))
+    schedule, length = Steps(at=(4,), warmup=2), Iterations(6)
+    run = Run(batch_size=2, workers=0, ema=0.9, eval_every=0.5, log_every=2)
     ctrl_c_at_sample: int = 0
 
     def build_model(self, num_classes):
@@ -105,7 +107,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 def test_a_run_leaves_checkpoints_metrics_and_pictures(train, tmp_path, capsys):
     out = tmp_path / "out"
-    train("--output", out, "-b", 4, "--amp", "max_iterations", 4)
+    train("--output", out, "-b", 4, "--amp", "length", "4iterations")
     assert {path.name for path in out.iterdir()} == {
         "last.pth",
         "last.previous.pth",
@@ -123,7 +125,8 @@ def test_a_run_leaves_checkpoints_metrics_and_pictures(train, tmp_path, capsys):
     ]
     state = load_checkpoint(out / "last.pth")
     assert state["class_names"] == ["disc", "square", "triangle"]
-    assert (state["exp"]["batch_size"], state["exp"]["amp"], state["exp"]["max_iterations"]) == (4, True, 4)
+    parts = state["parts"]
+    assert (parts["run"]["batch_size"], parts["run"]["amp"], parts["length"]["count"]) == (4, True, 4)
     log = (out / "train.log").read_text()
     for expected in (
         "8 images",
@@ -142,17 +145,17 @@ def test_a_run_leaves_checkpoints_metrics_and_pictures(train, tmp_path, capsys):
 def test_mixed_precision_that_would_only_hurt_is_left_out(train, tmp_path, monkeypatch):
     monkeypatch.setattr(precision, "cpu_has_bf16", lambda: False)
     out = tmp_path / "out"
-    train("--output", out, "max_iterations", 1, "amp", "true")
+    train("--output", out, "length", "1iterations", "amp", "true")
     log = (out / "train.log").read_text()
     assert "fp32 (this processor has no bf16 arithmetic" in log
     assert "WARNING" not in log.replace("warm-up", "").split("device:")[1]
 
-    train("--output", out, "--resume", "max_iterations", 2, "--amp")
+    train("--output", out, "--resume", "length", "2iterations", "--amp")
     assert re.search(r"WARNING.*--amp: this processor has no bf16.*in fp32\. Leave --amp away", second_part(out))
     assert "resumed in" not in second_part(out)
 
     # By name it is obeyed, also in a run that began without it.
-    train("--output", out, "--resume", "max_iterations", 3, "--amp", "amp_dtype", "bf16")
+    train("--output", out, "--resume", "length", "3iterations", "--amp", "amp_dtype", "bf16")
     last = (out / "train.log").read_text().split("device:")[-1]
     assert "mixed fp32 and bf16 (amp_dtype bf16)" in last
     assert "several times slower; leave amp_dtype unset" in last
@@ -192,11 +195,11 @@ def test_pictures_that_are_not_drawn_cost_nothing_else(train, tmp_path, monkeypa
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr("otadet.apps.train.plot_curves", fail)
+        patch.setattr("otadet.apps.results.plot_curves", fail)
         with pytest.raises(kind) as caught:
-            train("--output", tmp_path, "max_iterations", 2)
+            train("--output", tmp_path, "length", "2iterations")
     assert message in f"{caught.value}{capsys.readouterr().err}"
-    train("--output", tmp_path, "--resume", "max_iterations", 2)
+    train("--output", tmp_path, "--resume", "length", "2iterations")
     assert (tmp_path / "curves.png").exists()
 
 
@@ -215,12 +218,12 @@ def test_a_process_of_several_answers_signals_before_its_imports_are_done():
 
 def test_resume_takes_a_checkpoint_a_field_or_nothing(train, tmp_path, capsys):
     out = tmp_path / "out"
-    train("--output", out, "max_iterations", 2)
-    train("--resume", out / "last.pth", "max_iterations", 3)
+    train("--output", out, "length", "2iterations")
+    train("--resume", out / "last.pth", "length", "3iterations")
     assert load_checkpoint(out / "last.pth")["iteration"] == 3
-    train("--output", out, "--resume", "max_iterations", 4)
-    assert "max_iterations 3 -> 4" in capsys.readouterr().err
-    train("--output", out, "max_iterations", 4, "--resume")
+    train("--output", out, "--resume", "length", "4iterations")
+    assert "length.count 3 -> 4" in capsys.readouterr().err
+    train("--output", out, "length", "4iterations", "--resume")
     assert "nothing to do" in capsys.readouterr().err
     assert rows(out)[-1]["iteration"] == "4"
 
@@ -228,7 +231,7 @@ def test_resume_takes_a_checkpoint_a_field_or_nothing(train, tmp_path, capsys):
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no process groups to send SIGTERM to")
 @pytest.mark.parametrize("words", [[], ["-d", "2"]])
 def test_sigterm_to_the_whole_group_in_mid_training_costs_nothing(train, experiment, tmp_path, words):
-    out, settings = tmp_path / "out", ["max_iterations", 40, "log_every", 3, "workers", 2]
+    out, settings = tmp_path / "out", ["length", "40iterations", "log_every", 3, "workers", 2]
     command = [sys.executable, ROOT / "tools" / "train.py", "-f", experiment, "--device", "cpu", "--output", out]
     with subprocess.Popen(
         [str(word) for word in (*command, *words, *settings)],
@@ -260,8 +263,8 @@ def test_sigterm_to_the_whole_group_in_mid_training_costs_nothing(train, experim
 
 def test_resume_auto_starts_and_goes_on(train, tmp_path):
     out = tmp_path / "out"
-    train("--output", out, "--resume", "auto", "max_iterations", 2)
-    train("--output", out, "max_iterations", 4, "--resume", "auto", "seed", 0)
+    train("--output", out, "--resume", "auto", "length", "2iterations")
+    train("--output", out, "length", "4iterations", "--resume", "auto", "seed", 0)
     assert load_checkpoint(out / "last.pth")["iteration"] == 4
     assert [row["iteration"] for row in rows(out)] == ["2", "4"]
     assert not list(out.glob("previous-*"))
@@ -270,10 +273,10 @@ def test_resume_auto_starts_and_goes_on(train, tmp_path):
 @pytest.mark.parametrize(
     ("line", "resume", "pairs"),
     [
-        ("lr 0.01 --resume max_epochs 20", "", "lr 0.01 max_epochs 20"),
-        ("--resume max_epochs 20 lr 0.01", "", "max_epochs 20 lr 0.01"),
-        ("lr 0.01 -b 4 --resume seed 2 --amp max_epochs 3", "", "lr 0.01 seed 2 max_epochs 3"),
-        ("lr 0.01 max_epochs 20 --resume", "", "lr 0.01 max_epochs 20"),
+        ("lr 0.01 --resume length 20epochs", "", "lr 0.01 length 20epochs"),
+        ("--resume length 20epochs lr 0.01", "", "length 20epochs lr 0.01"),
+        ("lr 0.01 -b 4 --resume seed 2 --amp length 3epochs", "", "lr 0.01 seed 2 length 3epochs"),
+        ("lr 0.01 length 20epochs --resume", "", "lr 0.01 length 20epochs"),
         ("--resume -d 2 lr 1", "", "lr 1"),
         ("lr 1 --resume auto seed 2", "auto", "lr 1 seed 2"),
         ("seed 2 lr 1 --resume auto", "auto", "seed 2 lr 1"),
@@ -291,7 +294,7 @@ def test_what_resume_takes_of_the_command_line(monkeypatch, tmp_path, line, resu
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").touch()
     monkeypatch.setattr(sys, "argv", ["train", "-f", "exp.py", *line.split()])
-    args = load_tool("train").parse_args()
+    args = parse_args()
     assert (args.resume, args.overrides) == (resume, pairs.split())
     assert args.checkpoint == ("gone.pth" if "-c" in line.split() else None)
 
@@ -300,18 +303,18 @@ def test_what_resume_takes_of_the_command_line(monkeypatch, tmp_path, line, resu
 def test_an_output_folder_that_cannot_be_written_is_named_before_the_images_are_looked_at(train, tmp_path, name):
     (tmp_path / "a file").touch()
     with pytest.raises(UserError, match="cannot be used as output folder"):
-        train("--output", tmp_path / name, "data_dir", tmp_path / "nowhere")
+        train("--output", tmp_path / name, "data", tmp_path / "nowhere")
 
 
 def test_braces_in_the_name_of_the_output_folder_are_braces(train, tmp_path):
-    train("--output", tmp_path / "{time} {name}", "max_iterations", 1)
+    train("--output", tmp_path / "{time} {name}", "length", "1iterations")
     assert "best AP" in (tmp_path / "{time} {name}" / "train.log").read_text()
 
 
 @pytest.mark.parametrize("name", ["last.pth", "best.pth", "metrics.csv", "curves.png", "predictions.png"])
 def test_a_disk_that_fills_up_is_one_line_with_what_is_safe(train, tmp_path, monkeypatch, name):
     out = tmp_path / "out"
-    train("--output", out, "max_iterations", 2)
+    train("--output", out, "length", "2iterations")
     before = load_checkpoint(out / "last.pth")
     replace = os.replace
 
@@ -324,7 +327,7 @@ def test_a_disk_that_fills_up_is_one_line_with_what_is_safe(train, tmp_path, mon
     # Without it the next score is the best.
     (out / "best.pth").unlink()
     with pytest.raises(UserError, match=r"No space left on device.*last\.pth is whole and has iteration \d") as caught:
-        train("--output", out, "--resume", "max_iterations", 4)
+        train("--output", out, "--resume", "length", "4iterations")
     assert len(str(caught.value).splitlines()) == 1
     state = load_checkpoint(out / "last.pth")
     assert state["iteration"] >= before["iteration"]
@@ -333,7 +336,7 @@ def test_a_disk_that_fills_up_is_one_line_with_what_is_safe(train, tmp_path, mon
 
 def test_a_log_that_cannot_be_written_does_not_end_the_training(train, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(log, "open", lambda *args, **options: FullDisk(), raising=False)
-    train("--output", tmp_path / "out", "max_iterations", 1)
+    train("--output", tmp_path / "out", "length", "1iterations")
     assert capsys.readouterr().err.count("train.log: cannot be written any more (No space left on device)") == 1
 
 
@@ -364,24 +367,24 @@ def test_a_folder_in_which_another_training_is_at_work_is_refused(train, tmp_pat
                 train("--output", out, *words)
         process.kill()
     assert (out / ".lock").exists()
-    train("--output", out, "max_iterations", 1)
+    train("--output", out, "length", "1iterations")
     assert not (out / ".lock").exists()
 
 
 def test_a_new_run_does_not_replace_an_earlier_one(train, tmp_path):
     out = tmp_path / "out"
-    train("--output", out, "max_iterations", 1)
+    train("--output", out, "length", "1iterations")
     before = (out / "last.pth").read_bytes()
-    train("--output", out, "max_iterations", 1, "lr", 0.5)
+    train("--output", out, "length", "1iterations", "lr", 0.5)
     assert (out / "previous-1" / "last.pth").read_bytes() == before
     assert (out / "last.pth").read_bytes() != before
 
 
 def test_fine_tuning_on_other_classes_takes_over_what_fits(train, tmp_path, capsys):
     write_synthetic(tmp_path / "more", images_train=4, images_val=2, size=96, classes=5)
-    train("--output", tmp_path / "first", "max_iterations", 1)
+    train("--output", tmp_path / "first", "length", "1iterations")
     start = tmp_path / "first" / "last.pth"
-    train("--output", tmp_path / "second", "-c", start, "max_iterations", 1, "data_dir", tmp_path / "more")
+    train("--output", tmp_path / "second", "-c", start, "length", "1iterations", "data", tmp_path / "more")
     assert "2 of another shape" in capsys.readouterr().err
     assert len(load_checkpoint(tmp_path / "second" / "last.pth")["class_names"]) == 5
 
@@ -389,20 +392,20 @@ def test_fine_tuning_on_other_classes_takes_over_what_fits(train, tmp_path, caps
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["max_iteration", 3], r"max_iteration: .*did you mean 'max_iterations'"),
-        (["--resume", "max_iteration", 3], r"max_iteration: .*did you mean 'max_iterations'"),
+        (["lenght", 3], r"lenght: .*did you mean 'length'"),
+        (["--resume", "lenght", 3], r"lenght: .*did you mean 'length'"),
         (["lr"], "pairs"),
         (["-b", 0], "batch_size 0: must be above 0"),
         (["-d", 0], "-d 0"),
-        (["lr", 0.01, "--resume", "max_iteration", 3], r"max_iteration: .*did you mean 'max_iterations'"),
+        (["lr", 0.01, "--resume", "lenght", 3], r"lenght: .*did you mean 'length'"),
         (["--resume"], r"out.last\.pth: no such file, so there is nothing to resume"),
         (["--resume", "lost.pth"], r"lost\.pth: no such checkpoint"),
         (["-c", "lost.pth"], r"lost\.pth: no such checkpoint"),
         (["-c", "{folder}"], "is a folder; name a checkpoint"),
         (["-c", "{folder}/tiny.py"], r"tiny\.py: not a checkpoint of otadet"),
-        (["data_dir", "{folder}/nowhere"], "nowhere: no such folder"),
+        (["data", "{folder}/nowhere"], "nowhere: no such folder"),
         (["amp", "true", "amp_dtype", "fp16"], "use bf16"),
-        (["lr", "1e6", "warmup_iterations", 0], r"not finite in iteration 2: cls nan.*\n.*\d\.png"),
+        (["lr", "1e6", "warmup", 0], r"not finite in iteration 2: cls nan.*\n.*\d\.png"),
     ],
 )
 def test_mistakes_are_named(train, tmp_path, arguments, message):
@@ -413,7 +416,7 @@ def test_mistakes_are_named(train, tmp_path, arguments, message):
 
 def test_a_checkpoint_of_other_classes_or_cut_short_is_not_resumed(train, tmp_path):
     path = tmp_path / "out" / "last.pth"
-    train("--output", path.parent, "max_iterations", 1)
+    train("--output", path.parent, "length", "1iterations")
     save_checkpoint(path, {**load_checkpoint(path), "class_names": ["cat", "dog", "cow"]})
     with pytest.raises(UserError, match=r"disc, square, triangle, not among the 3 classes .*\(cat, dog, cow\)"):
         train("--output", path.parent, "--resume")
@@ -422,11 +425,24 @@ def test_a_checkpoint_of_other_classes_or_cut_short_is_not_resumed(train, tmp_pa
         train("--output", path.parent, "--resume")
 
 
+def count_executions(experiment: Path, counter: Path) -> None:
+    """Let the file write an x whenever it is executed."""
+    text = f"\nwith open({str(counter)!r}, 'a') as file:\n    file.write('x')\n"
+    experiment.write_text(experiment.read_text() + text)
+
+
+def test_the_experiment_is_executed_once(train, experiment, tmp_path):
+    count_executions(experiment, tmp_path / "counter")
+    train("--output", tmp_path / "out", "length", "1iterations")
+    assert (tmp_path / "counter").read_text() == "x"
+
+
 def test_a_mistake_in_several_processes_is_one_clean_message(experiment, tmp_path):
+    count_executions(experiment, tmp_path / "counter")
     command = [sys.executable, ROOT / "tools" / "train.py", "-f", experiment, "--device", "cpu", "-d", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(
-        [*command, "--output", tmp_path / "out", "lr", "1e6", "warmup_iterations", "0"],
+        [*command, "--output", tmp_path / "out", "lr", "1e6", "warmup", "0"],
         env=environment,
         capture_output=True,
         text=True,
@@ -434,4 +450,5 @@ def test_a_mistake_in_several_processes_is_one_clean_message(experiment, tmp_pat
     assert ended.returncode == 2
     assert "device: 2 x cpu" in ended.stderr
     assert ended.stderr.count("error: the loss is not finite in iteration 2") == 1
+    assert (tmp_path / "counter").read_text() == "xxx", "once by the tool, and once by each of two processes"
     assert "Traceback" not in ended.stderr

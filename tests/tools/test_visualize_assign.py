@@ -128,7 +128,7 @@ def test_a_file_name_of_the_data_is_found_by_its_end(tiny, folders, path):
         image["file_name"] = name
     source.with_name("folders.json").write_text(json.dumps(content))
     exp = load_exp(tiny.file)
-    exp.val_json = "annotations/folders.json"
+    exp.override(["val_json", "annotations/folders.json"])
     (found,), _ = annotated_images(exp, [Path(path)])
     assert found.path == val / "b" / "000001.png"
     with pytest.raises(UserError, match="2 such images"):

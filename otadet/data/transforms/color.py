@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import cv2
 import numpy as np
 
 from otadet.data.sample import Sample
+from otadet.limits import Limits
+from otadet.part import Part
 
 
 @dataclass(frozen=True)
-class ColorJitter:
+class ColorJitter(Part):
     """Random brightness, contrast and saturation.
 
     Each is multiplied by a factor drawn from [1 - strength, 1 + strength]; a strength of 0 leaves it alone.
     """
 
-    brightness: float = 0.2
-    contrast: float = 0.2
-    saturation: float = 0.2
+    brightness: Annotated[float, Limits(0, 1)] = 0.2
+    contrast: Annotated[float, Limits(0, 1)] = 0.2
+    saturation: Annotated[float, Limits(0, 1)] = 0.2
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         strengths = np.array((self.brightness, self.contrast, self.saturation))

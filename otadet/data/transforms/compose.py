@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import cast
+from typing import Annotated, cast
 
 import numpy as np
 
 from otadet.data.sample import MixingTransform, Sample, TrainTransform, Transform
 from otadet.errors import UserError
+from otadet.limits import Limits
+from otadet.part import Part
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,15 @@ class Compose:
 
 
 @dataclass(frozen=True)
-class Until:
+class Until(Part):
     """`transform` during the first `share` (0-1) of the training, then nothing: `Until(0.95, Mosaic())`.
 
     A function of the position in the stream alone, so that a resumed training goes on as if it had never stopped.
     """
 
-    share: float
+    share: Annotated[float, Limits(0, 1)]
+    """Of the training, 0-1."""
     transform: TrainTransform
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise UserError(f"Until: share is {self.share}; it is a share of the training, 0 to 1")
 
     @property
     def others(self) -> int:

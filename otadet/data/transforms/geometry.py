@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 
 from otadet.data.pixels import padded, paste, resize
 from otadet.data.sample import Sample, Transform
 from otadet.errors import UserError
+from otadet.limits import Limits
+from otadet.part import Part
+
+Color = tuple[Annotated[int, Limits(0, 255)], Annotated[int, Limits(0, 255)], Annotated[int, Limits(0, 255)]]
+"""RGB."""
 
 MIN_SIDE = 0.01
 """Pixels. A box with a shorter side is degenerate: no anchor point can lie inside it."""
+_PIXELS = Limits(1, 65_535)
+_SHARE = Limits(0, 1)
+_FACTOR = Limits(0, 1000, open_low=True)
 
 
 @dataclass(frozen=True)
-class ResizeShortestEdge:
+class ResizeShortestEdge(Part):
     """Scale so that the shorter side has one of `sizes` pixels, drawn at random, but the longer at most `max_size`."""
 
-    sizes: tuple[int, ...]
-    max_size: int
+    sizes: tuple[Annotated[int, _PIXELS], ...]
+    max_size: Annotated[int, _PIXELS]
 
-    def __post_init__(self) -> None:
-        if not self.sizes or min(*self.sizes, self.max_size) < 1:
-            raise UserError(f"{self}: needs one size or more, and all of them positive")
+    def check(self) -> None:
+        if not self.sizes:
+            raise UserError("sizes (): needs at least one size, such as 800")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         height, width = sample.image.shape[:2]
@@ -39,25 +48,19 @@ class ResizeShortestEdge:
 
 
 @dataclass(frozen=True)
-class Letterbox:
+class Letterbox(Part):
     """Scale to fit into a fixed size, keeping the aspect ratio, and pad at the right and the bottom."""
 
-    size: tuple[int, int]
+    size: tuple[Annotated[int, _PIXELS], Annotated[int, _PIXELS]]
     """(height, width) of the result, in pixels."""
-    pad_value: tuple[int, int, int] | None = None
-    """RGB of the padding. None, where it is that of an `InputSpec`: it cannot be called then."""
-
-    def __post_init__(self) -> None:
-        if len(self.size) != 2 or min(self.size) < 1:
-            raise UserError(f"{self}: the size is a height and a width in pixels")
+    pad_value: Color | None = None
+    """RGB of the padding. None, where it is that of an experiment's input: it cannot be called then."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        if self.pad_value is None:
-            raise UserError(f"{self}: needs a pad_value, the RGB of the padding")
         height, width = sample.image.shape[:2]
         factor = min(self.size[0] / height, self.size[1] / width)
         sample = _resized(sample, max(1, round(height * factor)), max(1, round(width * factor)))
-        return replace(sample, image=padded(sample.image, self.size, self.pad_value))
+        return replace(sample, image=padded(sample.image, self.size, _color(self)))
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the result: that of every image."""
@@ -83,11 +86,11 @@ class FitInto:
 
 
 @dataclass(frozen=True)
-class RandomFlip:
+class RandomFlip(Part):
     """Mirror left-right with probability `horizontal`, then top-bottom with probability `vertical`."""
 
-    horizontal: float = 0.5
-    vertical: float = 0.0
+    horizontal: Annotated[float, _SHARE] = 0.5
+    vertical: Annotated[float, _SHARE] = 0.0
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         image, boxes, ignored = sample.image, sample.boxes, sample.ignored
@@ -101,10 +104,10 @@ class RandomFlip:
 
 
 @dataclass(frozen=True)
-class RandomTranspose:
+class RandomTranspose(Part):
     """Swap x and y with probability `p`. With both flips before it: the 8 symmetries of a picture without an up."""
 
-    p: float = 0.5
+    p: Annotated[float, _SHARE] = 0.5
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.p:
@@ -119,21 +122,22 @@ class RandomTranspose:
 
 
 @dataclass(frozen=True)
-class RandomZoom:
+class RandomZoom(Part):
     """Zoom out (padding) or in (cropping) at a random place; the image keeps its size.
 
     The factor is drawn log-uniformly from [low, high]. A box of which less than `min_visible` (0-1, by area) is left in
     the picture is dropped.
     """
 
-    low: float
-    high: float
-    pad_value: tuple[int, int, int]
-    min_visible: float = 0.3
+    low: Annotated[float, _FACTOR]
+    high: Annotated[float, _FACTOR]
+    pad_value: Color | None = None
+    """RGB of the padding. None, where it is that of an experiment's input: it cannot be called then."""
+    min_visible: Annotated[float, _SHARE] = 0.3
 
-    def __post_init__(self) -> None:
-        if not 0 < self.low <= self.high:
-            raise UserError(f"{self}: needs 0 < low <= high")
+    def check(self) -> None:
+        if self.low > self.high:
+            raise UserError(f"low {self.low}, high {self.high}: needs low <= high")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         height, width = sample.image.shape[:2]
@@ -143,10 +147,16 @@ class RandomZoom:
             int(rng.integers(min(room, 0), max(room, 0), endpoint=True))
             for room in (height - zoomed.image.shape[0], width - zoomed.image.shape[1])
         )
-        image = np.full_like(sample.image, self.pad_value)
+        image = np.full_like(sample.image, _color(self))
         paste(zoomed.image, image, top, left)
         offset = np.array((left, top, left, top), np.float32)
         return _with_boxes(zoomed, image, zoomed.boxes + offset, zoomed.ignored + offset, self.min_visible)
+
+
+def _color(transform: Letterbox | RandomZoom) -> tuple[int, int, int]:
+    if transform.pad_value is None:
+        raise UserError(f"{transform}: needs a pad_value, the RGB of the padding")
+    return transform.pad_value
 
 
 def clip_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:

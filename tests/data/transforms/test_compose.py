@@ -138,7 +138,7 @@ def test_a_number_of_others_that_is_none_is_refused(number):
 
 def test_a_share_that_is_none_and_too_few_others_are_refused():
     for share in (-0.1, 1.1, float("nan")):
-        with pytest.raises(UserError, match="share is"):
+        with pytest.raises(UserError, match="Until: share"):
             Until(share, AUGMENT)
     with pytest.raises(ValueError, match="needs 3 other samples, but got 1"):
         MIXED(Noise(2).sample(0), np.random.default_rng(0), [Noise(2).sample(1)])

@@ -1,0 +1,105 @@
+"""Count the ambiguous anchors per image that rules of label assignment find: N_amb of the OTA paper's Tab. 2.
+
+python tools/ambiguity.py -f exps/ota_fcos_r50.py -c best.pth --assigner ota atss paa --radius 3 5 7 --limit 5000
+python tools/ambiguity.py -f exps/quickstart.py -c runs/quickstart/best.pth --split val --csv ambiguous.csv
+python tools/ambiguity.py assigner.ambiguity min_area -f exps/ota_fcos_r50.py -c best.pth
+
+Ambiguous is what each rule says: OTA's anchors whose largest share of the plan is below 0.9, also where the other part
+is the background's; any other rule's that qualify for several boxes. Contested are those ambiguous between boxes alone,
+which compares like with like.
+
+--radius is the paper's r: r x r candidates of each level for a box. A rule without such a setting is counted once.
+Fields of the experiment to change come first, or last after --.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from otadet.apps.arguments import chosen_rule, experiment_parser, load_trained, parse, pick_device, say, short_name
+
+NEEDED = ("data", "input", "model", "run")
+"""Parts of the experiment that are counted with, beside its assigner."""
+
+
+def parser() -> ArgumentParser:
+    made = experiment_parser(__doc__)
+    made.add_argument("-c", "--checkpoint", required=True, metavar="CKPT", help="the trained network")
+    made.add_argument(
+        "--assigner",
+        nargs="+",
+        default=["exp"],
+        metavar="RULE",
+        help="names, or exp for the experiment's (default)",
+    )
+    made.add_argument("--radius", nargs="+", type=int, metavar="R", help="such as 3 5 7; default: the rules' own")
+    made.add_argument("--split", choices=("train", "val"), default="train", help="default: train")
+    made.add_argument("--limit", type=int, metavar="N", help="images, from all over the data; default: all")
+    made.add_argument("-b", "--batch", type=int, metavar="N", help="images at once; default: run.batch_size")
+    made.add_argument("--csv", type=Path, metavar="FILE", help="write the table")
+    made.add_argument("--json", action="store_true", help="print the table as JSON")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(parser(), argv)
+    from otadet.analysis.ambiguity import EvenlySpaced, count_ambiguous, with_radii
+    from otadet.errors import UserError
+    from otadet.evaluation.evaluator import pipeline_loader
+    from otadet.exp import load_pipeline
+    from otadet.files import check_writable, write_csv
+    from otadet.names import names_as_trained
+
+    for name, value in (("--limit", args.limit), ("--batch", args.batch), ("--radius", min(args.radius or [1]))):
+        if value is not None and value < 1:
+            raise UserError(f"{name} {value}: must be at least 1")
+    check_writable(args.csv)
+    exp, state = load_trained(args, [*NEEDED, *(["assigner"] if "exp" in args.assigner else [])])
+    device = pick_device(args.device)
+    radii = tuple(dict.fromkeys(args.radius or ()))
+    chosen = {word: chosen_rule(exp, word) for word in args.assigner}
+    names = {word: f"exp ({short_name(rule)})" if word == "exp" else word for word, rule in chosen.items()}
+    rules = [sized for word, rule in chosen.items() for sized in with_radii(names[word], rule, radii)]
+    build = exp.build_train_dataset if args.split == "train" else exp.build_val_dataset
+    dataset = build(names_as_trained(exp.data.class_names, state["class_names"]))
+    pipeline = load_pipeline(exp, args.checkpoint, dataset.class_names, state=state).to(device)
+    loader = pipeline_loader(
+        pipeline,
+        dataset if args.limit is None else EvenlySpaced(dataset, args.limit),
+        batch_size=args.batch or exp.run.batch_size,
+        workers=exp.run.workers,
+        unreadable=exp.data.unreadable,
+    )
+    counts = count_ambiguous(pipeline, loader, rules)
+    rows = [
+        {
+            "rule": rule.name,
+            "r": "-" if rule.r is None else rule.r,
+            "ambiguous": round(count.per_image(count.ambiguous), 4),
+            "contested": round(count.per_image(count.contested), 4),
+            "positives": round(count.per_image(count.positives), 4),
+            "boxes": round(count.per_image(count.boxes), 4),
+            "images": count.images,
+        }
+        for rule, count in zip(rules, counts, strict=True)
+    ]
+    if args.json:
+        print(json.dumps(rows))
+    else:
+        print_table(rows)
+    if args.csv:
+        write_csv(args.csv, rows)
+        say(f"table: {args.csv}", args.json)
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    print(f"\nan image, on average over {rows[0]['images']}, with {rows[0]['boxes']:.1f} boxes")
+    print(f"{'rule':<16}{'r':>4}{'ambiguous':>12}{'contested':>12}{'positives':>12}")
+    for row in rows:
+        print(
+            f"{row['rule']:<16}{row['r']:>4}{row['ambiguous']:>12.2f}{row['contested']:>12.2f}{row['positives']:>12.1f}"
+        )

@@ -1,0 +1,107 @@
+"""What the apps share: the arguments that say which experiment, which checkpoint and which device."""
+
+from __future__ import annotations
+
+import re
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from otadet.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from otadet.assigners import Assigner
+    from otadet.exp import BaseExp
+
+DEVICES = ("cpu", "cuda", "mps")
+
+
+def experiment_parser(description: str | None) -> ArgumentParser:
+    """A parser that knows the experiment, the device and the trailing `name value` pairs."""
+    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
+    # argparse up to Python 3.13 takes -1e-3 for an option, where -0.001 is a value.
+    parser._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$|-(inf|nan)", re.IGNORECASE)
+    parser.add_argument(
+        "-f", "--exp", metavar="EXP", help="experiment file such as mine.py, or the name of one that comes with otadet"
+    )
+    parser.add_argument("--device", choices=DEVICES, help="default: cuda where there is one, else mps, else cpu")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="name value",
+        help="fields of the experiment to change, as pairs: assigner simota, optimizer.lr 0.01, length 12epochs",
+    )
+    return parser
+
+
+def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
+    """The arguments, those of this process where `argv` is None; pairs may stand between the options."""
+    return parser.parse_intermixed_args(argv)
+
+
+def load_experiment(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, dict[str, Any] | None]:
+    """The experiment of -f, else the one that the checkpoint describes, with the pairs applied; and the checkpoint.
+
+    What the checkpoint of -c holds is read once and returned; None without one. needed: parts of the experiment that
+    must be had. Raises `UserError`, also where neither says what the experiment is.
+    """
+    from otadet.engine.checkpoint import load_checkpoint
+    from otadet.exp import load_exp
+    from otadet.exp.stored import stored_exp
+
+    if args.exp is not None:
+        exp = load_exp(args.exp)
+        exp.override(args.overrides)
+    if args.checkpoint is None:
+        if args.exp is None:
+            raise UserError("which experiment? give its file with -f, or a checkpoint that describes it with -c")
+        return exp, None
+    state = load_checkpoint(args.checkpoint)
+    if args.exp is None:
+        exp = stored_exp(args.checkpoint, state, needed)
+        exp.override(args.overrides)
+    return exp, state
+
+
+def load_trained(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, dict[str, Any]]:
+    """`load_experiment` of an app whose -c is required."""
+    exp, state = load_experiment(args, needed)
+    if state is None:
+        raise UserError("which checkpoint? name it with -c")
+    return exp, state
+
+
+def say(text: str, as_json: bool = False) -> None:
+    """Print a line for people: on stderr where stdout is JSON."""
+    print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
+
+
+def chosen_rule(exp: BaseExp, word: str) -> Assigner:
+    """The rule of that name, or the experiment's own for "exp". Raises `UserError` for an unknown name."""
+    from otadet.assigners import named_assigner
+
+    if word != "exp":
+        return named_assigner(word)
+    if (rule := exp.build_assigner()) is None:
+        raise UserError(f"the experiment {exp.name} has no rule, as its loss needs none; name one by --assigner")
+    return rule
+
+
+def short_name(rule: Assigner) -> str:
+    """OTAAssigner -> OTA."""
+    return type(rule).__name__.removesuffix("Assigner")
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The named device, or the best one of this machine, for this process, whose threads are limited to the cores.
+
+    Raises `UserError` where the named one does not exist.
+    """
+    from otadet.engine.cores import limit_threads
+    from otadet.engine.devices import choose_device
+
+    limit_threads()
+    return choose_device(name)

@@ -1,0 +1,101 @@
+"""Evaluate a checkpoint on the validation set of its experiment: COCO's twelve numbers, and why they are 0 if they are.
+
+otadet eval -c runs/quickstart/best.pth --per-class
+otadet eval -f exps/ota_fcos_r50.py -c best.pth -b 8 --save-json predictions.json score_threshold 0.01
+
+Without -f the experiment is the one that the checkpoint describes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from otadet.apps.arguments import experiment_parser, load_trained, parse, pick_device, say
+from otadet.errors import UserError
+from otadet.names import name_list
+
+if TYPE_CHECKING:
+    from otadet.data.dataset import DetectionDataset
+
+NEEDED = ("data", "input", "model", "postprocess", "run")
+"""Parts of the experiment that an evaluation is made of."""
+
+
+def parser() -> ArgumentParser:
+    made = experiment_parser(__doc__)
+    made.add_argument("-c", "--checkpoint", required=True, metavar="CKPT", help="such as runs/quickstart/best.pth")
+    made.add_argument("-b", "--batch", type=int, metavar="N", help="images at once; default: run.batch_size")
+    made.add_argument("--per-class", action="store_true", help="print a table with the numbers of each class")
+    made.add_argument("--json", action="store_true", help="print the numbers and the diagnosis as JSON")
+    made.add_argument("--save-json", type=Path, metavar="FILE", help="write the predictions in COCO's result format")
+    made.add_argument("--metrics", type=Path, metavar="FILE", help="write what --json prints")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(parser(), argv)
+    from otadet.evaluation.coco import coco_predictions
+    from otadet.evaluation.evaluator import evaluate
+    from otadet.evaluation.report import as_json, format_result, write_metrics
+    from otadet.exp import load_pipeline
+    from otadet.files import atomic_write, check_writable
+    from otadet.names import names_as_trained
+
+    check_writable(args.save_json, args.metrics)
+    exp, state = load_trained(args, NEEDED)
+    device = pick_device(args.device)
+    dataset = exp.build_val_dataset(names_as_trained(exp.data.class_names, state["class_names"]))
+    say(dataset.summary(), args.json)
+    for line in dataset.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    evaluation = evaluate(
+        load_pipeline(exp, args.checkpoint, dataset.class_names, state=state).to(device),
+        dataset,
+        batch_size=exp.run.batch_size if args.batch is None else args.batch,
+        workers=exp.run.workers,
+        unreadable=exp.data.unreadable,
+        progress=partial(show_progress, len(dataset)),
+    )
+    if evaluation is None:
+        raise UserError("this is not the main process; evaluate in one process alone")
+    # What took long is on the disk before anything else can go wrong.
+    if args.save_json:
+        found = coco_predictions(evaluation.detections, dataset.source_ids)
+        with atomic_write(args.save_json, "w") as file:
+            json.dump(found, file)
+        if note := free_ids(dataset, {entry["category_id"] for entry in found}):
+            print(f"note: {note}", file=sys.stderr)
+    if args.metrics:
+        write_metrics(args.metrics, evaluation.result)
+    if args.json:
+        print(as_json(evaluation.result))
+    else:
+        print(f"\n{format_result(evaluation.result, per_class=args.per_class)}")
+    for what, path in (("predictions", args.save_json), ("metrics", args.metrics)):
+        if path:
+            say(f"\n{what}: {path}", args.json)
+
+
+def free_ids(dataset: DetectionDataset, predicted: set[int]) -> str:
+    """What the ids of predicted classes stand for that the data lack; "" where there is none.
+
+    predicted: category ids.
+    """
+    free = predicted - set(dataset.annotations.classes.ids)
+    names = zip(dataset.source_ids, dataset.class_names, strict=True)
+    listed = name_list([f"{number} for {name}" for number, name in names if number in free])
+    said = f"{dataset.source} lacks classes that are predicted; their category ids are free ones: {listed}"
+    return said if free else ""
+
+
+def show_progress(images: int, done: int) -> None:
+    """A line in the terminal that counts the images."""
+    if sys.stderr.isatty():
+        end = "\n" if done == images else ""
+        print(f"\r{done}/{images} images", end=end, file=sys.stderr, flush=True)

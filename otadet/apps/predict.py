@@ -1,0 +1,271 @@
+"""Draw what a checkpoint detects.
+
+otadet predict -c runs/quickstart/best.pth --path photo.jpg
+otadet predict -c best.pth --path photos --output drawn --save-json found.json
+otadet predict -f exps/mine.py -c best.pth --path a.jpg b.jpg nms_iou 0.5
+
+Photos are turned upright as their EXIF orientation says; boxes are in pixels of the upright picture. Of several images
+those that cannot be read are named and left out, and the exit status is then 1. Without -f the experiment is the one
+that the checkpoint describes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections import Counter
+from collections.abc import Container, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from otadet.apps.arguments import experiment_parser, load_trained, parse, pick_device, say
+from otadet.data.image_file import shown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from otadet.inference.predictor import Predictor
+    from otadet.structures import Detections
+
+DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+"""Endings that a drawn image keeps; any other gets .png appended."""
+SOME_SKIPPED = 1
+"""Exit status where images were drawn and others left out."""
+DEFAULT_CONF = 0.5
+"""What is drawn is for the eye, which the many weak detections that AP counts would only distract."""
+
+
+NEEDED = ("input", "model", "postprocess")
+"""Parts of the experiment that detections are made by."""
+
+
+def parser() -> ArgumentParser:
+    made = experiment_parser(__doc__)
+    made.add_argument("-c", "--checkpoint", required=True, metavar="CKPT", help="weights and class names")
+    made.add_argument(
+        "--path", nargs="+", required=True, metavar="PATH", help="images, and folders (not their subfolders)"
+    )
+    made.add_argument("--conf", type=fraction, metavar="SCORE", help=f"least score; default: {DEFAULT_CONF}")
+    made.add_argument("--nms", type=fraction, metavar="IOU", help="IoU of NMS; default: postprocess.nms_iou")
+    made.add_argument("--json", action="store_true", help="print the detections of all images as JSON")
+    made.add_argument("--save-json", type=Path, metavar="FILE", help="write what --json prints")
+    made.add_argument(
+        "--output", type=Path, default=Path("runs/demo"), metavar="DIR", help="for drawn images; default: runs/demo"
+    )
+    return made
+
+
+def fraction(text: str) -> float:
+    """A number in 0-1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(parser(), argv)
+    from otadet.exp.fields import names_of_fields
+    from otadet.exp.load import load_predictor
+
+    exp, state = load_trained(args, NEEDED)
+    words, trailing = split_fields(args.path, names_of_fields(exp))
+    paths = [Path(word) for word in words]
+    inputs = find_images(paths)
+    check_outputs(args, inputs)
+    # First, so that what is set by name has the last word.
+    conf = ["postprocess.score_threshold", str(DEFAULT_CONF)]
+    exp.override([*conf, *args.overrides, *trailing, *_flags(args)])
+    predictor = load_predictor(exp, args.checkpoint, pick_device(args.device), state=state)
+    warn_of_ranges(inputs, predictor)
+
+    records: list[dict[str, Any]] = []
+    try:
+        draw_all(predictor, inputs, args, records, only_one=len(paths) == 1 and not os.path.isdir(paths[0]))
+    finally:
+        # Whatever ended the loop, what was found is kept.
+        if records and args.save_json:
+            save_json(args.save_json, records)
+    if args.json:
+        print(as_text(records))
+    skipped = len(inputs) - len(records)
+    unreadable = f", {skipped} unreadable skipped" if skipped else ""
+    say(f"{len(records)} images drawn into {shown(args.output)}{unreadable}", args.json)
+    if args.save_json:
+        say(f"detections: {shown(args.save_json)}", args.json)
+    if skipped:
+        sys.exit(SOME_SKIPPED)
+
+
+def _flags(args: Namespace) -> list[str]:
+    """The options that are settings, as pairs."""
+    conf = [] if args.conf is None else ["postprocess.score_threshold", str(args.conf)]
+    return conf + ([] if args.nms is None else ["postprocess.nms_iou", str(args.nms)])
+
+
+def split_fields(words: list[str], fields: Container[str]) -> tuple[list[str], list[str]]:
+    """The words after --path -> paths, and what begins with the first that is no file but the name of a field."""
+    for place, word in enumerate(words):
+        if place and word in fields and not os.path.lexists(word):
+            return words[:place], words[place:]
+    return words, []
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """The files themselves, and of folders the images by name, subfolders left out; each file once."""
+    found: dict[Path, Path] = {}
+    for path in paths:
+        for file in images_of(path):
+            found.setdefault(file.absolute(), file)
+    return list(found.values())
+
+
+def images_of(path: Path) -> list[Path]:
+    from otadet.data.image_names import SimilarNames
+    from otadet.data.images import IMAGE_SUFFIXES
+    from otadet.errors import UserError
+
+    if not os.path.isdir(path):
+        # A pipe or a device is named when its turn comes: opening it is for the reader, which does not wait for it.
+        if os.path.lexists(path):
+            return [path]
+        hint = SimilarNames(path.parent, deep=False).hint(path.name)
+        raise UserError(f"--path {shown(path)}: no such file or folder{hint}")
+    try:
+        files = sorted(path.iterdir())
+    except OSError as error:
+        raise UserError(f"--path {shown(path)}: cannot be listed: {error.strerror}") from error
+    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not os.path.isdir(file)]
+    if not images:
+        raise UserError(
+            f"--path {shown(path)}: the folder itself holds no image (a file ending in {' '.join(IMAGE_SUFFIXES)})"
+        )
+    return images
+
+
+def check_outputs(args: Namespace, inputs: list[Path]) -> None:
+    """Raise `UserError` where an output would take the place of an input, or cannot be written."""
+    from otadet.errors import UserError
+    from otadet.files import check_writable
+
+    if os.path.realpath(args.output) in {os.path.realpath(file.parent) for file in inputs}:
+        raise UserError(f"--output {shown(args.output)}: is the folder of the images themselves; choose another")
+    if os.path.exists(args.output) and not os.path.isdir(args.output):
+        raise UserError(f"--output {shown(args.output)}: is a file; name a folder")
+    check_writable(args.output / "drawn.png")
+    if args.save_json is None:
+        return
+    name = f"--save-json {shown(args.save_json)}"
+    if os.path.isdir(args.save_json) or os.path.realpath(args.save_json) in {os.path.realpath(file) for file in inputs}:
+        raise UserError(f"{name}: is {'a folder' if os.path.isdir(args.save_json) else 'an input'}")
+    try:
+        check_writable(args.save_json)
+    except UserError as error:
+        raise UserError(f"--save-json {error}") from error
+
+
+def warn_of_ranges(inputs: list[Path], predictor: Predictor) -> None:
+    """Say where 16-bit files would become black, as the pre-scan of a training does."""
+    from otadet.data.images import look_at_header
+    from otadet.data.prescan import range_warnings
+    from otadet.errors import UserError
+
+    rows = []
+    for row, path in enumerate(inputs):
+        # What cannot be read is named when its turn comes.
+        with suppress(UserError):
+            if look_at_header(path, predictor.options).bits == 16:
+                rows.append(row)
+    for line in range_warnings(rows, inputs, predictor.options):
+        print(f"warning: {line}", file=sys.stderr)
+
+
+def draw_all(
+    predictor: Predictor, inputs: list[Path], args: Namespace, records: list[dict[str, Any]], only_one: bool
+) -> None:
+    """Detect and draw, and add an entry to `records` for each image.
+
+    Unless `only_one` was asked for, an image that cannot be read or drawn is named and left out. Raises `UserError`
+    where none is left, or the disk is full.
+    """
+    from otadet.data.images import read_image
+    from otadet.errors import UserError
+    from otadet.files import is_disk_error
+
+    names = output_names(inputs)
+    for path, name in zip(inputs, names, strict=True):
+        try:
+            image = read_image(path, predictor.options)
+            records.append(detect(predictor, path, image, args.output / name, args.json))
+        except UserError as error:
+            if only_one or is_disk_error(error):
+                raise
+            print(f"skipped: {error}", file=sys.stderr)
+    if not records:
+        raise UserError(f"--path: none of its {len(inputs)} images can be read and drawn")
+
+
+def output_names(paths: Sequence[Path]) -> list[str]:
+    """A name for each drawn image. The whole name, so that photo.jpg and photo.png do not meet; files that have the
+    same name, from several folders, get numbers."""
+    taken: set[str] = set()
+    drawn = []
+    for path in paths:
+        name = path.name if path.suffix.lower() in DRAWN_SUFFIXES else f"{path.name}.png"
+        numbered, number = name, 1
+        while numbered.casefold() in taken:
+            number += 1
+            numbered = f"{Path(name).stem}-{number}{Path(name).suffix}"
+        taken.add(numbered.casefold())
+        drawn.append(numbered)
+    return drawn
+
+
+def detect(predictor: Predictor, path: Path, image: np.ndarray, out: Path, as_json: bool = False) -> dict[str, Any]:
+    """Detect, draw into the file `out`, print a line; returns the image's entry of the JSON file."""
+    from otadet.visualize.canvas import write_image
+    from otadet.visualize.detections import draw_detections
+
+    found = predictor(image)
+    write_image(out, draw_detections(image, found, predictor.class_names))
+    counts = Counter(predictor.class_names[label] for label in found.labels.tolist())
+    say(f"{shown(path)}: {', '.join(f'{count} {name}' for name, count in counts.most_common()) or 'nothing'}", as_json)
+    return {
+        "file": str(path),
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "detections": as_plain(found, predictor.class_names),
+    }
+
+
+def as_plain(found: Detections, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Label, class name, score (0-1) and box (xyxy, pixels of the upright picture) of each detection."""
+    return [
+        {
+            "label": label,
+            "class_name": class_names[label],
+            "score": round(score, 6),
+            "box": [round(side, 3) for side in box],
+        }
+        for label, score, box in zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+    ]
+
+
+def save_json(path: Path, records: list[dict[str, Any]]) -> None:
+    from otadet.files import atomic_write
+
+    with atomic_write(path, "w") as file:
+        file.write(f"{as_text(records)}\n")
+
+
+def as_text(records: list[dict[str, Any]]) -> str:
+    """As JSON. Bytes of a file name that are no UTF-8 are surrogates in Python; JSON has them as escapes."""
+    text = json.dumps(records, indent=1, ensure_ascii=False)
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -1,0 +1,254 @@
+"""From an experiment to a finished run: composes data, model and trainer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from loguru import logger
+from torch import nn
+
+from otadet.apps.results import draw_results
+from otadet.apps.training_log import log_data, log_device, log_left_out
+from otadet.apps.validation import Validation
+from otadet.data.batch import Batch
+from otadet.data.dataset import DetectionDataset
+from otadet.data.loader import train_loader
+from otadet.distributed import from_main, is_main, rank, world_size
+from otadet.engine.checkpoint import (
+    load_checkpoint,
+    load_training,
+    newest_checkpoint,
+    previous_checkpoint,
+    put_weights,
+)
+from otadet.engine.log import configure_log
+from otadet.engine.precision import Precision, agree_on_precision, choose_precision
+from otadet.engine.run_folder import RUN_FILES, archive_previous_run, run_folder
+from otadet.engine.train_step import TrainStep
+from otadet.engine.trainer import Trainer, TrainSettings
+from otadet.errors import OutputError, UserError
+from otadet.evaluation.report import format_result
+from otadet.exp import BaseExp
+from otadet.files import remove_temporaries
+from otadet.models.detector import as_detector
+from otadet.names import names_as_trained
+from otadet.optim.length import iterations_for
+
+AUTO = "auto"
+"""In place of a checkpoint to resume: go on with what the output folder has, else start."""
+
+
+def train_experiment(
+    exp: BaseExp,
+    device: torch.device,
+    output: str | Path,
+    *,
+    resume: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    insist_on_amp: bool = False,
+) -> bool:
+    """Train the model of `exp`, evaluating it as it goes, and draw curves and predictions at the end.
+
+    Every process of a distributed training calls this with its own device. What the output folder held of an earlier
+    run is moved aside unless that run is resumed.
+
+    resume: checkpoint of a run to go on with; `AUTO`: the newest one in the output folder, where there is one.
+    checkpoint: one whose weights, where they fit, are the start of a new run. insist_on_amp: warn where mixed
+    precision is left out, as it would only hurt. Returns whether the end was reached; False after Ctrl-C or SIGTERM.
+    Raises `UserError`.
+    """
+    output = Path(output)
+    configure_log(quiet=not is_main())
+    if exp.run.batch_size % world_size():
+        raise UserError(f"batch_size {exp.run.batch_size}: must be a multiple of the {world_size()} devices")
+    with ExitStack() as folder:
+        from_main(lambda: folder.enter_context(run_folder(output)))
+        return _train_in(output, exp, device, resume, checkpoint, insist_on_amp)
+
+
+def _train_in(
+    output: Path,
+    exp: BaseExp,
+    device: torch.device,
+    resume: str | Path | None,
+    checkpoint: str | Path | None,
+    insist_on_amp: bool,
+) -> bool:
+    """`train_experiment` in an output folder that is this training's alone."""
+    precision = agree_on_precision(choose_precision(device, amp=exp.run.amp, name=exp.run.amp_dtype))
+    # Read first, since a wrong file is better found before all images are looked at.
+    if resume == AUTO:
+        resume = from_main(lambda: newest_checkpoint(output))
+    from_main(lambda: _check_there(resume, output))
+    resumed, start = _read_on_main(load_training, resume), _read_on_main(load_checkpoint, checkpoint)
+    names = None if resumed is None else names_as_trained(exp.data.class_names, resumed["class_names"])
+    train_set, val_set = build_datasets(exp, [] if start is None else start["class_names"], names)
+    torch.manual_seed(exp.run.seed)
+    model = exp.build_model(len(train_set.class_names)).to(device)
+    if start is not None and checkpoint is not None:
+        # Only in the main process: the others get its weights.
+        put_weights(model, checkpoint, start, strict=False)
+    torch.manual_seed(exp.run.seed + rank())
+    validation = Validation(exp, val_set)
+    left_out: dict[int, str] = {}
+    trainer = build_trainer(exp, model, train_set, validation, device, output, precision, left_out)
+    validation.stop = trainer.stop
+    from_main(lambda: _open_output(output, is_new=resume is None))
+    if resume is not None:
+        trainer.resume(resume, resumed)
+    del resumed, start
+    log_data(exp, train_set, val_set)
+    log_device(device, precision, insist_on_amp)
+    try:
+        return _train_and_draw(exp, trainer, validation, val_set, left_out)
+    except OutputError as error:
+        raise OutputError(f"{error}. {trainer.what_is_safe()}") from error
+
+
+def _read_on_main(load: Callable[[str | Path], dict[str, Any]], path: str | Path | None) -> dict[str, Any] | None:
+    """What a checkpoint holds, in the main process, on whose disk alone it need be; elsewhere, or without one, None."""
+    if path is None:
+        return None
+    state: list[dict[str, Any]] = []
+    there = path
+    from_main(lambda: state.append(load(there)))
+    return state[0] if state else None
+
+
+def _check_there(resume: str | Path | None, output: Path) -> None:
+    """Raise `UserError` where the output folder, called otherwise on another host perhaps, lacks its checkpoint."""
+    if resume is None or (path := Path(resume)).parent != output:
+        return
+    if not os.path.exists(path):
+        previous = previous_checkpoint(path)
+        instead = f"go on from its predecessor, --resume {previous}, or " if os.path.exists(previous) else ""
+        raise UserError(f"{path}: no such file, so there is nothing to resume; {instead}leave --resume away to start")
+
+
+def _open_output(output: Path, *, is_new: bool) -> None:
+    if is_new:
+        archive_previous_run(output)
+    remove_temporaries(*(output / name for name in RUN_FILES))
+    configure_log(output / "train.log")
+
+
+def _train_and_draw(
+    exp: BaseExp, trainer: Trainer, validation: Validation, val_set: DetectionDataset, left_out: dict[int, str]
+) -> bool:
+    finished = trainer.train()
+    log_left_out(left_out)
+    try:
+        if finished and trainer.stop.requested:
+            raise KeyboardInterrupt
+        if finished and is_main():
+            if validation.result is not None:
+                logger.info(f"validation set, final weights:\n{format_result(validation.result, per_class=True)}")
+            draw_results(exp, trainer, val_set)
+    except KeyboardInterrupt:
+        logger.warning(
+            "stopped after the last iteration: all is saved, the pictures alone are missing; "
+            "the same command with --resume draws them"
+        )
+        return False
+    except OutputError:
+        raise
+    except UserError as error:
+        raise UserError(f"{error}\n{trainer.what_is_safe()}") from error
+    return finished
+
+
+def build_datasets(
+    exp: BaseExp, trained: Sequence[str] = (), class_names: Sequence[str] | None = None
+) -> tuple[DetectionDataset, DetectionDataset]:
+    """The training and the validation set, with the same labels; read by the main process alone.
+
+    trained: classes of the weights to start from, whose order is taken where the data has the same. class_names: by
+    label, in place of those of the data. Raises `UserError` where there is no box to train on.
+    """
+
+    def build() -> tuple[DetectionDataset, DetectionDataset]:
+        train_set = exp.build_train_dataset(class_names)
+        if sorted(train_set.class_names) == sorted(trained):
+            train_set = train_set.with_class_order(trained)
+        train_set.check_trainable()
+        # The order of the classes is the training set's, whatever it is in the other file.
+        return train_set, exp.build_val_dataset(train_set.class_names)
+
+    return from_main(build)
+
+
+def build_trainer(
+    exp: BaseExp,
+    model: nn.Module,
+    train_set: DetectionDataset,
+    evaluate: Callable[[nn.Module], dict[str, float]],
+    device: torch.device,
+    output: str | Path,
+    precision: Precision | None = None,
+    left_out: dict[int, str] | None = None,
+) -> Trainer:
+    """The trainer of an experiment. `model` is on `device` already; `evaluate` is as in `Trainer`.
+
+    precision: None is what is best on `device`. left_out: as in `train_loader`.
+    """
+    run = exp.run
+    precision = precision or choose_precision(device, amp=run.amp, name=run.amp_dtype)
+    settings = TrainSettings(
+        iterations=exp.iterations(len(train_set)),
+        iterations_per_epoch=len(train_set) / run.batch_size,
+        eval_every=iterations_for(run.eval_every, len(train_set), run.batch_size) if run.eval_every else None,
+        log_every=run.log_every,
+        save_every=run.save_every,
+        best_by=run.best_by,
+    )
+    spec = exp.input
+    transform = exp.build_train_transform()
+
+    def batches(start: int) -> Iterable[Batch]:
+        return train_loader(
+            train_set,
+            transform,
+            batch_size=run.batch_size,
+            iterations=settings.iterations,
+            start_iteration=start,
+            seed=run.seed,
+            group_by_aspect=run.group_by_aspect,
+            rank=rank(),
+            world_size=world_size(),
+            workers=run.workers,
+            pad_value=spec.pad_value,
+            size_divisor=as_detector(model).size_divisor,
+            pin_memory=device.type == "cuda",
+            unreadable=exp.data.unreadable,
+            left_out=left_out,
+            stop=lambda: trainer.stop.requested,
+        )
+
+    step = TrainStep(
+        model,
+        exp.build_loss(),
+        exp.build_optimizer(model),
+        exp.build_schedule(len(train_set)),
+        spec.pixel_norm(),
+        device,
+        amp_dtype=precision.amp_dtype,
+        channels_last=precision.channels_last,
+        grad_clip=run.grad_clip,
+        ema_decay=run.ema,
+    )
+    trainer = Trainer(
+        step,
+        batches,
+        settings,
+        output=output,
+        evaluate=evaluate,
+        class_names=train_set.class_names,
+        parts=exp.describe(),
+        experiment=exp.about(),
+    )
+    return trainer

@@ -1,0 +1,49 @@
+"""The evaluations of a training."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from otadet.data.dataset import DetectionDataset
+from otadet.distributed import world_size
+from otadet.engine.stop import EvaluationStopped, StopRequest
+from otadet.evaluation.coco import CocoResult
+from otadet.evaluation.evaluator import Interrupted, evaluate
+from otadet.exp import SCORES, BaseExp
+
+
+class Validation:
+    """Measures a model on the validation set: each process predicts its share, the main one has the scores."""
+
+    def __init__(self, exp: BaseExp, val_set: DetectionDataset) -> None:
+        self.result: CocoResult | None = None
+        """What the last call found, in the main process."""
+        self.stop = StopRequest(quiet=True)
+        """Who may ask for an end in the midst of it."""
+        self._exp, self._val_set = exp, val_set
+        self._left_out: dict[int, str] = {}
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        """The APs and the recall of 100 detections, without those that no object counts for; elsewhere nothing.
+
+        Raises `EvaluationStopped` on all processes where any was asked to stop.
+        """
+        exp = self._exp
+        try:
+            # In fp32 whatever the training is in, as tools/eval.py has it: both give the same numbers.
+            evaluation = evaluate(
+                exp.build_pipeline(model, self._val_set.class_names),
+                self._val_set,
+                batch_size=max(1, exp.run.batch_size // world_size()),
+                workers=exp.run.workers,
+                unreadable=exp.data.unreadable,
+                left_out=self._left_out,
+                stop=lambda: self.stop.requested,
+            )
+        except Interrupted as error:
+            raise EvaluationStopped from error
+        if evaluation is None:
+            return {}
+        self.result = evaluation.result
+        scores = {name: self.result.stats[name] for name in SCORES}
+        return {name: score for name, score in scores.items() if score >= 0 or name in ("AP", exp.run.best_by)}

@@ -1,0 +1,168 @@
+"""Parts that build networks and losses: families of detectors, their backbones, and what they are trained with."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+from torch import nn
+
+from otadet import models
+from otadet.assigners import Assigner
+from otadet.errors import UserError
+from otadet.limits import Limits
+from otadet.losses import DetectionLoss, FreeAnchorLoss, centerness_target, iou_target
+from otadet.models import FPN, Detector, FCOSHead, RetinaNetHead, build_resnet
+from otadet.part import Part
+
+Quality = Literal["iou", "centerness"] | None
+"""What an auxiliary branch of the head predicts; None: there is no branch."""
+_WEIGHT = Limits(0, 1e6)
+
+
+@dataclass(frozen=True)
+class ResNet(Part):
+    """A ResNet; pretrained, its norms, its stem and its first stage are frozen (Sec. 4.1)."""
+
+    depth: Literal[10, 18, 34, 50, 101] = 50
+    width: Annotated[int, Limits(1, 4_096)] = 64
+    """Channels of the stem and the first stage; others than 64 only without weights."""
+    weights: str | None = "imagenet"
+    """"imagenet", a file with torchvision's names, or None to train from scratch."""
+
+    def check(self) -> None:
+        if self.weights is not None and self.width != 64:
+            raise UserError(f"width {self.width}: pretrained weights are those of width 64; set weights none")
+        if self.weights == "imagenet" and self.depth == 10:
+            raise UserError("weights imagenet: torchvision has none for a ResNet-10; use depth 18, or weights none")
+
+    def build(self) -> models.ResNet:
+        """Images (N, 3, H, W) -> C3, C4, C5. Raises `UserError` for weights that cannot be used."""
+        return build_resnet(self.depth, self.weights, self.width)
+
+
+@dataclass(frozen=True)
+class DenseFamily(Part):
+    """What FCOS and RetinaNet share: a backbone, P3 to P7, and two towers that all levels share.
+
+    Another family is a dataclass with `build(num_classes) -> Detector`, `without_weights()` and a field `quality`.
+    """
+
+    backbone: ResNet = ResNet()
+    quality: Quality = "iou"
+    """What the auxiliary branch predicts: the box's IoU, FCOS's centre-ness, or None for no branch."""
+    channels: Annotated[int, Limits(2, 16_384)] = 256
+    """Of the pyramid and the towers; even, for GroupNorm."""
+    tower_depth: Annotated[int, Limits(0, 64)] = 4
+    """3x3 convolutions in each tower."""
+    prior_probability: Annotated[float, Limits(0, 1, open_low=True, open_high=True)] = 0.01
+    """Class score of an untrained head, in 0-1."""
+    coarse_from: Literal["p5", "c5"] = "p5"
+    """What P6 is made from; "c5" is RetinaNet's."""
+    anchor_offset: Annotated[float, Limits(0, 1, open_high=True)] = 0.0
+    """Of the points from the corners of their cells, in strides; 0.5: in the middle."""
+
+    def check(self) -> None:
+        if self.channels % 2:
+            raise UserError(f"channels {self.channels}: must be even, for GroupNorm")
+
+    def build(self, num_classes: int) -> Detector:
+        """The network with its initial weights. Raises `UserError` for pretrained weights that cannot be used."""
+        backbone = self.backbone.build()
+        neck = FPN(backbone.channels, backbone.strides, self.channels, self.coarse_from)
+        head = self.build_head(num_classes, len(neck.strides))
+        return Detector(backbone, neck, head, anchor_offset=self.anchor_offset)
+
+    @abstractmethod
+    def build_head(self, num_classes: int, levels: int) -> nn.Module:
+        """The head for this many classes, over so many levels of the pyramid."""
+
+    def without_weights(self) -> Any:
+        """The same network from scratch, for who has all of its weights already."""
+        return replace(self, backbone=replace(self.backbone, weights=None))
+
+
+@dataclass(frozen=True)
+class FCOS(DenseFamily):
+    """FCOS (Tian et al., 2019): boxes as distances from a point. The defaults are the paper's."""
+
+    def build_head(self, num_classes: int, levels: int) -> FCOSHead:
+        return FCOSHead(
+            num_classes,
+            self.channels,
+            self.tower_depth,
+            levels=levels,
+            prior_probability=self.prior_probability,
+            quality=self.quality is not None,
+        )
+
+
+@dataclass(frozen=True)
+class RetinaNet(DenseFamily):
+    """RetinaNet (Lin et al., 2017) with one square anchor box per location, boxes as deltas from it (Tab. 1)."""
+
+    def build_head(self, num_classes: int, levels: int) -> RetinaNetHead:
+        return RetinaNetHead(
+            num_classes,
+            self.channels,
+            self.tower_depth,
+            prior_probability=self.prior_probability,
+            quality=self.quality is not None,
+        )
+
+
+@dataclass(frozen=True)
+class FocalGIoU(Part):
+    """Focal loss on the classes, GIoU on the boxes, cross entropy on the quality: see `DetectionLoss`."""
+
+    box_weight: Annotated[float, Limits(0, 1e6, open_low=True)] = 2.0
+    quality_weight: Annotated[float, _WEIGHT] | None = None
+    """Of the auxiliary branch; None: 1 for centre-ness, as in FCOS and ATSS, else 0.5."""
+    box_weighting: Literal["auto", "none", "quality"] = "auto"
+    """"quality": boxes count by the target of their quality; "none": all alike; "auto": "quality" for centre-ness."""
+
+    def build(self, assigner: Assigner | None, quality: Quality) -> DetectionLoss:
+        """The loss of a network with that auxiliary branch. Raises `UserError` where the two contradict each other."""
+        if assigner is None:
+            raise UserError("assigner none: this loss needs a rule that assigns labels, such as ota")
+        if quality is None and (self.quality_weight is not None or self.box_weighting == "quality"):
+            raise UserError(
+                f"loss.quality_weight {self.quality_weight}, loss.box_weighting {self.box_weighting}: the model has no "
+                "quality branch (model.quality none); set loss.quality_weight none and loss.box_weighting none"
+            )
+        is_centerness = quality == "centerness"
+        default = 1.0 if is_centerness else 0.5
+        is_weighted = is_centerness if self.box_weighting == "auto" else self.box_weighting == "quality"
+        return DetectionLoss(
+            assigner,
+            box_weight=self.box_weight,
+            quality_weight=default if self.quality_weight is None else self.quality_weight,
+            quality_target=centerness_target if is_centerness else iou_target,
+            box_weighting="quality" if is_weighted else "none",
+        )
+
+
+@dataclass(frozen=True)
+class FreeAnchor(Part):
+    """FreeAnchor (Zhang et al., 2019), which learns what to match: an experiment with it has `assigner = None`."""
+
+    bag_size: Annotated[int, Limits(0, 10**6, open_low=True)] = 50
+    """Anchors that may answer for one object."""
+    threshold: Annotated[float, Limits(0, 1, open_high=True)] = 0.6
+    """IoU up to which an anchor counts as background."""
+    alpha: Annotated[float, Limits(0, 1)] = 0.5
+    """Share of the positive bags in the loss."""
+    gamma: Annotated[float, Limits(0, 100)] = 2.0
+    """Exponent of the focal loss of the background."""
+    box_weight: Annotated[float, _WEIGHT] = 0.75
+
+    def build(self, assigner: Assigner | None, quality: Quality) -> FreeAnchorLoss:
+        """The loss. Raises `UserError` where there is an assigner, or a branch that would not be trained as it says."""
+        if assigner is not None:
+            raise UserError(f"loss FreeAnchor matches by itself, without {type(assigner).__name__}: set assigner none")
+        if quality == "centerness":
+            raise UserError(
+                "model.quality centerness: FreeAnchor trains the branch as an objectness; choose iou or none"
+            )
+        return FreeAnchorLoss(self.bag_size, self.threshold, self.alpha, self.gamma, self.box_weight)

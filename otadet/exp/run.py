@@ -1,0 +1,51 @@
+"""The part that says how a training runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from otadet.errors import UserError
+from otadet.limits import Limits
+from otadet.part import Part
+
+Score = Literal["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100"]
+SCORES: tuple[str, ...] = get_args(Score)
+"""Of COCO's twelve numbers those that are logged during training."""
+_COUNT = Limits(0, 10**9, open_low=True)
+
+
+@dataclass(frozen=True)
+class Run(Part):
+    """Batches, precision and randomness of a training, and what it does on its way."""
+
+    batch_size: Annotated[int, Limits(0, 65_536, open_low=True)] = 16
+    """Images of one iteration, over all devices."""
+    workers: Annotated[int, Limits(0, 1024)] = 4
+    """Loader processes per device."""
+    group_by_aspect: bool = True
+    """The images of one device's batch are all wide or all tall, so that less of it is padding."""
+    amp: bool = False
+    """Mixed precision where the hardware gains by it; elsewhere fp32."""
+    amp_dtype: Literal["fp16", "bf16"] | None = None
+    """With amp: what the network computes in; None: what the device is best at."""
+    ema: Annotated[float, Limits(0, 1, open_high=True)] | None = None
+    """Decay of the averaged weights; None: there are none."""
+    grad_clip: Annotated[float, Limits(0, 1e30, open_low=True)] | None = None
+    """Largest norm of the gradient."""
+    seed: Annotated[int, Limits(0, 2**62)] = 0
+    """Added to the number of the process, and handed to generators of 64 bits."""
+    eval_every: Annotated[float, Limits(0, 10**6)] = 1.0
+    """Epochs; 0 evaluates at the end only."""
+    log_every: Annotated[int, _COUNT] = 20
+    """Iterations."""
+    save_every: Annotated[int, _COUNT] = 1000
+    """Iterations between two last.pth, beside those at evaluations and at the end."""
+    best_by: Score = "AP"
+    """The score that decides which checkpoint is best.pth."""
+    process_timeout: Annotated[float, Limits(1, 10**6)] = 300.0
+    """Seconds without a sign of life after which a process of torchrun's counts as gone."""
+
+    def check(self) -> None:
+        if self.amp_dtype is not None and not self.amp:
+            raise UserError(f"amp_dtype {self.amp_dtype}: has a say in mixed precision alone; set amp true, too")

@@ -1,0 +1,74 @@
+"""Words that stand for whole parts on the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from otadet.assigners import assigner_names, named_assigner
+from otadet.assigners.hungarian import DETRCost, OTACost
+from otadet.assigners.ops.costs import BCECost, FocalCost, GIoUCost, IoUCost, JointBCECost
+from otadet.data.transforms import Letterbox, ResizeShortestEdge
+from otadet.errors import UserError, nearest_name
+from otadet.exp.families import FCOS, FocalGIoU, FreeAnchor, ResNet, RetinaNet
+from otadet.limits import brief
+from otadet.optim.optimizer import SGD, AdamW
+from otadet.optim.schedule import Cosine, Steps
+
+WORDS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
+    "model": {"fcos": FCOS, "retinanet": RetinaNet},
+    # torchvision has no weights for a ResNet-10.
+    "backbone": {"resnet10": partial(ResNet, 10, weights=None)}
+    | {f"resnet{depth}": partial(ResNet, depth) for depth in (18, 34, 50, 101)},
+    "assigner": {name: partial(named_assigner, name) for name in assigner_names()},
+    "loss": {"focal_giou": FocalGIoU, "free_anchor": FreeAnchor},
+    "optimizer": {"sgd": SGD, "adamw": AdamW},
+    "schedule": {"steps": Steps, "cosine": Cosine},
+    # Of an assigner.
+    "class_cost": {"focal": FocalCost, "bce": BCECost, "joint_bce": JointBCECost},
+    "box_cost": {"iou": IoUCost, "giou": GIoUCost},
+    "cost": {"detr": DETRCost, "ota": OTACost},
+}
+"""By name of a field: word -> the part with its own defaults."""
+
+
+def part_by_word(path: str, text: str) -> Any:
+    """The part that a word stands for in the field at `path`. Raises `UserError` for an unknown one."""
+    name = path.rpartition(".")[2]
+    known = WORDS[name]
+    if text not in known:
+        raise UserError(
+            f"{path} {brief(text)}: there is no such {name}; choose {' or '.join(known)}{nearest_name(text, known)}"
+        )
+    return known[text]()
+
+
+def resize_by_text(path: str, text: str) -> Any:
+    """`"640x480"`: a letterbox of that height and width; `"800/1333"` or `"640,800/1333"`: the shortest edge."""
+    if found := re.fullmatch(r"(\d+)x(\d+)", text.strip()):
+        return Letterbox((int(found[1]), int(found[2])))
+    if found := re.fullmatch(r"(\d+(?:,\d+)*)/(\d+)", text.strip()):
+        return ResizeShortestEdge(tuple(int(size) for size in found[1].split(",")), int(found[2]))
+    raise UserError(
+        f"{path} {brief(text)}: expected 640x640, the height and width of a letterbox, or 800/1333, the shortest edge "
+        "and the most that the longest may have"
+    )
+
+
+def augment_by_text(path: str, text: str) -> tuple[()]:
+    """`"none"`: no random changes at all, the only ones that a word stands for."""
+    if text.strip().lower() != "none":
+        raise UserError(
+            f"{path} {brief(text)}: expected none, for no random changes; set {path}.0.horizontal and so on"
+        )
+    return ()
+
+
+READERS: Mapping[str, Callable[[str, str], Any]] = {
+    "resize": resize_by_text,
+    "train_resize": resize_by_text,
+    "augment": augment_by_text,
+}
+"""By name of a field: (path, text) -> the part."""

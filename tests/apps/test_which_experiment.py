@@ -1,0 +1,87 @@
+"""Which experiment a training is of: the file's, the checkpoint's, or the one that comes with otadet."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import otadet
+from otadet.apps.train import configured, main, parse_args
+from otadet.engine.checkpoint import save_checkpoint
+from otadet.errors import UserError
+from otadet.exp import load_exp
+from otadet.exp.load import shipped_folder
+
+ROOT = Path(otadet.__file__).parents[1]
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> Path:
+    """A checkpoint of blood_cells with another rate, of which the weights do not matter."""
+    exp = load_exp("blood_cells")
+    exp.override(["lr", "0.5"])
+    path = tmp_path / "run" / "last.pth"
+    path.parent.mkdir()
+    save_checkpoint(path, {"model": {}, "parts": exp.describe(), "experiment": exp.about()})
+    return path
+
+
+def test_what_cannot_be_handed_to_other_processes_is_one_error(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from otadet.exp import *\nclass Exp(BaseExp):\n    def __init__(self):\n"
+        "        self.augment = (lambda sample, rng: sample,)\n"
+    )
+    with pytest.raises(UserError, match=r"mine cannot be handed to the processes of -d .*lambda"):
+        main(["-f", str(file), "-d", "2", "--device", "cpu", "--output", str(tmp_path / "out")])
+
+
+def test_without_anything_it_is_the_quickstart() -> None:
+    exp = configured(parse_args(["lr", "0.25", "-b", "4", "--amp"]))
+    assert (exp.name, exp.optimizer.lr, exp.run.batch_size, exp.run.amp) == ("quickstart", 0.25, 4, True)
+
+
+@pytest.mark.parametrize(
+    "words", ["-c {path}", "--resume {path}", "--resume auto --output {folder}", "--output {folder} --resume"]
+)
+def test_a_checkpoint_says_which(words: str, described: Path) -> None:
+    words = words.format(path=described, folder=described.parent)
+    exp = configured(parse_args(words.split()))
+    assert (exp.name, exp.optimizer.lr) == ("blood_cells", 0.5)
+
+
+def test_the_file_has_the_last_word(described: Path) -> None:
+    assert configured(parse_args(["-f", "quickstart", "-c", str(described)])).name == "quickstart"
+
+
+@pytest.mark.parametrize(
+    "name", ["quickstart", "exps/quickstart.py", "ablation/tab2_atss", "exps/ablation/tab2_atss.py"]
+)
+def test_experiments_that_come_along_are_found_by_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_exp(name).name == Path(name).stem
+
+
+def test_another_name_says_which_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"quikstart: no such .*ablation/tab1_fcos, .*did you mean 'quickstart'"):
+        load_exp("quikstart")
+
+
+def test_the_experiments_are_part_of_what_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("setuptools")
+    from distutils.core import run_setup  # setuptools brings it where Python has none any more
+
+    monkeypatch.chdir(ROOT)
+    setup = run_setup("setup.py", stop_after="init")
+    inside = {Path(setup.package_dir[name]) for name in setup.packages if name.startswith("otadet.exps")}
+    assert inside == {file.parent.relative_to(ROOT) for file in (ROOT / "exps").rglob("*.py")}
+    package = tmp_path / "otadet"
+    shutil.copytree(ROOT / "exps", package / "exps")
+    monkeypatch.setattr(otadet, "__file__", str(package / "__init__.py"))
+    assert shipped_folder() == package / "exps"
+    assert load_exp("quickstart").name == "quickstart"

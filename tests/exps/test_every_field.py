@@ -1,0 +1,235 @@
+"""Nothing is accepted and ignored: every field of every shipped experiment changes what is composed, or is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from otadet.apps import train, training, validation
+from otadet.data.dataset import DetectionDataset
+from otadet.data.transforms import RandomFlip
+from otadet.errors import UserError
+from otadet.exp import BaseExp, folders, load_exp
+from otadet.exp.fields import Field, all_fields
+from otadet.exp.words import WORDS
+from otadet.values import choices_of, options_of
+
+EXPS = Path(__file__).parents[2] / "exps"
+FILES = sorted(EXPS.rglob("*.py"))
+SMALL = [
+    "model.backbone.depth",
+    "10",
+    "model.backbone.weights",
+    "none",
+    "model.channels",
+    "16",
+    "model.tower_depth",
+    "1",
+]
+SMALL += ["model.backbone.width", "8"]
+VALUES = {
+    "model": "retinanet",
+    "model.backbone": "resnet18",
+    "assigner": "lla",
+    "model.backbone.weights": "imagenet",
+    "data.class_names": "a,b,c",
+    "data.num_classes": "2",
+    "input.resize": "96x96",
+    "train_resize": "96,128/160",
+    "input.padding": "1,2,3",
+    "augment": "none",
+    "schedule.at": "0.2,0.6",
+    "length": "123iterations",
+    "assigner.ranges": "0,64",
+}
+"""Path -> another valid value, where the field's type does not say one."""
+
+
+def others(field: Field) -> list[str]:
+    """Texts for other values of the field, as `override` takes them; none where it is a part without words."""
+    if choices := [choice for choice in choices_of(field.hint) if choice != field.value and choice is not None]:
+        return [str(choice) for choice in choices]
+    return [text for text in [another(field)] if text is not None]
+
+
+def another(field: Field) -> str | None:
+    if field.path in VALUES:
+        return VALUES[field.path]
+    if field.name in WORDS:
+        return next(word for word, make in WORDS[field.name].items() if make() != field.value)
+    options, value = options_of(field.hint), field.value
+    if bool in options:
+        return str(not value).lower()
+    if isinstance(value, tuple) and value and isinstance(value[0], int | float):
+        return ",".join(str(item / 2 if isinstance(item, float) else item // 2 + 3) for item in value)
+    if float in options:
+        return str(0.3 if value is None else value / 2 if value else 0.25)
+    if int in options:
+        return str(7 if value is None else value + 1 if value < 16 else value // 2)
+    return "elsewhere" if str in options else None
+
+
+class Recorder:
+    """What stands in for data, loaders and processes: remembers the arguments that it is called with."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[tuple[str, str]] = []
+        for module, names in (
+            (folders, ("CocoDataset", "write_synthetic")),
+            (training, ("train_loader", "choose_precision")),
+            (validation, ("evaluate",)),
+        ):
+            for name in names:
+                monkeypatch.setattr(module, name, self.stand_in(name, getattr(module, name)))
+
+    def stand_in(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            shown = {key: value for key, value in kwargs.items() if not callable(value) or key == "transform"}
+            self.calls.append((name, f"{[arg for arg in args if is_value(arg)]} {shown}"))
+            if name == "CocoDataset":
+                return Three(kwargs)
+            return real(*args, **kwargs) if name == "choose_precision" else None
+
+        return call
+
+
+def pretrained(depth: int) -> dict[str, torch.Tensor]:
+    return torchvision.models.get_model(f"resnet{depth}").state_dict()
+
+
+def is_value(value: object) -> bool:
+    return not isinstance(value, torch.nn.Module | DetectionDataset | Three)
+
+
+class Three:
+    """A data set of 96 images and 3 classes."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.class_names = tuple(options["class_names"] or ("a", "b", "c"))
+
+    def __len__(self) -> int:
+        return 96
+
+
+def composed(exp: BaseExp, part: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """All that the experiment composes, as text; the network only where `part` has a say in it."""
+    made: list[str] = [exp.name]
+    with monkeypatch.context() as patch:
+        patch.setattr(folders.os.path, "isdir", lambda path: True)
+        patch.setattr("otadet.models.backbones.resnet._download_imagenet", pretrained)
+        recorder = Recorder(patch)
+        dataset = exp.build_train_dataset()
+        exp.build_val_dataset()
+        model: torch.nn.Module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.GroupNorm(2, 4))
+        if part == "model":
+            torch.manual_seed(0)
+            model = exp.build_model(3)
+            made += [f"{name} {value.shape} {value.float().sum():.6g}" for name, value in model.state_dict().items()]
+            made += [f"{name} {value.requires_grad}" for name, value in model.named_parameters()]
+            made += [repr(model.anchor_grid.offset)]
+        model.strides, model.size_divisor = (8,), 32
+        pipeline = exp.build_pipeline(model, dataset.class_names)
+        made += [f"{pipeline.input} {pipeline.postprocess}"]
+        trainer = training.build_trainer(exp, model, dataset, None, torch.device("cpu"), tmp_path)
+        trainer.loader(0)
+        validation.Validation(exp, dataset)(model)
+        made += [repr(trainer.settings), step_of(trainer), repr(trainer.step.optimizer), repr(vars(trainer.step.loss))]
+        made += [repr(exp.build_train_transform()), trainer_rates(trainer)]
+        made += [f"{name} {arguments}" for name, arguments in recorder.calls]
+        made += [best_of(exp), timeout_of(exp, patch)]
+    return made
+
+
+def step_of(trainer: Any) -> str:
+    """What of the precision, the averages and the clipping the step was made with."""
+    step = trainer.step
+    return repr([step.amp_dtype, step.ema and step.ema.decay, {k: v for k, v in vars(step).items() if "clip" in k}])
+
+
+def trainer_rates(trainer: Any) -> str:
+    length = trainer.settings.iterations
+    places = [*range(0, 1200, 50), *np.linspace(0, length, 40)]
+    return repr([trainer.step.schedule(int(place)) for place in places])
+
+
+def best_of(exp: BaseExp) -> str:
+    return f"seed {exp.run.seed} best by {exp.run.best_by}"
+
+
+def timeout_of(exp: BaseExp, patch: pytest.MonkeyPatch) -> str:
+    """What the app hands to `launch`."""
+    given: dict[str, Any] = {}
+    patch.setattr(train, "configured", lambda args: exp)
+    patch.setattr("otadet.engine.launch.launch", lambda *args, **kwargs: given.update(kwargs))
+    train.main(["--device", "cpu"])
+    return repr(given)
+
+
+def loaded(file: Path) -> BaseExp:
+    exp = load_exp(file)
+    exp.override(SMALL)
+    return exp
+
+
+def has_a_say(
+    file: Path, field: Field, text: str, before: dict[bool, list[str]], monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> bool:
+    """Whether the setting is an error, or composes something else."""
+    exp, is_model = loaded(file), field.path.startswith("model")
+    try:
+        # A word stands for a model as large as the paper's; what is small stays so.
+        exp.override([*(SMALL if field.path == "model" else []), field.path, text])
+        return composed(exp, "model" if is_model else "", monkeypatch, folder) != before[is_model]
+    except UserError:
+        return True
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_field_has_a_say(file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before: dict[bool, list[str]] = {
+        is_model: composed(loaded(file), "model" if is_model else "", monkeypatch, tmp_path)
+        for is_model in (True, False)
+    }
+    walked, ignored = 0, []
+    for field in all_fields(loaded(file)):
+        texts = others(field)
+        walked += bool(texts)
+        if texts and not any(has_a_say(file, field, text, before, monkeypatch, tmp_path) for text in texts):
+            ignored.append(field.path)
+    assert walked > 60
+    assert ignored == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_an_unknown_field_of_any_part_names_the_nearest(file: Path) -> None:
+    for field in all_fields(loaded(file)):
+        if field.path.endswith(tuple("0123456789")):
+            continue
+        misspelt = field.path[:-1] + ("x" if len(field.name) < 3 else "")
+        if misspelt in {other.path for other in all_fields(loaded(file))} or "." not in misspelt:
+            continue
+        with pytest.raises(UserError, match=rf"no such field.*{field.name}") as caught:
+            loaded(file).override([misspelt, "1"])
+        if len(field.name) > 3:
+            assert f"did you mean '{field.name}'" in str(caught.value), misspelt
+
+
+def test_a_field_that_nothing_reads_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The walk would notice: here a method of the file takes a part's place and does not look at it."""
+
+    class Deaf(BaseExp):
+        def build_train_transform(self) -> Any:
+            return self.input.resize
+
+    exp, other = Deaf(), Deaf()
+    for each in (exp, other):
+        each.override(SMALL)
+    other.augment = (RandomFlip(0.1),)
+    one, two = (composed(each, "", monkeypatch, tmp_path) for each in (exp, other))
+    assert one == two
