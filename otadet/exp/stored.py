@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -61,18 +62,25 @@ def stored_exp(path: object, state: Mapping[str, Any], needed: Iterable[str]) ->
     name, methods = about.get("name", "experiment"), about.get("methods", [])
     if not isinstance(name, str) or not isinstance(methods, list | tuple):
         raise UserError(f"{path}: damaged: experiment is no name and methods")
+    name = _file_name(name)
     for method, part in METHODS.items():
         if method in methods:
-            foreign[part] = f"{part} is what {method} of the experiment {printable(name)} makes of it"
-    exp = StoredExp(printable(name), foreign)
-    for name, value in values.items():
-        setattr(exp, name, value)
+            foreign[part] = f"{part} is what {method} of the experiment {name} makes of it"
+    exp = StoredExp(name, foreign)
+    for field, value in values.items():
+        setattr(exp, field, value)
     exp.need(needed, str(path))
     try:
         exp.check()
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     return exp
+
+
+def _file_name(name: str) -> str:
+    """The last part of what a file says that its experiment is called: a folder of that name is made below runs/."""
+    last = re.split(r"[/\\]", printable(name))[-1].strip()
+    return "experiment" if last in ("", ".", "..") else last
 
 
 def _own_and_foreign(path: object, parts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

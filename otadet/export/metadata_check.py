@@ -11,14 +11,12 @@ from typing import Any, NoReturn, get_args
 
 from otadet.data.transforms import Letterbox, ResizeShortestEdge
 from otadet.errors import UserError
-from otadet.inference.input_spec import MAX_SIDE, InputSpec
+from otadet.inference.input_spec import MAX_AREA, MAX_SIDE, InputSpec
 from otadet.inference.postprocess import RankBy, ScoreKind
 from otadet.names import clean_class_names, printable
 
 MAX_DIVISOR = 1024
 """What the sides of an input may have to be multiples of, in pixels."""
-MAX_AREA = 2**26
-"""Pixels of an input: more would take gigabytes before the network even starts."""
 MAX_TEXT = 10_000
 """Characters of an entry."""
 MAX_NAMES_TEXT = 2**24
@@ -213,12 +211,6 @@ def _is_too_large(size: tuple[int, int] | None) -> bool:
     return size is not None and math.prod(size) > MAX_AREA
 
 
-def _largest(spec: InputSpec) -> tuple[int, int]:
-    """Sides of what it resizes to, in pixels, at most."""
-    resize = spec.resize
-    return resize.size if isinstance(resize, Letterbox) else (resize.sizes[0], resize.max_size)
-
-
 _AREA = f"at most {MAX_AREA:,} pixels"
 _CONTRADICTIONS: list[tuple[str, Callable[[dict[str, Any]], bool], str]] = [
     ("size", lambda values: _is_too_large(values["size"]), _AREA),
@@ -227,7 +219,6 @@ _CONTRADICTIONS: list[tuple[str, Callable[[dict[str, Any]], bool], str]] = [
         lambda values: any(side % values["size_divisor"] for side in values["size"]),
         "multiples of {size_divisor}",
     ),
-    ("input_spec", lambda values: "input_spec" in values and _is_too_large(_largest(values["input_spec"])), _AREA),
     ("letterbox", lambda values: _is_too_large(values.get("letterbox")), _AREA),
     ("shortest_edge", lambda values: _is_too_large(values.get("shortest_edge")), _AREA),
     (

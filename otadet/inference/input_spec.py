@@ -17,6 +17,8 @@ from otadet.values import without_numpy
 LARGEST_MEAN, SMALLEST_STD, LARGEST_STD = 1e6, 1e-6, 1e6
 MAX_SIDE = 65_535
 """Pixels of an input's side."""
+MAX_AREA = 2**26
+"""Pixels of an input: more would take gigabytes before the network even starts."""
 _PAPERS = ResizeShortestEdge((800,), 1333)
 _RESIZES = {kind.__name__: kind for kind in (ResizeShortestEdge, Letterbox)}
 
@@ -108,6 +110,8 @@ def _check_resize(resize: object) -> None:
     sides = resize.size if isinstance(resize, Letterbox) else (*resize.sizes, resize.max_size)
     if not all(_is_number(side, int) and 1 <= side <= MAX_SIDE for side in sides):
         raise UserError(f"resize {resize!r}: its sizes must be whole numbers of 1 to {MAX_SIDE:,} pixels")
+    if math.prod(sides) > MAX_AREA:
+        raise UserError(f"resize {resize!r}: its images must have at most {MAX_AREA:,} pixels")
 
 
 def _check_three(name: str, values: object, low: float, high: float, kind: type = float) -> None:

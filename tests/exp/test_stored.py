@@ -158,3 +158,19 @@ def test_parts_of_a_file_that_are_none_are_one_error(change: dict, message: str,
     path = save(exp, tmp_path / "a.pth", parts={**parts, "model": {**parts["model"], **change}})
     with pytest.raises(UserError, match=rf"a\.pth: .*{message}"):
         otadet.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mine", "mine"),
+        ("../../up", "up"),
+        ("/etc/cron", "cron"),
+        ("a\\b", "b"),
+        ("..", "experiment"),
+        ("", "experiment"),
+    ],
+)
+def test_a_name_leads_nowhere_else(name: str, said: str) -> None:
+    state = {"parts": BaseExp().describe(), "experiment": {"name": name, "methods": []}}
+    assert stored_exp("best.pth", state, ("model",)).name == said

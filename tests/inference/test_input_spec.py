@@ -55,6 +55,8 @@ def test_the_padding_follows_the_mean() -> None:
     [
         ({"resize": RandomFlip()}, "resize RandomFlip.*belong to the training alone"),
         ({"resize": ResizeShortestEdge((64, 96), 128)}, "needs one size"),
+        ({"resize": Letterbox((60_000, 60_000))}, "resize .* at most 67,108,864 pixels"),
+        ({"resize": ResizeShortestEdge((60_000,), 60_000)}, "resize .* at most 67,108,864 pixels"),
         ({"mean": (1.0, 2.0)}, "mean .*three numbers"),
         ({"mean": (1.0, 2.0, float("nan"))}, "mean .*three numbers"),
         ({"std": (1.0, 0.0, 1.0)}, "std 0: must be from 1e-06"),
