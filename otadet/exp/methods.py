@@ -30,6 +30,7 @@ _LOOKED_AT_BY = {
     "train_resize": ("build_train_transform",),
     "optimizer": ("build_optimizer",),
     "schedule": ("build_schedule",),
+    "length": ("iterations",),
     "postprocess": ("build_pipeline",),
 }
 """Part -> the methods of `BaseExp` that it goes through."""

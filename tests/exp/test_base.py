@@ -186,6 +186,16 @@ def test_a_setting_that_a_method_of_the_file_does_not_look_at(made: str, is_hear
         exp.override(["model.channels", "32"])
 
 
+@pytest.mark.parametrize(("made", "is_heard"), [("5", False), ("self.length.iterations(dataset_size, 4)", True)])
+def test_a_length_that_the_file_works_out_by_itself(made: str, is_heard: bool, tmp_path: Path) -> None:
+    exp = load_exp(write(tmp_path, f"    def iterations(self, dataset_size):\n        return {made}\n"))
+    if is_heard:
+        exp.override(["length", "3epochs"])
+        return
+    with pytest.raises(UserError, match=r"length: the experiment's own iterations does not look at it"):
+        exp.override(["length", "3epochs"])
+
+
 def test_a_name_that_several_parts_have_lists_them() -> None:
     exp = BaseExp()
     with pytest.raises(
