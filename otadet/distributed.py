@@ -1,4 +1,4 @@
-"""One process a device, and the few things they say to each other. With one device there is no process group."""
+"""One process per device, and the few things they say to each other. With one device there is no process group."""
 
 from __future__ import annotations
 

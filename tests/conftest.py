@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import cv2
 import pytest
@@ -20,8 +19,6 @@ settings.load_profile("otadet")
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
-
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True, scope="session")

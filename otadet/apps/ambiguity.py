@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
-    print(f"\nan image, on average over {rows[0]['images']}, with {rows[0]['boxes']:.1f} boxes")
+    print(f"\nper image, on average over {rows[0]['images']}, with {rows[0]['boxes']:.1f} boxes")
     print(f"{'rule':<16}{'r':>4}{'ambiguous':>12}{'contested':>12}{'positives':>12}")
     for row in rows:
         print(

@@ -130,11 +130,13 @@ def print_scaling(device: torch.device, repeat: int) -> None:
     over_boxes = scaling(OTAAssigner(), [Scene(boxes, 1) for boxes in SCALING_BOXES], device, repeat)
     print("\nOTA over boxes (1 image, 80 classes, 800x1216)")
     for boxes, seconds in zip(SCALING_BOXES, over_boxes, strict=True):
-        print(f"{boxes:>12}{1000 * seconds:>10.2f} ms{1e6 * seconds / boxes:>10.0f} us a box")
+        print(f"{boxes:>12}{1000 * seconds:>10.2f} ms{1e6 * seconds / boxes:>10.0f} us per box")
     over_area = scaling(OTAAssigner(), [Scene(25, 1, 80, *size) for size in SCALING_SIZES], device, repeat)
     print("\nOTA over area (1 image, 25 boxes, 80 classes)")
     for (height, width), seconds in zip(SCALING_SIZES, over_area, strict=True):
-        print(f"{f'{height}x{width}':>12}{1000 * seconds:>10.2f} ms{1e9 * seconds / height / width:>10.2f} ns a pixel")
+        print(
+            f"{f'{height}x{width}':>12}{1000 * seconds:>10.2f} ms{1e9 * seconds / height / width:>10.2f} ns per pixel"
+        )
 
 
 def as_row(cost: Cost) -> dict[str, Any]:

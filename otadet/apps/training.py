@@ -127,7 +127,7 @@ def _check_there(resume: str | Path | None, output: Path) -> None:
     if not os.path.exists(path):
         previous = previous_checkpoint(path)
         instead = f"go on from its predecessor, --resume {previous}, or " if os.path.exists(previous) else ""
-        raise UserError(f"{path}: no such file, so there is nothing to resume; {instead}leave --resume away to start")
+        raise UserError(f"{path}: no such file, so there is nothing to resume; {instead}omit --resume to start")
 
 
 def _open_output(output: Path, *, is_new: bool) -> None:
@@ -196,17 +196,9 @@ def build_trainer(
 
     precision: None is what is best on `device`. left_out: as in `train_loader`.
     """
-    run = exp.run
+    run, size = exp.run, len(train_set)
     precision = precision or choose_precision(device, amp=run.amp, name=run.amp_dtype)
-    settings = TrainSettings(
-        iterations=exp.iterations(len(train_set)),
-        iterations_per_epoch=len(train_set) / run.batch_size,
-        eval_every=iterations_for(run.eval_every, len(train_set), run.batch_size) if run.eval_every else None,
-        log_every=run.log_every,
-        save_every=run.save_every,
-        best_by=run.best_by,
-    )
-    spec = exp.input
+    settings = _settings(exp, size)
     transform = exp.build_train_transform()
 
     def batches(start: int) -> Iterable[Batch]:
@@ -221,7 +213,7 @@ def build_trainer(
             rank=rank(),
             world_size=world_size(),
             workers=run.workers,
-            pad_value=spec.pad_value,
+            pad_value=exp.input.pad_value,
             size_divisor=as_detector(model).size_divisor,
             pin_memory=device.type == "cuda",
             unreadable=exp.data.unreadable,
@@ -229,20 +221,8 @@ def build_trainer(
             stop=lambda: trainer.stop.requested,
         )
 
-    step = TrainStep(
-        model,
-        exp.build_loss(),
-        exp.build_optimizer(model),
-        exp.build_schedule(len(train_set)),
-        spec.pixel_norm(),
-        device,
-        amp_dtype=precision.amp_dtype,
-        channels_last=precision.channels_last,
-        grad_clip=run.grad_clip,
-        ema_decay=run.ema,
-    )
     trainer = Trainer(
-        step,
+        _step(exp, model, size, device, precision),
         batches,
         settings,
         output=output,
@@ -252,3 +232,30 @@ def build_trainer(
         experiment=exp.about(),
     )
     return trainer
+
+
+def _settings(exp: BaseExp, dataset_size: int) -> TrainSettings:
+    run = exp.run
+    return TrainSettings(
+        iterations=exp.iterations(dataset_size),
+        iterations_per_epoch=dataset_size / run.batch_size,
+        eval_every=iterations_for(run.eval_every, dataset_size, run.batch_size) if run.eval_every else None,
+        log_every=run.log_every,
+        save_every=run.save_every,
+        best_by=run.best_by,
+    )
+
+
+def _step(exp: BaseExp, model: nn.Module, dataset_size: int, device: torch.device, precision: Precision) -> TrainStep:
+    return TrainStep(
+        model,
+        exp.build_loss(),
+        exp.build_optimizer(model),
+        exp.build_schedule(dataset_size),
+        exp.input.pixel_norm(),
+        device,
+        amp_dtype=precision.amp_dtype,
+        channels_last=precision.channels_last,
+        grad_clip=exp.run.grad_clip,
+        ema_decay=exp.run.ema,
+    )

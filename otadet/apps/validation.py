@@ -24,7 +24,7 @@ class Validation:
         self._left_out: dict[int, str] = {}
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
-        """The APs and the recall of 100 detections, without those that no object counts for; elsewhere nothing.
+        """The scores in `SCORES`, without those that have no ground truth. Empty on all processes but the main one.
 
         Raises `EvaluationStopped` on all processes where any was asked to stop.
         """

@@ -90,7 +90,7 @@ def _join_torchrun(
 ) -> None:
     _, local_rank, size = (int(os.environ[name]) for name in _TORCHRUN)
     if devices not in (None, size):
-        raise UserError(f"-d {devices}: torchrun started {size} process(es); leave -d away")
+        raise UserError(f"-d {devices}: torchrun started {size} process(es); omit -d")
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", local_rank + 1))
     _check_devices(local_size, device)
     limit_threads(local_size)

@@ -44,7 +44,7 @@ def choose_precision(device: torch.device, *, amp: bool, name: str | None = None
     """
     fast, reason = _fast_dtype(device)
     if not amp:
-        ignored = f"amp_dtype {name} has no effect while amp is off; set amp true as well, or leave both away"
+        ignored = f"amp_dtype {name} has no effect while amp is off; set amp true as well, or omit both"
         choice = Precision(warning=ignored if name else None)
     elif name is None:
         choice = Precision(fast, reason=reason)

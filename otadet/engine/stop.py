@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a quiet end with status 130, or a wish to stop that is granted at the next safe point.
+"""Turns Ctrl-C and SIGTERM into a quiet end with status 130, or a stop request, honoured at the next safe point.
 
 Imports next to nothing, so that a tool can call `end_at_once_on_signals` before anything that takes seconds.
 """

@@ -19,7 +19,7 @@ from otadet.structures import Detections
 
 STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """COCO's twelve numbers in pycocotools' order: precision over IoU 0.50-0.95, at 0.50, at 0.75, of small, medium and
-large objects; recall with 1, 10 and 100 detections an image, of small, medium and large objects."""
+large objects; recall with 1, 10 and 100 detections per image, of small, medium and large objects."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _indexed(coco, dataset: dict):
 
 
 def _per_class(evaluation, truth: dict, predictions: list[dict], names: Mapping[int, str]) -> list[ClassResult]:
-    # (T IoU thresholds, R recalls, C) and (T, C): over all areas, with the most detections an image.
+    # (T IoU thresholds, R recalls, C) and (T, C): over all areas, with the most detections per image.
     precision = evaluation.eval["precision"][..., 0, -1]
     recall = evaluation.eval["recall"][..., 0, -1]
     thresholds = evaluation.params.iouThrs

@@ -89,8 +89,8 @@ def load_detector(
     """The experiment's model with a checkpoint's weights, in evaluation mode on the CPU, and the checkpoint's content.
 
     class_names: those of the data that the model is to be used on; None takes the checkpoint's. state: what
-    `load_checkpoint` returned, where it was called already. Raises `UserError` for
-    a checkpoint that cannot be read, does not fit the experiment, or was trained for other classes.
+    `load_checkpoint` returned, where it was called already. Raises `UserError` for a checkpoint that cannot be read,
+    does not fit the experiment, or was trained for other classes.
     """
     state = load_checkpoint(checkpoint) if state is None else state
     names = state["class_names"]

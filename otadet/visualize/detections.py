@@ -63,9 +63,9 @@ def prediction_sheet(
 
     Args:
         images: (H, W, 3) uint8 RGB each, of any sizes.
-        detections: one an image, in its pixels.
+        detections: one per image, in its pixels.
         class_names: name of each label.
-        truths: one an image, in its pixels; drawn as thin dashed white boxes below the detections.
+        truths: one per image, in its pixels; drawn as thin dashed white boxes below the detections.
 
     Raises:
         ValueError: no images, an image of another type or shape, or a label without a name.

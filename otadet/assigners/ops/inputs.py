@@ -113,7 +113,7 @@ def _check_predictions(predictions: Predictions) -> None:
 
 def _check_anchors(anchors: Anchors, num_anchors: int) -> None:
     if len(anchors.points) != num_anchors:
-        raise ValueError(f"{num_anchors} predictions an image, but {len(anchors.points)} anchors")
+        raise ValueError(f"{num_anchors} predictions per image, but {len(anchors.points)} anchors")
     expected = {"points": (anchors.points, (2,)), "boxes": (anchors.boxes, (4,)), "strides": (anchors.strides, ())}
     for name, (tensor, shape) in expected.items():
         if tuple(tensor.shape) != (num_anchors, *shape) or tensor.is_complex() or tensor.dtype == torch.bool:

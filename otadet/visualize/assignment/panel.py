@@ -14,8 +14,8 @@ from otadet.visualize.text import load_font
 SUBPIXEL = 4
 """Bits of OpenCV's coordinates that are fractions of a pixel."""
 NUMBERED_FROM, ROOM_FOR_NUMBER = 400, 40
-"""Numbers on the boxes would hide the picture of a panel whose longer side is smaller, or where the panel's area for
-each box is below the square of the second (pixels)."""
+"""Boxes are numbered only in panels whose longer side has NUMBERED_FROM pixels, with the square of ROOM_FOR_NUMBER per
+box; elsewhere the numbers would hide the picture."""
 
 
 def draw_assignment(

@@ -43,7 +43,7 @@ def test_predictions(changes: dict, message: str, problem) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"points": torch.zeros(85, 2)}, "86 predictions an image, but 85 anchors"),
+        ({"points": torch.zeros(85, 2)}, "86 predictions per image, but 85 anchors"),
         ({"boxes": torch.zeros(86, 2)}, r"anchors.boxes are torch.float32 of shape \(86, 2\)"),
         ({"strides": torch.ones(86, dtype=torch.bool)}, "anchors.strides are torch.bool"),
         ({"strides": torch.zeros(86)}, "strides go down to 0.0: they must be above 0"),
