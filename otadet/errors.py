@@ -19,7 +19,7 @@ class MainProcessError(UserError):
     """A `UserError` of the main process, which says it, in the other processes of a training."""
 
 
-def nearest_name(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the known name closest to `name`, or an empty string."""
     matches = get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import IO, Any
 
-from otadet.errors import UserError, nearest_name
+from otadet.errors import UserError, did_you_mean
 
 _PREFIX = "otadet_exp_"
 _PATIENCE = 10.0
@@ -106,7 +106,7 @@ def _check_file(path: Path) -> None:
         siblings = [str(sibling) for sibling in path.parent.glob("*.py")] if os.path.isdir(path.parent) else []
     except (OSError, ValueError) as error:
         raise UserError(f"{str(path)!r}: no such experiment file ({error})") from error
-    raise UserError(f"{path}: no such experiment file{nearest_name(str(path), siblings)}")
+    raise UserError(f"{path}: no such experiment file{did_you_mean(str(path), siblings)}")
 
 
 def _free_name(path: Path) -> str:

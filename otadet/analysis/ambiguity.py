@@ -45,7 +45,7 @@ class SizedRule:
     assigner: Assigner
 
 
-def with_radii(name: str, rule: Assigner, radii: Iterable[int]) -> list[SizedRule]:
+def at_each_r(name: str, rule: Assigner, radii: Iterable[int]) -> list[SizedRule]:
     """The rule with r x r candidates per level for each r (Sec. 3.3, Tab. 2); the rule as it is where it has no r."""
     if not is_dataclass(rule):
         return [SizedRule(name, None, rule)]

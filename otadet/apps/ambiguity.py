@@ -47,7 +47,7 @@ def parser() -> ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(parser(), argv)
-    from otadet.analysis.ambiguity import EvenlySpaced, count_ambiguous, with_radii
+    from otadet.analysis.ambiguity import EvenlySpaced, at_each_r, count_ambiguous
     from otadet.errors import UserError
     from otadet.evaluation.evaluator import pipeline_loader
     from otadet.exp import load_pipeline
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     radii = tuple(dict.fromkeys(args.radius or ()))
     chosen = {word: chosen_rule(exp, word) for word in args.assigner}
     names = {word: f"exp ({short_name(rule)})" if word == "exp" else word for word, rule in chosen.items()}
-    rules = [sized for word, rule in chosen.items() for sized in with_radii(names[word], rule, radii)]
+    rules = [sized for word, rule in chosen.items() for sized in at_each_r(names[word], rule, radii)]
     build = exp.build_train_dataset if args.split == "train" else exp.build_val_dataset
     dataset = build(names_as_trained(exp.data.class_names, state["class_names"]))
     pipeline = load_pipeline(exp, args.checkpoint, dataset.class_names, state=state).to(device)

@@ -80,11 +80,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 def chosen_rules(names: list[str] | None) -> dict:
     """Name -> function, OTA first, the dense ones last."""
     from otadet.assigners import assigner_names, named_assigner
-    from otadet.profiling.dense import YARDSTICKS
+    from otadet.profiling.dense import BASELINES
 
     wanted = [*assigner_names(), "dense"] if names is None else names
     rules = {name: named_assigner(name) for name in wanted if name != "dense"}
-    return {**rules, **(YARDSTICKS if "dense" in wanted else {})}
+    return {**rules, **(BASELINES if "dense" in wanted else {})}
 
 
 def print_comparison(comparison: Comparison) -> None:

@@ -18,7 +18,7 @@ from otadet.assigners.ota import OTAAssigner
 from otadet.assigners.paa import PAAAssigner
 from otadet.assigners.simota import SimOTAAssigner
 from otadet.assigners.task_aligned import TaskAlignedAssigner
-from otadet.errors import UserError, nearest_name
+from otadet.errors import UserError, did_you_mean
 
 _RULES: dict[str, Callable[[], Assigner]] = {
     "ota": OTAAssigner,
@@ -60,6 +60,6 @@ def named_assigner(name: str) -> Assigner:
     """The rule of that name with its own defaults, for the command line. Raises `UserError` for an unknown name."""
     if name not in _RULES:
         raise UserError(
-            f"assigner {name}: there is no such rule{nearest_name(name, _RULES)}; known: {', '.join(_RULES)}"
+            f"assigner {name}: there is no such rule{did_you_mean(name, _RULES)}; known: {', '.join(_RULES)}"
         )
     return _RULES[name]()

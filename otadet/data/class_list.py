@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from otadet.errors import UserError, nearest_name
+from otadet.errors import UserError, did_you_mean
 from otadet.names import clean_class_names, name_list
 
 
@@ -81,5 +81,5 @@ def _misfit(path: Path, source: SourceClasses, names: tuple[str, ...], with_boxe
     advice = "wanted are those of the training set, of the checkpoint or of class_names"
     if not with_boxes:
         return f"{path}: has none of {wanted}, but {name_list(source.names)}; {advice}"
-    hint = nearest_name(with_boxes[0], names) if len(with_boxes) == 1 else ""
+    hint = did_you_mean(with_boxes[0], names) if len(with_boxes) == 1 else ""
     return f"{path}: has boxes of {name_list(with_boxes)}, not among {wanted}{hint}; {advice}"

@@ -12,7 +12,7 @@ from loguru import logger
 from torch import Tensor, nn
 
 from otadet.engine.content import ContentError, check_resumable, checked_content
-from otadet.errors import UserError, nearest_name
+from otadet.errors import UserError, did_you_mean
 from otadet.files import atomic_write
 from otadet.names import name_list
 from otadet.pickle_grammar import MAX_DEPTH, TENSOR_TYPES
@@ -48,7 +48,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: is a folder; name a checkpoint in it ({name_list(inside) or 'it has none'})")
     if not os.path.isfile(path):
         siblings = [str(file) for file in checkpoints_in(path.parent)]
-        raise UserError(f"{path}: no such checkpoint{nearest_name(str(path), siblings)}")
+        raise UserError(f"{path}: no such checkpoint{did_you_mean(str(path), siblings)}")
     try:
         if path.stat().st_size and not is_archive(path):
             raise UserError(f"{path}: not a checkpoint of otadet")

@@ -115,7 +115,7 @@ def _join_torchrun(
 
 
 @dataclass(frozen=True)
-class _Seat:
+class _Member:
     """Which process of a group a child is."""
 
     rank: int
@@ -145,10 +145,10 @@ def _spawn(fn: Callable[..., None], devices: int, device: torch.device, args: tu
     pipes = [context.Pipe(duplex=False) for _ in range(devices)]
     with tempfile.TemporaryDirectory() as folder:
         store = (Path(folder) / "store").as_uri()
-        seats = [_Seat(number, devices, device, store, mp.get_start_method()) for number in range(devices)]
+        members = [_Member(number, devices, device, store, mp.get_start_method()) for number in range(devices)]
         processes = [
-            context.Process(target=_child, args=(seat, sender, fn, *args))
-            for seat, (_, sender) in zip(seats, pipes, strict=True)
+            context.Process(target=_child, args=(member, sender, fn, *args))
+            for member, (_, sender) in zip(members, pipes, strict=True)
         ]
         with _forward_signals(processes) as stop:
             if os.name == "posix":
@@ -200,32 +200,32 @@ def _killed_message(processes: Sequence[Any], ranks: Sequence[int]) -> str:
     )
 
 
-def _child(seat: _Seat, sender: Connection, fn: Callable[..., None], *args: Any) -> None:
+def _child(member: _Member, sender: Connection, fn: Callable[..., None], *args: Any) -> None:
     interruption = Interruption()
     stopped: bool | None = None
     try:
         interruption.install()
         take_signals()
         _end_with_launcher()
-        limit_threads(seat.size)
+        limit_threads(member.size)
         # What this process starts (loader workers) need not be spawned as it was, which is slow.
-        mp.set_start_method(seat.start_method, force=True)
-        group = {"init_method": seat.store, "rank": seat.rank, "world_size": seat.size}
-        with _process_group(seat.device, seat.rank, **group) as device:
+        mp.set_start_method(member.start_method, force=True)
+        group = {"init_method": member.store, "rank": member.rank, "world_size": member.size}
+        with _process_group(member.device, member.rank, **group) as device:
             fn(device, *args)
     except KeyboardInterrupt as error:
         stopped = isinstance(error, Stopped)
     except MainProcessError:
         _leave(2)
     except UserError as error:
-        _leave(2, sender, _Report(seat.rank, str(error), is_user_error=True, time=time.monotonic()))
+        _leave(2, sender, _Report(member.rank, str(error), is_user_error=True, time=time.monotonic()))
     except Exception:
         if interruption.requested:
             _leave(INTERRUPTED)
-        _leave(1, sender, _Report(seat.rank, traceback.format_exc(), time=time.monotonic()))
+        _leave(1, sender, _Report(member.rank, traceback.format_exc(), time=time.monotonic()))
     end_at_once_on_signals()
     if stopped is not None:
-        sender.send(_Report(seat.rank, "interrupted", stopped=stopped))
+        sender.send(_Report(member.rank, "interrupted", stopped=stopped))
     # Threads of the process group that still run would abort a process that is taken apart.
     leave(0 if stopped is None else INTERRUPTED)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
-from otadet.errors import UserError, nearest_name
+from otadet.errors import UserError, did_you_mean
 from otadet.exp.older_names import what_became_of
 from otadet.exp.words import READERS, WORDS, part_by_word
 from otadet.part import field_types, types_of
@@ -153,9 +153,9 @@ def no_such_field(name: str, paths: Sequence[str]) -> str:
     part, _, last = name.rpartition(".")
     inside = [path.rpartition(".")[2] for path in paths if part and path.rpartition(".")[0] == part]
     if inside:
-        return f"{name}: {part} has no such field; it has {', '.join(inside)}{nearest_name(last, inside)}"
+        return f"{name}: {part} has no such field; it has {', '.join(inside)}{did_you_mean(last, inside)}"
     known = paths if part else dict.fromkeys(path.rpartition(".")[2] for path in paths)
-    return f"{name}: the experiment has no such field{nearest_name(name, known)}"
+    return f"{name}: the experiment has no such field{did_you_mean(name, known)}"
 
 
 def _changed(experiment: object, settings: Settings) -> dict[str, Any]:

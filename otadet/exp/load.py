@@ -16,7 +16,7 @@ import otadet
 from otadet.engine.checkpoint import load_checkpoint, put_weights
 from otadet.engine.older import NETWORK, check_same_values, flat, values_of
 from otadet.engine.restore import changed_fields
-from otadet.errors import UserError, nearest_name
+from otadet.errors import UserError, did_you_mean
 from otadet.exp.base import BaseExp
 from otadet.exp.fields import all_fields, no_such_field, undeclared_attributes
 from otadet.exp.methods import check_called
@@ -148,7 +148,7 @@ def _found(path: Path) -> Path:
     if path.suffix != ".py" and (len(path.parts) == 1 or not os.path.isdir(path.parent)):
         raise UserError(
             f"{path}: no such experiment file, and none of that name comes with otadet, as {', '.join(shipped)} do"
-            f"{nearest_name(name, shipped)}"
+            f"{did_you_mean(name, shipped)}"
         )
     return path
 

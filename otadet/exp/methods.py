@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
-from otadet.errors import UserError, nearest_name
+from otadet.errors import UserError, did_you_mean
 
 METHODS = {
     "build_model": "model",
@@ -78,7 +78,7 @@ def check_called(experiment: object, base: type) -> None:
         if name in _OLDER:
             raise UserError(f"{name}: nothing calls this method any more; set the field {_OLDER[name]} in its place")
         if name.startswith("build_") and not hasattr(base, name) and name not in mentioned:
-            raise UserError(f"{name}: nothing calls this method{nearest_name(name, METHODS)}")
+            raise UserError(f"{name}: nothing calls this method{did_you_mean(name, METHODS)}")
 
 
 def _names(method: Any, experiment: object, seen: frozenset[str] = frozenset()) -> Iterator[str]:

@@ -11,7 +11,7 @@ from otadet.assigners import assigner_names, named_assigner
 from otadet.assigners.hungarian import DETRCost, OTACost
 from otadet.assigners.ops.costs import BCECost, FocalCost, GIoUCost, IoUCost, JointBCECost
 from otadet.data.transforms import Letterbox, ResizeShortestEdge
-from otadet.errors import UserError, nearest_name
+from otadet.errors import UserError, did_you_mean
 from otadet.exp.families import FCOS, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.limits import brief
 from otadet.optim.optimizer import SGD, AdamW
@@ -40,7 +40,7 @@ def part_by_word(path: str, text: str) -> Any:
     known = WORDS[name]
     if text not in known:
         raise UserError(
-            f"{path} {brief(text)}: there is no such {name}; choose {' or '.join(known)}{nearest_name(text, known)}"
+            f"{path} {brief(text)}: there is no such {name}; choose {' or '.join(known)}{did_you_mean(text, known)}"
         )
     return known[text]()
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from otadet.data.transforms import Letterbox, ResizeShortestEdge
-from otadet.errors import UserError, nearest_name
+from otadet.errors import UserError, did_you_mean
 from otadet.models.normalize import PixelNorm
 from otadet.values import without_numpy
 
@@ -138,7 +138,7 @@ def _fields_of(kind: type, data: object, what: str) -> dict[str, Any]:
     values = {name: value for name, value in data.items() if name != "part"}
     for name in values:
         if name not in names:
-            raise UserError(f"{what}: has no field {str(name)[:40]!r}{nearest_name(str(name)[:40], names)}")
+            raise UserError(f"{what}: has no field {str(name)[:40]!r}{did_you_mean(str(name)[:40], names)}")
     return {name: _as_tuple(value) for name, value in values.items()}
 
 

@@ -12,7 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from otadet.errors import UserError
-from otadet.profiling.meters import Meter, metered, timed_in_turn
+from otadet.profiling.meters import Meter, interleaved_timings, metered
 from otadet.profiling.problems import Problem, Scene, draw_problem
 
 IMAGE_BY_IMAGE = "dense OTA"
@@ -77,7 +77,7 @@ def compare(
         if device.type == "cpu":
             meters[name].launches, meters[name].waits = _on_a_gpu(rule, part, meters[name])
         calls[name] = call
-    seconds = timed_in_turn(calls, device, repeat, budget)
+    seconds = interleaved_timings(calls, device, repeat, budget)
     logits = problem.predictions.logits
     costs = []
     for name, times in seconds.items():
@@ -125,4 +125,4 @@ def scaling(rule: Callable, scenes: Sequence[Scene], device: torch.device, repea
     calls = {str(scene): partial(_assign, rule, draw_problem(scene).to(device)) for scene in scenes}
     for call in calls.values():
         call()
-    return [min(seconds) for seconds in timed_in_turn(calls, device, repeat, budget=10.0).values()]
+    return [min(seconds) for seconds in interleaved_timings(calls, device, repeat, budget=10.0).values()]

@@ -1,4 +1,4 @@
-"""OTA, SimOTA and TAL in the dense form that they usually have: the yardsticks of the benchmark.
+"""OTA, SimOTA and TAL in the dense form that they usually have: the baselines of the benchmark.
 
 Each is a function (predictions, anchors, truths) -> gt_index (N, A), in plain float32 torch, with every anchor of the
 image in its tables. They share nothing with `otadet.assigners`.
@@ -146,4 +146,4 @@ def _focal(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 
     return (alpha * targets + (1 - alpha) * (1 - targets)) * (1 - hit) ** gamma * entropy
 
 
-YARDSTICKS: dict[str, Rule] = {"dense OTA": dense_ota, "dense SimOTA": dense_simota, "dense TAL": dense_tal}
+BASELINES: dict[str, Rule] = {"dense OTA": dense_ota, "dense SimOTA": dense_simota, "dense TAL": dense_tal}

@@ -85,7 +85,7 @@ def metered(call: Callable[[], Any], device: torch.device) -> Meter:
     return meter
 
 
-def timed_in_turn(
+def interleaved_timings(
     calls: Mapping[str, Callable[[], Any]], device: torch.device, repeat: int, budget: float
 ) -> dict[str, list[float]]:
     """Seconds of `repeat` turns of each, one of each after the other, so that what disturbs the machine disturbs all.

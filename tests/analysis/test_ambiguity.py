@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from otadet.analysis.ambiguity import EvenlySpaced, SizedRule, count_ambiguous, with_radii
+from otadet.analysis.ambiguity import EvenlySpaced, SizedRule, at_each_r, count_ambiguous
 from otadet.assigners import ATSSAssigner, OTAAssigner, PAAAssigner, TaskAlignedAssigner
 from otadet.assigners.base import Assigner
 from otadet.data.batch import Batch
@@ -58,7 +58,7 @@ def test_counts_add_up_over_batches():
 def test_only_boxes_that_share_an_anchor_contest_it():
     def count(*boxes):
         one = replace(batch(0), truths=[GroundTruth(torch.tensor(boxes), torch.zeros(len(boxes)).long())])
-        return count_ambiguous(PIPELINE, [one], with_radii("ota", OTAAssigner(), ()))[0]
+        return count_ambiguous(PIPELINE, [one], at_each_r("ota", OTAAssigner(), ()))[0]
 
     same, apart = [[0.0, 0.0, 8.0, 8.0]] * 2, [[0.0, 0.0, 8.0, 8.0], [8.0, 0.0, 16.0, 8.0]]
     assert count(*same).contested == 1
@@ -67,19 +67,17 @@ def test_only_boxes_that_share_an_anchor_contest_it():
 
 def test_the_papers_r_is_two_radii():
     expected = [SizedRule("ota", r, OTAAssigner(radius=radius)) for r, radius in ((3, 1.5), (5, 2.5), (7, 3.5))]
-    assert with_radii("ota", OTAAssigner(), (3, 5, 7)) == expected
-    assert with_radii("ota", OTAAssigner(), ()) == [SizedRule("ota", None, OTAAssigner())]
+    assert at_each_r("ota", OTAAssigner(), (3, 5, 7)) == expected
+    assert at_each_r("ota", OTAAssigner(), ()) == [SizedRule("ota", None, OTAAssigner())]
 
 
 def test_rules_that_take_the_best_of_each_level_take_r_times_r():
-    assert with_radii("atss", ATSSAssigner(), (3, 7)) == [
-        SizedRule("atss", r, ATSSAssigner(topk=r * r)) for r in (3, 7)
-    ]
-    assert with_radii("paa", PAAAssigner(), (5,)) == [SizedRule("paa", 5, PAAAssigner(topk=25))]
+    assert at_each_r("atss", ATSSAssigner(), (3, 7)) == [SizedRule("atss", r, ATSSAssigner(topk=r * r)) for r in (3, 7)]
+    assert at_each_r("paa", PAAAssigner(), (5,)) == [SizedRule("paa", 5, PAAAssigner(topk=25))]
 
 
 def test_other_rules_are_counted_once():
-    assert with_radii("tal", TaskAlignedAssigner(), (3, 5, 7)) == [SizedRule("tal", None, TaskAlignedAssigner())]
+    assert at_each_r("tal", TaskAlignedAssigner(), (3, 5, 7)) == [SizedRule("tal", None, TaskAlignedAssigner())]
 
 
 def test_a_limit_takes_images_from_all_over():
