@@ -10,7 +10,7 @@ from typing import Any
 
 from otadet.errors import UserError, did_you_mean
 from otadet.exp.older_names import what_became_of
-from otadet.exp.words import READERS, WORDS, part_by_word
+from otadet.exp.words import READERS, WORDS, kinds_with, part_by_word
 from otadet.part import field_types, types_of
 from otadet.values import check_value, options_of, parse_value
 
@@ -147,13 +147,15 @@ def _resolved(name: str, paths: Sequence[str]) -> str:
 
 
 def no_such_field(name: str, paths: Sequence[str]) -> str:
-    """What to say of a name that no field has: what has its place, what the part there has, or the nearest name."""
+    """What to say of a name that no field has: what has its place, which parts have it, or the nearest name."""
     if became := what_became_of(name):
         return f"{name}: the experiment has no such field; {became}"
     part, _, last = name.rpartition(".")
     inside = [path.rpartition(".")[2] for path in paths if part and path.rpartition(".")[0] == part]
     if inside:
         return f"{name}: {part} has no such field; it has {', '.join(inside)}{did_you_mean(last, inside)}"
+    if not part and (kinds := kinds_with(name)):
+        return f"{name}: the experiment has no such field; {' or '.join(kinds)} has it"
     known = paths if part else dict.fromkeys(path.rpartition(".")[2] for path in paths)
     return f"{name}: the experiment has no such field{did_you_mean(name, known)}"
 

@@ -16,6 +16,7 @@ from otadet.exp.families import FCOS, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.limits import brief
 from otadet.optim.optimizer import SGD, AdamW
 from otadet.optim.schedule import Cosine, Steps
+from otadet.part import field_types
 
 WORDS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
     "model": {"fcos": FCOS, "retinanet": RetinaNet},
@@ -43,6 +44,16 @@ def part_by_word(path: str, text: str) -> Any:
             f"{path} {brief(text)}: there is no such {name}; choose {' or '.join(known)}{did_you_mean(text, known)}"
         )
     return known[text]()
+
+
+def kinds_with(field: str) -> list[str]:
+    """What to set for a part that has such a field, such as `optimizer sgd` for the momentum."""
+    return [
+        f"{name} {word}"
+        for name, known in WORDS.items()
+        for word, make in known.items()
+        if field in field_types(type(make()))
+    ]
 
 
 def resize_by_text(path: str, text: str) -> Any:
