@@ -7,7 +7,8 @@ Shape letters, used in every docstring, each with one meaning:
     L  levels of the feature pyramid               U  used anchors: those in some pair, per image
     G  ground-truth boxes of an image              D  detections of an image
     C  classes                                     I  ignored regions of an image
-    M  objects of a batch, image by image          R  rows of samples, each fitted by itself
+    M  objects of a batch or a data set            R  rows of samples, each fitted by itself
+    S  images of a data set                        F  classes of a file
 
 `G` comes first in every matrix of pairs. Boxes are xyxy in pixels of the network's input.
 """

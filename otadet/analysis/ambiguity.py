@@ -111,7 +111,7 @@ class EvenlySpaced:
 
     @property
     def sizes(self) -> np.ndarray | None:
-        """(I, 2) height, width in pixels, where the data set knows them."""
+        """(S, 2) height, width in pixels, where the data set knows them."""
         sizes = getattr(self.dataset, "sizes", None)
         return None if sizes is None else sizes[self._rows()]
 

@@ -3,8 +3,8 @@
 otadet export -c runs/quickstart/best.pth --nms
 
 Input: images (N, 3, H, W), float32 RGB, (pixel - mean) / std. Outputs: boxes (N, A, 4) and scores (N, A, C) of all
-anchors, and class_scores (N, A, C) where the experiment ranks by them; with --nms boxes (M, 4), scores (M,), labels
-(M,) and image (M,) of the M detections. Everything needed to use the file is in its metadata; demo/onnx_numpy.py does
+anchors, and class_scores (N, A, C) where the experiment ranks by them; with --nms boxes (D, 4), scores (D,), labels
+(D,) and image (D,) of the D detections. Everything needed to use the file is in its metadata; demo/onnx_numpy.py does
 so with ONNX Runtime and numpy.
 
 The input has the size of the experiment's letterbox. Where the experiment resizes the shortest edge instead, the input

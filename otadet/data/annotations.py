@@ -1,7 +1,7 @@
 """What an annotation file says, whatever its format: what a reader returns and a `DetectionDataset` is made of.
 
 Flat arrays, because a list of a million Python objects is copied page by page into every loader process as their
-reference counts are touched. Shape letters: `I` images, `M` boxes, `K` classes of the file.
+reference counts are touched. Shape letters: `S` images, `M` boxes, `F` classes of the file.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Annotations:
     """The file or folder that was read: what messages name."""
     classes: SourceClasses
     image_ids: np.ndarray
-    """(I,) int64, each another."""
+    """(S,) int64, each another."""
     file_names: ImageNames
-    """(I,) relative to the image folder."""
+    """(S,) relative to the image folder."""
     image_sizes: np.ndarray
-    """(I, 2) int64 height, width in pixels; 0 where the file does not say."""
+    """(S, 2) int64 height, width in pixels; 0 where the file does not say."""
     image_rows: np.ndarray
     """(M,) int64 row of the image of each box."""
     class_rows: np.ndarray
@@ -67,7 +67,7 @@ class Annotations:
                 raise ValueError(f"{self.source}: {name} are {rows.min()} to {rows.max()}, not 0 to {limit - 1}")
 
     def of_images(self, kept: np.ndarray) -> Annotations:
-        """Only the images of the mask `kept` (I,), and their boxes, sorted by image."""
+        """Only the images of the mask `kept` (S,), and their boxes, sorted by image."""
         rows = np.argsort(self.image_rows, kind="stable")
         rows = rows[kept[self.image_rows[rows]]]
         return replace(

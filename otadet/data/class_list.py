@@ -15,15 +15,15 @@ from otadet.names import clean_class_names, name_list
 
 @dataclass(frozen=True)
 class SourceClasses:
-    """The `K` classes that a file lists, sorted by id."""
+    """The `F` classes that a file lists, sorted by id."""
 
     ids: tuple[int, ...]
     names: tuple[str, ...]
     """Clean; two may only be equal if one is a heading."""
     boxes: np.ndarray
-    """(K,) int64 number of boxes of each, ignored regions included."""
+    """(F,) int64 number of boxes of each, ignored regions included."""
     is_heading: np.ndarray
-    """(K,) bool: it has no box, and is only the name of a group of other classes."""
+    """(F,) bool: it has no box, and is only the name of a group of other classes."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ClassList:
     source_ids: tuple[int, ...]
     """(C,) the id of each label in the file; of a class that the file lacks one that is free in it."""
     labels: np.ndarray
-    """(K,) int64 label of each class of the file, -1 of one that is left out."""
+    """(F,) int64 label of each class of the file, -1 of one that is left out."""
     left_out: tuple[str, ...]
     """Classes of the file that are only a heading, or that are not wanted and have no box."""
 

@@ -52,7 +52,7 @@ class DetectionDataset:
     valid: np.ndarray
     """(M,) bool: the box has a size, and lies in its image at least in part."""
     sizes: np.ndarray
-    """(I, 2) int64 height, width of the image files in pixels."""
+    """(S, 2) int64 height, width of the image files in pixels."""
     counts: Counts
     warnings: list[str]
     """What the pre-scan saw that may not be meant: one line per kind."""
@@ -123,12 +123,12 @@ class DetectionDataset:
 
     @property
     def image_ids(self) -> np.ndarray:
-        """(I,) int64."""
+        """(S,) int64."""
         return self.annotations.image_ids
 
     @property
     def file_names(self) -> list[str]:
-        """(I,) names of the image files, relative to `image_dir`."""
+        """(S,) names of the image files, relative to `image_dir`."""
         return list(self.annotations.file_names)
 
     def path(self, index: int) -> Path:
@@ -170,7 +170,7 @@ class DetectionDataset:
         return np.bincount(self.labels[self._trained_on], minlength=len(self.class_names))
 
     def boxes_per_image(self) -> np.ndarray:
-        """(I,) int64 number of boxes to train on."""
+        """(S,) int64 number of boxes to train on."""
         return np.bincount(self.annotations.image_rows[self._trained_on], minlength=len(self))
 
     def summary(self) -> str:

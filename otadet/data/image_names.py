@@ -64,7 +64,7 @@ class ImageNames(Sequence[str]):
     text: np.ndarray
     """uint8, all names one after the other in `FILE_NAME_CODEC`."""
     ends: np.ndarray
-    """(I,) int64 place after each name in `text`."""
+    """(S,) int64 place after each name in `text`."""
 
     @classmethod
     def of(cls, names: Sequence[str]) -> ImageNames:
@@ -92,7 +92,7 @@ class ImageNames(Sequence[str]):
         return (self[row] for row in range(len(self)))
 
     def kept(self, mask: np.ndarray) -> ImageNames:
-        """Those of the mask (I,)."""
+        """Those of the mask (S,)."""
         return self if mask.all() else ImageNames.of([self[row] for row in np.flatnonzero(mask).tolist()])
 
 

@@ -29,7 +29,7 @@ Entry = tuple[int, int]
 class SampleSource(Protocol):
     """What the loaders need of a data set.
 
-    It may also have `sizes`, (I, 2) height, width of the files in pixels: to know what belongs together unread.
+    It may also have `sizes`, (S, 2) height, width of the files in pixels: to know what belongs together unread.
     """
 
     def __len__(self) -> int: ...

@@ -32,7 +32,7 @@ class Shuffled:
     """Every epoch is a new permutation of the images, and batches reach across epochs."""
 
     images: np.ndarray
-    """(I,) indices in the data set."""
+    """(S,) indices in the data set."""
     seed: tuple[int, ...]
     _epoch: int = field(default=-1, repr=False)
     _order: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
@@ -62,7 +62,7 @@ class ByOrientation:
     """
 
     is_tall: np.ndarray
-    """(I,) bool."""
+    """(S,) bool."""
     seed: int
     _kinds: tuple[Shuffled, ...] = field(init=False, repr=False)
     _run: tuple[int, int] = field(default=(-1, -1), init=False, repr=False)

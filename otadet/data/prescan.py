@@ -26,7 +26,7 @@ class ImageScan:
     """What a look at I image files found."""
 
     sizes: np.ndarray
-    """(I, 2) int64 height, width in pixels, as the annotations have it or else the file."""
+    """(S, 2) int64 height, width in pixels, as the annotations have it or else the file."""
     problems: dict[int, str] = field(default_factory=dict)
     """The message about every file that has a problem, by row."""
     turned: list[int] = field(default_factory=list)
@@ -42,7 +42,7 @@ def scan_images(
 
     Args:
         paths: I files.
-        sizes: (I, 2) height, width in pixels as the annotations have it, 0 where they do not.
+        sizes: (S, 2) height, width in pixels as the annotations have it, 0 where they do not.
         whole: check every file with `images.check_image`; False only reads the header where a size is missing.
         options: how the files will be read.
         folder: where files that are missing are looked for under another writing of their name.

@@ -30,8 +30,8 @@ class OnnxMetadata:
     dynamic_batch: bool
     dynamic_size: bool
     nms: bool
-    """False: outputs boxes (N, A, 4), scores (N, A, C) and, where `rank_by` is "class", class_scores (N, A, C). True: M
-    detections of all images, image by image, best first: boxes (M, 4), scores (M,), labels (M,) and image (M,), the row
+    """False: outputs boxes (N, A, 4), scores (N, A, C) and, where `rank_by` is "class", class_scores (N, A, C). True: D
+    detections of all images, image by image, best first: boxes (D, 4), scores (D,), labels (D,) and image (D,), the row
     of the batch."""
     opset: int
     input_spec: InputSpec

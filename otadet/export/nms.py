@@ -52,7 +52,7 @@ postprocess (float[batch, 3, height, width] images, {inputs})
     kept = Reshape (kept_flat, scores_shape)
     kept_by_class = Transpose <perm = [0, 2, 1]> (kept)
 
-    # (S, 3) image, class, anchor.
+    # Rows of image, class, anchor.
     chosen = NonMaxSuppression (all_boxes, kept_by_class, max_detections, nms_iou, zero)
     chosen_image = Gather <axis = 1> (chosen, index_0)
     chosen_label = Gather <axis = 1> (chosen, index_1)
@@ -105,8 +105,8 @@ def append_nms(model: ModelProto, strides: Sequence[int], num_classes: int, post
     """A copy of `model` that ends with the postprocessing.
 
     model: input images (N, 3, H, W), outputs boxes (N, A, 4), scores (N, A, C) and, to rank by the class, class_scores
-    (N, A, C). The copy's outputs are those of M detections of all images, image by image, best score first: boxes
-    (M, 4), scores (M,), labels (M,) int64 and image (M,) int64, the row of the batch.
+    (N, A, C). The copy's outputs are those of D detections of all images, image by image, best score first: boxes
+    (D, 4), scores (D,), labels (D,) int64 and image (D,) int64, the row of the batch.
     """
     from onnx import ModelProto
 

@@ -1,4 +1,4 @@
-"""Reads and validates COCO instance annotations. Shape letters: `I` images, `M` annotations, `K` categories."""
+"""Reads and validates COCO instance annotations. Shape letters: `S` images, `M` annotations, `F` categories."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _corners(annotations: Section) -> np.ndarray:
 
 
 def _classes(section: Section, ids: np.ndarray, by_id: np.ndarray, boxes: np.ndarray) -> SourceClasses:
-    """ids: (K,) as in the file. by_id: (K,) their order. boxes: (K,) annotations of each category, in that order."""
+    """ids: (F,) as in the file. by_id: (F,) their order. boxes: (F,) annotations of each category, in that order."""
     names = _class_names(section)
     parents = [row.get("supercategory") for row in section.rows]
     parents = [clean_name(parent) if isinstance(parent, str) else None for parent in parents]
