@@ -149,7 +149,7 @@ def evaluate_coco(
     )
 
 
-def _run_pycocotools(truth: dict, predictions: list[dict], category_ids: Sequence[int]):
+def _run_pycocotools(truth: dict, predictions: list[dict], category_ids: Sequence[int]) -> Any:
     """An evaluated `COCOeval`, quietly."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -169,13 +169,13 @@ def _run_pycocotools(truth: dict, predictions: list[dict], category_ids: Sequenc
     return evaluation
 
 
-def _indexed(coco, dataset: dict):
+def _indexed(coco: Any, dataset: dict) -> Any:
     coco.dataset = dataset
     coco.createIndex()
     return coco
 
 
-def _per_class(evaluation, truth: dict, predictions: list[dict], names: Mapping[int, str]) -> list[ClassResult]:
+def _per_class(evaluation: Any, truth: dict, predictions: list[dict], names: Mapping[int, str]) -> list[ClassResult]:
     # (T IoU thresholds, R recalls, C) and (T, C): over all areas, with the most detections per image.
     precision = evaluation.eval["precision"][..., 0, -1]
     recall = evaluation.eval["recall"][..., 0, -1]

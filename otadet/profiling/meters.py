@@ -38,7 +38,7 @@ class Meter(TorchDispatchMode):
         self._live = 0
         self._known: dict[int, Any] = {}
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         inputs, outputs = self._on_device((args, kwargs)), self._on_device(result)
         name = func.overloadpacket.__name__
