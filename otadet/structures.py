@@ -79,6 +79,10 @@ class Assignment:
     ambiguous: Tensor
     """(N, A) bool: the paper's N_amb. OTA: the largest share of a candidate anchor is below 0.9; any other rule: the
     anchor qualified for two or more boxes before the rule's tie-break."""
+    score: Tensor | None = None
+    """(N, A) in 0-1: soft target of the assigned class. None: 1."""
+    weight: Tensor | None = None
+    """(N, A) at least 0: weight of the anchor in the losses. None: 1."""
 
 
 @dataclass(frozen=True)

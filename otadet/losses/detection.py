@@ -12,7 +12,7 @@ from otadet.assigners.base import Assigner
 from otadet.assigners.ops.inputs import check_batch, limited
 from otadet.boxes import boxes_to_distances, giou, iou
 from otadet.distributed import mean_over_ranks
-from otadet.focal import focal_negative, focal_positive
+from otadet.focal import focal_negative, focal_positive, focal_soft
 from otadet.structures import BACKGROUND, Anchors, Assignment, GroundTruth, Predictions
 
 QualityTarget = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -57,7 +57,8 @@ class DetectionLoss(nn.Module):
     ====  ==========  ==============  =====================  =============
 
     Args:
-        assigner: says which object each anchor answers for; `IGNORED` anchors are in no loss.
+        assigner: says which object each anchor answers for; `IGNORED` anchors are in no loss. Its scores are what the
+            assigned classes are trained towards, and each anchor counts by its weight, where it gives any.
         alpha: weight of the target 1 in the focal loss; that of the target 0 is 1 - alpha.
         gamma: exponent of the weight by which easy logits count less.
         box_weight: of the box loss.
@@ -111,27 +112,37 @@ class DetectionLoss(nn.Module):
         total = mean_over_ranks(target.sum()).clamp(min=LEAST_QUALITY) if is_weighted else normalizer
         weight = target if is_weighted else counts
         losses = {
-            "cls": self._class_loss(predictions.logits, assignment.gt_index, labels) / normalizer,
-            "box": self.box_weight * ((1 - giou(predicted, boxes)) * weight).sum() / total,
+            "cls": self._class_loss(predictions.logits, assignment, labels) / normalizer,
+            "box": self.box_weight * _weighted((1 - giou(predicted, boxes)) * weight, assignment).sum() / total,
         }
         if predictions.quality is not None:
             entropy = F.binary_cross_entropy_with_logits(predictions.quality, target, reduction="none")
-            losses["quality"] = self.quality_weight * (entropy * counts).sum() / normalizer
+            losses["quality"] = self.quality_weight * _weighted(entropy * counts, assignment).sum() / normalizer
         return losses
 
-    def _class_loss(self, logits: Tensor, gt_index: Tensor, labels: Tensor) -> Tensor:
+    def _class_loss(self, logits: Tensor, assignment: Assignment, labels: Tensor) -> Tensor:
         """Sum of the focal loss: all logits against zeros, and the difference that the positive ones make."""
-        counted = (gt_index >= BACKGROUND).to(logits.dtype)
+        gt_index, score = assignment.gt_index, assignment.score
+        counted = _weighted((gt_index >= BACKGROUND).to(logits.dtype), assignment)
         background = (focal_negative(logits, self.alpha, self.gamma).sum(-1) * counted).sum()
         hit = logits.gather(2, labels[..., None]).squeeze(-1)
-        gain = focal_positive(hit, self.alpha, self.gamma) - focal_negative(hit, self.alpha, self.gamma)
-        return background + (gain * (gt_index >= 0)).sum()
+        if score is None:
+            positive = focal_positive(hit, self.alpha, self.gamma)
+        else:
+            positive = focal_soft(hit, score.to(hit.dtype), self.alpha, self.gamma)
+        gain = positive - focal_negative(hit, self.alpha, self.gamma)
+        return background + _weighted(gain * (gt_index >= 0), assignment).sum()
 
 
 def in_float32(predictions: Predictions) -> Predictions:
     """The predictions in the precision that losses are computed in."""
     quality = None if predictions.quality is None else predictions.quality.float()
     return Predictions(predictions.logits.float(), predictions.boxes.float(), quality)
+
+
+def _weighted(values: Tensor, assignment: Assignment) -> Tensor:
+    """(N, A) values, each times the weight of its anchor."""
+    return values if assignment.weight is None else values * assignment.weight.to(values.dtype)
 
 
 def _targets(gt_index: Tensor, truths: Sequence[GroundTruth]) -> tuple[Tensor, Tensor]:

@@ -20,11 +20,11 @@ from tests.helpers.problems import make_anchors, random_problem
 class Fixed(Assigner):
     """Gives the answer it was made with."""
 
-    def __init__(self, gt_index: torch.Tensor) -> None:
-        self.gt_index = gt_index
+    def __init__(self, gt_index: Tensor, score: Tensor | None = None, weight: Tensor | None = None) -> None:
+        self.gt_index, self.score, self.weight = gt_index, score, weight
 
     def assign(self, predictions, anchors, truth) -> Assignment:
-        return Assignment(self.gt_index, torch.zeros_like(self.gt_index, dtype=torch.bool))
+        return Assignment(self.gt_index, torch.zeros_like(self.gt_index, dtype=torch.bool), self.score, self.weight)
 
 
 def test_terms_are_those_of_torchvision(generator: torch.Generator) -> None:
@@ -65,6 +65,39 @@ def test_ignored_anchors_count_for_nothing(generator: torch.Generator) -> None:
     logit = predictions.logits[0, 5]
     target = torch.nn.functional.one_hot(truths[0].labels[1], 2).float()
     torch.testing.assert_close(losses["cls"], sigmoid_focal_loss(logit, target, reduction="sum"))
+
+
+def test_soft_targets_and_weights_of_anchors(generator: torch.Generator) -> None:
+    predictions, anchors, truths = random_problem(generator, 5, 3, num_images=2)
+    gt_index = OTAAssigner()(predictions, anchors, truths).gt_index
+    score, weight = (torch.rand(gt_index.shape, generator=generator) for _ in range(2))
+    losses = DetectionLoss(Fixed(gt_index, score, weight))(predictions, anchors, truths)
+    image, anchor = (gt_index >= 0).nonzero(as_tuple=True)
+    number = gt_index[image, anchor]
+    labels = torch.stack([truths[i].labels[n] for i, n in zip(image, number, strict=True)])
+    boxes = torch.stack([truths[i].boxes[n] for i, n in zip(image, number, strict=True)])
+    target = torch.zeros_like(predictions.logits)
+    target[image, anchor, labels] = score[image, anchor]
+    logits, probability = predictions.logits, predictions.logits.sigmoid()
+    entropy = -(
+        target * torch.nn.functional.logsigmoid(logits) + (1 - target) * torch.nn.functional.logsigmoid(-logits)
+    )
+    focal = (0.25 * target + 0.75 * (1 - target)) * (target - probability) ** 2 * entropy
+    giou = generalized_box_iou_loss(predictions.boxes[image, anchor], boxes)
+    torch.testing.assert_close(losses["cls"], (focal * weight[..., None]).sum() / len(image))
+    torch.testing.assert_close(losses["box"], 2 * (giou * weight[image, anchor]).sum() / len(image))
+
+
+def test_soft_targets_and_weights_of_1_change_nothing(generator: torch.Generator) -> None:
+    predictions, anchors, truths = random_problem(generator, 5, 3)
+    gt_index = OTAAssigner()(predictions, anchors, truths).gt_index
+    ones = torch.ones(gt_index.shape)
+    hard, soft = (
+        DetectionLoss(rule)(predictions, anchors, truths) for rule in (Fixed(gt_index), Fixed(gt_index, ones, ones))
+    )
+    assert hard.keys() == {"cls", "box", "quality"}
+    for name, value in hard.items():
+        torch.testing.assert_close(soft[name], value)
 
 
 def test_a_batch_without_boxes_trains_the_background(generator: torch.Generator) -> None:
