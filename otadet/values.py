@@ -76,7 +76,7 @@ def _limits_in(hint: Any) -> Iterator[Limits]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """True also for types that the command line could not parse: only what is surely wrong is to be refused."""
+    """Types that the command line cannot parse are accepted; only certain mismatches are rejected."""
     if len(options := options_of(hint)) > 1:
         return any(_fits(value, option) for option in options)
     (hint,) = options

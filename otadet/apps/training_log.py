@@ -22,7 +22,7 @@ def log_data(exp: BaseExp, train_set: DetectionDataset, val_set: DetectionDatase
         for line in dataset.warnings:
             logger.warning(f"{name} set: {line}")
     logger.info(f"classes: {', '.join(train_set.class_names)}")
-    share = f", {exp.run.batch_size // world_size()} a device" if world_size() > 1 else ""
+    share = f", {exp.run.batch_size // world_size()} per device" if world_size() > 1 else ""
     logger.info(f"batch: {exp.run.batch_size} images{share}; {exp.run.workers} loader processes")
     if (crowded := too_many_workers(exp.run.workers, processes_on_this_machine())) is not None:
         logger.warning(crowded)

@@ -96,4 +96,4 @@ def _listed(entries: Sequence) -> str:
 
 
 def _refuse(path: str | Path, problem: str) -> NoReturn:
-    raise UserError(f"{path}: {problem}; export it anew with tools/export_onnx.py")
+    raise UserError(f"{path}: {problem}; export it anew with otadet export")

@@ -60,7 +60,7 @@ def _older_input(values: Mapping[str, Any], path: str | Path) -> InputSpec:
         spec = InputSpec(resize, **values)
         return spec if spec.pad_value == pad_value else replace(spec, padding=pad_value)
     except UserError as error:
-        raise UserError(f"{path}: its metadata is wrong: {error}; export it anew with tools/export_onnx.py") from error
+        raise UserError(f"{path}: its metadata is wrong: {error}; export it anew with otadet export") from error
 
 
 def _read(name: str, text: object, path: str | Path) -> Any:
@@ -94,8 +94,7 @@ def _input_spec(value: Any, path: str | Path) -> InputSpec:
         return InputSpec.from_dict(value)
     except UserError as error:
         raise UserError(
-            f"{path}: its metadata says of input_spec: {printable(str(error))[:300]}; "
-            "export it anew with tools/export_onnx.py"
+            f"{path}: its metadata says of input_spec: {printable(str(error))[:300]}; export it anew with otadet export"
         ) from error
 
 
@@ -104,8 +103,7 @@ def _refuse(path: str | Path, name: str, text: object, expected: str, cause: Exc
     if isinstance(text, str) and len(text) > 60:
         shown += f"... ({len(text):,} characters)"
     raise UserError(
-        f"{path}: its metadata says {name} {shown}, where {expected} is expected; "
-        "export it anew with tools/export_onnx.py"
+        f"{path}: its metadata says {name} {shown}, where {expected} is expected; export it anew with otadet export"
     ) from cause
 
 

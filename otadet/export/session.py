@@ -68,14 +68,14 @@ def _check_file(path: str | Path) -> None:
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        raise UserError(f"{name}: no such ONNX file; give a file written by tools/export_onnx.py") from error
+        raise UserError(f"{name}: no such ONNX file; give a file written by otadet export") from error
     except OSError as error:
         raise UserError(f"{name}: cannot be opened ({error.strerror})") from error
     if not stat.S_ISREG(found.st_mode):
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no file"
-        raise UserError(f"{name}: {kind}; give a file written by tools/export_onnx.py")
+        raise UserError(f"{name}: {kind}; give a file written by otadet export")
     if found.st_size == 0:
-        raise UserError(f"{path}: an empty file; export it anew with tools/export_onnx.py")
+        raise UserError(f"{path}: an empty file; export it anew with otadet export")
 
 
 def _brief(error: Exception) -> str:
