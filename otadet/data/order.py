@@ -56,7 +56,7 @@ class ByOrientation:
     """The images of each batch are all wide (width >= height) or all tall, so that little of a batch is padding.
 
     Wide and tall images are shuffled apart, each kind in epochs of its own. In a run of batches the tall ones come in
-    random order but in proportion: where T of I images are tall, b T / I of the first b batches are, to within one at
+    random order but in proportion: where T of S images are tall, b T / S of the first b batches are, to within one at
     the end of a run. So no image is left out, none is used more often than another by more than the rounding to
     batches, and every batch is full.
     """
