@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from otadet.data.coco import CocoDataset
 from otadet.data.synthetic.write import write_synthetic
 from otadet.engine.checkpoint import load_checkpoint, newest_checkpoint
 from otadet.engine.run_folder import run_folder
@@ -13,6 +12,7 @@ from otadet.exp import BaseExp, load_exp
 from otadet.files import atomic_write, check_writable
 from otadet.models.backbones.resnet import build_resnet
 from tests.helpers.bright_squares import call_tool
+from tests.helpers.coco import coco_dataset
 from tests.helpers.tiny_experiment import write_tiny_experiment
 
 
@@ -41,8 +41,8 @@ def test_what_is_to_be_read(path, tiny):
         lambda: load_checkpoint(path),
         lambda: load_exp(path),
         lambda: build_resnet(18, str(path)),
-        lambda: CocoDataset(path, tiny.data / "val"),
-        lambda: CocoDataset(annotations, path),
+        lambda: coco_dataset(path, tiny.data / "val"),
+        lambda: coco_dataset(annotations, path),
         exp.build_val_dataset,
         lambda: write_synthetic(path, images_train=1, images_val=1, size=48, classes=1),
     ):

@@ -6,13 +6,16 @@ reference counts are touched. Shape letters: `S` images, `M` boxes, `F` classes 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from otadet.data.class_list import SourceClasses
 from otadet.data.image_names import ImageNames
+from otadet.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +27,13 @@ class Annotations:
 
     source: Path
     """The file or folder that was read: what messages name."""
+    image_dir: Path
+    """The folder of the images."""
     classes: SourceClasses
     image_ids: np.ndarray
     """(S,) int64, each another."""
     file_names: ImageNames
-    """(S,) relative to the image folder."""
+    """(S,) relative to `image_dir`."""
     image_sizes: np.ndarray
     """(S, 2) int64 height, width in pixels; 0 where the file does not say."""
     image_rows: np.ndarray
@@ -45,6 +50,10 @@ class Annotations:
     """Why the file has no box, in the words of its format; empty where it has some."""
     ignored_hint: str = ""
     """How its format makes an ignored region an object, for those who have no other boxes."""
+    dropped: tuple[tuple[str, int], ...] = ()
+    """What the reader left out or repaired, in words, and how often: `("polygons turned into their box", 12)`."""
+    protocol: Literal["coco", "crowdhuman"] = "coco"
+    """Whose evaluation is made with these data."""
 
     def __post_init__(self) -> None:
         images, boxes = len(self.image_ids), len(self.image_rows)
@@ -81,3 +90,9 @@ class Annotations:
             areas=self.areas[rows],
             ignored=self.ignored[rows],
         )
+
+
+def check_image_dir(source: Path, image_dir: Path) -> None:
+    """Raise `UserError` where the folder of the images is missing, if possible before annotations are read for long."""
+    if not os.path.isdir(image_dir):
+        raise UserError(f"{image_dir}: no such folder; the images of {source} are expected there")

@@ -28,8 +28,21 @@ class Counts:
     unreadable: int
     """Images that were skipped, because the file is missing or damaged."""
 
-    def summary(self, boxes_per_class: np.ndarray, class_names: Sequence[str], left_out: Sequence[str]) -> str:
-        """One line. boxes_per_class: (C,). left_out: classes that only the file has."""
+    def summary(
+        self,
+        boxes_per_class: np.ndarray,
+        class_names: Sequence[str],
+        left_out: Sequence[str],
+        dropped: Sequence[tuple[str, int]] = (),
+    ) -> str:
+        """One line.
+
+        Args:
+            boxes_per_class: (C,).
+            class_names: (C,).
+            left_out: classes that only the file has.
+            dropped: what the reader left out or repaired, and how often.
+        """
         unused = [name for name, number in zip(class_names, boxes_per_class, strict=True) if not number]
         remarks = {
             "images without boxes": self.images_without_boxes,
@@ -39,6 +52,7 @@ class Counts:
             "unreadable images skipped": self.unreadable,
             f"classes without boxes ({_some(unused)})": len(unused),
             f"categories left out, which are headings or no classes ({_some(left_out)})": len(left_out),
+            **dict(dropped),
         }
         main = f"{self.images} images, {self.boxes} boxes, {len(class_names)} classes"
         return "; ".join((main, *(f"{number} {what}" for what, number in remarks.items() if number)))

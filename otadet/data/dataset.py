@@ -1,15 +1,14 @@
-"""A data set for detection: annotations of any format, and a folder of images."""
+"""A data set for detection: annotations of any format, and their images."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 
 import numpy as np
 
-from otadet.data.annotations import Annotations
+from otadet.data.annotations import Annotations, check_image_dir
 from otadet.data.class_list import match_classes
 from otadet.data.counts import Counts
 from otadet.data.image_names import IS_THERE, SimilarNames
@@ -30,7 +29,6 @@ class DetectionDataset:
 
     Args:
         annotations: what a reader of `otadet.data.formats` returned.
-        image_dir: the folder that their file names are relative to.
         class_names: the classes in the order of the labels. The file may lack some, and have others without boxes.
             None takes those of the file, less the headings among them.
         unreadable: what to do about image files that fail the pre-scan: "fail" raises, "skip" leaves the images out.
@@ -60,19 +58,20 @@ class DetectionDataset:
     def __init__(
         self,
         annotations: Annotations,
-        image_dir: str | Path,
         *,
         class_names: Sequence[str] | None = None,
         unreadable: str = "fail",
         prescan: bool = True,
         options: ReadOptions = DEFAULT,
     ) -> None:
-        self.image_dir, self.options = Path(image_dir), options
-        check_source(annotations.source, self.image_dir, unreadable=unreadable, prescan=prescan)
+        check_options(unreadable, prescan)
+        check_image_dir(annotations.source, annotations.image_dir)
+        self.options = options
         classes = match_classes(annotations.source, annotations.classes, class_names)
         self.class_names, self.source_ids, self._left_out = classes.names, classes.source_ids, classes.left_out
-        paths = [self.image_dir / name for name in annotations.file_names]
-        scan = scan_images(paths, annotations.image_sizes, whole=prescan, options=options, folder=self.image_dir)
+        folder = annotations.image_dir
+        paths = [folder / name for name in annotations.file_names]
+        scan = scan_images(paths, annotations.image_sizes, whole=prescan, options=options, folder=folder)
         if scan.problems and (unreadable == "fail" or len(scan.problems) == len(paths)):
             raise UserError(_unreadable_images(annotations.source, list(scan.problems.values()), len(paths)))
         readable = ~np.isin(np.arange(len(paths)), list(scan.problems))
@@ -120,6 +119,11 @@ class DetectionDataset:
     def source(self) -> Path:
         """The file or folder of the annotations: what messages name."""
         return self.annotations.source
+
+    @property
+    def image_dir(self) -> Path:
+        """The folder of the images."""
+        return self.annotations.image_dir
 
     @property
     def image_ids(self) -> np.ndarray:
@@ -175,7 +179,10 @@ class DetectionDataset:
 
     def summary(self) -> str:
         """One line for the log: what there is, and what was changed."""
-        return f"{self.source.name}: {self.counts.summary(self.boxes_per_class(), self.class_names, self._left_out)}"
+        counted = self.counts.summary(
+            self.boxes_per_class(), self.class_names, self._left_out, self.annotations.dropped
+        )
+        return f"{self.source.name}: {counted}"
 
     def check_trainable(self) -> None:
         """Raise `UserError`, saying why, where there is no box to train on."""
@@ -193,14 +200,12 @@ class DetectionDataset:
         raise UserError(f"{self.source}: has no box to train on: {why}")
 
 
-def check_source(source: Path, image_dir: Path, *, unreadable: str, prescan: bool) -> None:
-    """Raise `UserError` for what is wrong with a data set before its annotations are read, which may take long."""
+def check_options(unreadable: str, prescan: bool) -> None:
+    """Raise `UserError` for options that contradict each other."""
     if unreadable not in ("fail", "skip"):
         raise UserError(f'unreadable is {unreadable!r}; it must be "fail" or "skip"')
     if unreadable == "skip" and not prescan:
         raise UserError('unreadable = "skip" needs the pre-scan to find the images to skip: leave prescan on')
-    if not os.path.isdir(image_dir):
-        raise UserError(f"{image_dir}: no such folder; the images of {source} are expected there")
 
 
 def _unreadable_images(path: Path, problems: list[str], images: int) -> str:

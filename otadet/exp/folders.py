@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from otadet.data.coco import CocoDataset
 from otadet.data.dataset import DetectionDataset
+from otadet.data.formats.coco import read_coco
 from otadet.data.images import DEFAULT, ReadOptions
 from otadet.data.synthetic.write import write_synthetic
 from otadet.errors import UserError
@@ -63,7 +63,8 @@ class CocoFolder(Part):
         return replace(self, prescan=False, unreadable="fail")
 
     def train(self, class_names: Sequence[str] | None = None, image_bits: int = 16) -> DetectionDataset:
-        """The training set. class_names: by label, in place of the field. Raises `UserError` as `CocoDataset` does."""
+        """The training set. class_names: by label, in place of the field. Raises `UserError` as `read_coco` and
+        `DetectionDataset` do."""
         return self._read(self.train_json, self.train_images, class_names, image_bits)
 
     def val(self, class_names: Sequence[str] | None = None, image_bits: int = 16) -> DetectionDataset:
@@ -78,14 +79,12 @@ class CocoFolder(Part):
             raise UserError(
                 f"{folder}: no such folder; name another in the experiment, or by data FOLDER after a command"
             )
-        dataset = CocoDataset(
-            folder / json_path,
-            folder / image_dir,
+        dataset = DetectionDataset(
+            read_coco(folder / json_path, folder / image_dir, outside_images=self.outside_images),
             class_names=self.class_names if class_names is None else class_names,
             unreadable=self.unreadable,
             prescan=self.prescan,
             options=self.options(image_bits),
-            outside_images=self.outside_images,
         )
         if self.num_classes not in (None, len(dataset.class_names)):
             raise UserError(

@@ -35,7 +35,7 @@ def rewrite(tiny: TinyExperiment, split: str, change: Callable[[dict], object]) 
 
 def names_and_ids(exp: BaseExp, split: str) -> dict[str, int]:
     dataset = exp.build_train_dataset() if split == "train" else exp.build_val_dataset()
-    return dict(zip(dataset.class_names, dataset.category_ids, strict=True))
+    return dict(zip(dataset.class_names, dataset.source_ids, strict=True))
 
 
 def test_a_validation_set_that_lacks_a_class(tiny: TinyExperiment, exp: BaseExp) -> None:
@@ -50,7 +50,7 @@ def test_a_validation_set_that_lacks_a_class(tiny: TinyExperiment, exp: BaseExp)
     rewrite(tiny, "val", keep_first)
     train_set, val_set = build_datasets(exp)
     assert val_set.class_names == train_set.class_names == (first[0], second[0])
-    assert val_set.category_ids[0] == 5
+    assert val_set.source_ids[0] == 5
     assert val_set.boxes_per_class()[1] == 0
     # So do the tools that look images up in both.
     _, names = annotated_images(load_exp(tiny.file), [tiny.data / "train"])

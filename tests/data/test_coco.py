@@ -10,9 +10,9 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from otadet.data.coco import CocoDataset
 from otadet.errors import UserError
 from otadet.evaluation.coco import coco_dict
+from tests.helpers.coco import coco_dataset
 
 BLOOD_CELLS = Path(__file__).parents[3] / "shared/data/blood_cells"
 
@@ -22,9 +22,9 @@ def annotation(bbox, image_id=3, category_id=7, **extra):
 
 
 def test_sparse_category_ids_become_labels_and_back(coco_folder):
-    dataset = CocoDataset(*coco_folder())
+    dataset = coco_dataset(*coco_folder())
     assert dataset.class_names == ("ape", "zebra")
-    assert dataset.category_ids == (7, 90)
+    assert dataset.source_ids == (7, 90)
     sample = dataset.sample(0)
     np.testing.assert_array_equal(sample.labels, [0, 1])
     np.testing.assert_array_equal(sample.boxes, [[0.5, 1, 4.5, 5], [10, 10, 15, 15]])
@@ -33,8 +33,8 @@ def test_sparse_category_ids_become_labels_and_back(coco_folder):
 
 
 def test_class_names_decide_the_order_of_the_labels(coco_folder):
-    dataset = CocoDataset(*coco_folder(), class_names=["zebra", "ape"])
-    assert dataset.category_ids == (90, 7)
+    dataset = coco_dataset(*coco_folder(), class_names=["zebra", "ape"])
+    assert dataset.source_ids == (90, 7)
     np.testing.assert_array_equal(dataset.sample(0).labels, [1, 0])
     assert [a["category_id"] for a in coco_dict(dataset)["annotations"]] == [7, 90, 90, 7]
 
@@ -54,14 +54,14 @@ def test_class_names_decide_the_order_of_the_labels(coco_folder):
 )
 def test_boxes_of_other_classes_are_refused(coco_folder, names, message):
     with pytest.raises(UserError, match=message):
-        CocoDataset(*coco_folder(), class_names=names)
+        coco_dataset(*coco_folder(), class_names=names)
 
 
 def test_a_file_may_lack_classes_and_list_others_without_boxes(coco_folder):
     categories = [{"id": 90, "name": "zebra"}, {"id": 7, "name": "ape"}, {"id": 1, "name": "bird"}]
-    dataset = CocoDataset(*coco_folder(categories=categories), class_names=["cow", "zebra", "horse", "ape"])
+    dataset = coco_dataset(*coco_folder(categories=categories), class_names=["cow", "zebra", "horse", "ape"])
     assert dataset.class_names == ("cow", "zebra", "horse", "ape")
-    assert dataset.category_ids == (2, 90, 3, 7), "free ones for the classes that the file lacks"
+    assert dataset.source_ids == (2, 90, 3, 7), "free ones for the classes that the file lacks"
     np.testing.assert_array_equal(dataset.sample(0).labels, [3, 1])
     names = {entry["id"]: entry["name"] for entry in coco_dict(dataset)["categories"]}
     assert [names[a["category_id"]] for a in coco_dict(dataset)["annotations"]] == ["ape", "zebra", "zebra", "ape"]
@@ -69,9 +69,9 @@ def test_a_file_may_lack_classes_and_list_others_without_boxes(coco_folder):
 
 
 def test_the_order_of_the_classes_can_change(coco_folder):
-    straight = CocoDataset(*coco_folder())
+    straight = coco_dataset(*coco_folder())
     turned = straight.with_class_order(["zebra", "ape"])
-    assert turned.category_ids == (90, 7)
+    assert turned.source_ids == (90, 7)
     np.testing.assert_array_equal(turned.sample(0).labels, 1 - straight.sample(0).labels)
     assert coco_dict(turned)["annotations"] == coco_dict(straight)["annotations"]
     assert straight.class_names == ("ape", "zebra")
@@ -85,20 +85,20 @@ def test_a_heading_is_no_class(coco_folder, name):
         {"id": 7, "name": "ape", "supercategory": name},
         {"id": 90, "name": "zebra", "supercategory": name},
     ]
-    dataset = CocoDataset(*coco_folder(categories=categories))
+    dataset = coco_dataset(*coco_folder(categories=categories))
     assert dataset.class_names == ("ape", "zebra")
-    assert dataset.category_ids == (7, 90)
+    assert dataset.source_ids == (7, 90)
     assert f"1 categories left out, which are headings or no classes ({name})" in dataset.summary()
     if name == "animals":
-        asked_for = CocoDataset(*coco_folder(categories=categories), class_names=["animals", "ape", "zebra"])
-        assert asked_for.category_ids == (0, 7, 90), "a training took it for a class"
+        asked_for = coco_dataset(*coco_folder(categories=categories), class_names=["animals", "ape", "zebra"])
+        assert asked_for.source_ids == (0, 7, 90), "a training took it for a class"
 
 
 def test_what_has_boxes_is_no_heading(coco_folder):
     categories = [{"id": 7, "name": "ape"}, {"id": 90, "name": "zebra", "supercategory": "ape"}]
-    assert CocoDataset(*coco_folder(categories=categories)).class_names == ("ape", "zebra")
+    assert coco_dataset(*coco_folder(categories=categories)).class_names == ("ape", "zebra")
     itself = [{"id": n, "name": name, "supercategory": name} for n, name in ((7, "ape"), (90, "zebra"), (3, "cow"))]
-    assert CocoDataset(*coco_folder(categories=itself)).class_names == ("cow", "ape", "zebra")
+    assert coco_dataset(*coco_folder(categories=itself)).class_names == ("cow", "ape", "zebra")
 
 
 @pytest.mark.parametrize(
@@ -119,11 +119,11 @@ def test_what_has_boxes_is_no_heading(coco_folder):
     ids=["no list", "empty", "crowd", "outside", "both"],
 )
 def test_why_there_is_no_box_to_train_on(coco_folder, sections, why):
-    dataset = CocoDataset(*coco_folder(**sections))
+    dataset = coco_dataset(*coco_folder(**sections))
     assert coco_dict(dataset)["images"]
     with pytest.raises(UserError, match=rf"annotations\.json: has no box to train on: .*{why}"):
         dataset.check_trainable()
-    CocoDataset(*coco_folder()).check_trainable()
+    coco_dataset(*coco_folder()).check_trainable()
 
 
 @pytest.mark.parametrize(
@@ -138,34 +138,34 @@ def test_file_names_that_lead_out_of_the_folder(coco_folder, tmp_path, name):
     content["annotations"] = content["annotations"][1:2]
     json_path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"images\[0\]: file_name .*(leads out|is absolute).*outside_images true"):
-        CocoDataset(json_path, images)
+        coco_dataset(json_path, images)
     if "\\" not in name:
-        assert CocoDataset(json_path, images, outside_images=True).sample(0).image.shape == (20, 30, 3)
+        assert coco_dataset(json_path, images, outside_images=True).sample(0).image.shape == (20, 30, 3)
     (tmp_path / "secret.png").unlink()
     with pytest.raises(UserError, match="no such image file"):
-        CocoDataset(json_path, images, outside_images=True)
+        coco_dataset(json_path, images, outside_images=True)
 
 
 def test_links_in_the_folder_are_followed(coco_folder, tmp_path):
     json_path, images = coco_folder()
     (images / "0.png").rename(tmp_path / "elsewhere.png")
     (images / "0.png").symlink_to(tmp_path / "elsewhere.png")
-    assert CocoDataset(json_path, images).sample(0).image.shape == (20, 30, 3)
+    assert coco_dataset(json_path, images).sample(0).image.shape == (20, 30, 3)
 
 
 def test_images_without_objects_are_kept(coco_folder):
-    dataset = CocoDataset(*coco_folder())
+    dataset = coco_dataset(*coco_folder())
     assert len(dataset) == len(coco_dict(dataset)["images"]) == 5
     assert dataset.sample(4).boxes.shape == (0, 4)
     assert dataset.counts.images_without_boxes == 2
-    assert len(CocoDataset(*coco_folder(annotations=[]))) == 5
+    assert len(coco_dataset(*coco_folder(annotations=[]))) == 5
 
 
 def test_boxes_are_clipped_or_dropped_and_counted(coco_folder):
     inside, beyond = [1, 1, 5, 5], [-4, 10, 10, 40]
     degenerate = [[5, 5, 0, 4], [5, 5, -3, 4], [31, 0, 4, 4], [float("nan"), 0, 4, 4], [0, 0, float("inf"), 4]]
     json_path, images = coco_folder(annotations=[annotation(box) for box in (inside, *degenerate, beyond)])
-    dataset = CocoDataset(json_path, images)
+    dataset = coco_dataset(json_path, images)
     np.testing.assert_array_equal(dataset.sample(0).boxes, [[1, 1, 6, 6], [0, 10, 6, 20]])
     assert (dataset.counts.boxes, dataset.counts.clipped, dataset.counts.degenerate) == (2, 1, 5)
     assert "1 boxes clipped" in dataset.summary()
@@ -175,7 +175,7 @@ def test_boxes_are_clipped_or_dropped_and_counted(coco_folder):
 
 def test_crowd_is_not_trained_on_but_evaluated_as_crowd(coco_folder):
     crowd = annotation([0, 0, 20, 20], iscrowd=1)
-    dataset = CocoDataset(*coco_folder(annotations=[crowd, annotation([1, 1, 5, 5])]))
+    dataset = coco_dataset(*coco_folder(annotations=[crowd, annotation([1, 1, 5, 5])]))
     assert len(dataset.sample(0).boxes) == dataset.counts.boxes == dataset.counts.ignored == 1
     assert dataset.sample(0).ignored.tolist() == [[0, 0, 20, 20]]
     assert dataset.sample(1).ignored.shape == (0, 4)
@@ -184,7 +184,7 @@ def test_crowd_is_not_trained_on_but_evaluated_as_crowd(coco_folder):
 
 def test_crowds_are_clipped_and_dropped_as_boxes_are(coco_folder):
     crowds = [annotation(box, iscrowd=1) for box in ([-5, -5, 20, 20], [40, 0, 5, 5], [3, 3, 0, 8])]
-    dataset = CocoDataset(*coco_folder(annotations=[*crowds, annotation([1, 1, 5, 5])]))
+    dataset = coco_dataset(*coco_folder(annotations=[*crowds, annotation([1, 1, 5, 5])]))
     assert dataset.sample(0).ignored.tolist() == [[0, 0, 15, 15]]
     assert (dataset.counts.ignored, dataset.counts.clipped, dataset.counts.degenerate) == (1, 1, 2)
 
@@ -192,7 +192,7 @@ def test_crowds_are_clipped_and_dropped_as_boxes_are(coco_folder):
 def test_the_order_of_annotations_within_an_image_is_kept(coco_folder):
     boxes = [[n, 0, 2, 2] for n in range(20)]
     mixed = [annotation(box, image_id=13 if n % 3 else 3) for n, box in enumerate(boxes)]
-    dataset = CocoDataset(*coco_folder(annotations=mixed))
+    dataset = coco_dataset(*coco_folder(annotations=mixed))
     np.testing.assert_array_equal(dataset.sample(0).boxes[:, 0], np.arange(0, 20, 3))
     np.testing.assert_array_equal(dataset.sample(1).boxes[:, 0], [n for n in range(20) if n % 3])
 
@@ -210,7 +210,7 @@ def evaluate(truth: dict, detections: list[dict]) -> np.ndarray:
 
 
 def test_pycocotools_finds_every_object_of_the_completed_dict(coco_folder):
-    truth = coco_dict(CocoDataset(*coco_folder()))
+    truth = coco_dict(coco_dataset(*coco_folder()))
     detections = [
         {key: a[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.9} for a in truth["annotations"]
     ]
@@ -220,11 +220,11 @@ def test_pycocotools_finds_every_object_of_the_completed_dict(coco_folder):
 def test_evaluated_boxes_are_those_of_the_file_to_the_last_digit(coco_folder):
     rng = np.random.default_rng(0)
     boxes = [box for digits in (1, 2, 3, 6) for box in rng.uniform(0.1, 14, (50, 4)).round(digits).tolist()]
-    dataset = CocoDataset(*coco_folder(annotations=[annotation(box) for box in boxes]))
+    dataset = coco_dataset(*coco_folder(annotations=[annotation(box) for box in boxes]))
     assert [entry["bbox"] for entry in coco_dict(dataset)["annotations"]] == boxes
     # Of more digits the corners are what counts.
     finer = rng.uniform(0.1, 14, (50, 4)).tolist()
-    dataset = CocoDataset(*coco_folder(annotations=[annotation(box) for box in finer]))
+    dataset = coco_dataset(*coco_folder(annotations=[annotation(box) for box in finer]))
     written = np.array([entry["bbox"] for entry in coco_dict(dataset)["annotations"]])
     np.testing.assert_array_equal(written[:, :2], np.array(finer)[:, :2])
     np.testing.assert_allclose(written, finer, rtol=1e-13)
@@ -232,20 +232,20 @@ def test_evaluated_boxes_are_those_of_the_file_to_the_last_digit(coco_folder):
 
 def test_a_box_beyond_all_bounds_has_a_finite_area(coco_folder):
     huge = [-1e308, -1e308, 1.5e308, 1.5e308]
-    (entry,) = coco_dict(CocoDataset(*coco_folder(annotations=[annotation(huge)])))["annotations"]
+    (entry,) = coco_dict(coco_dataset(*coco_folder(annotations=[annotation(huge)])))["annotations"]
     assert entry["bbox"] == huge
     assert np.isfinite(entry["area"])
 
 
 def test_areas_of_the_file_are_kept_and_missing_ones_filled_in(coco_folder):
-    dataset = CocoDataset(*coco_folder(annotations=[annotation([1, 1, 4, 5]), annotation([1, 1, 4, 5], area=11.5)]))
+    dataset = coco_dataset(*coco_folder(annotations=[annotation([1, 1, 4, 5]), annotation([1, 1, 4, 5], area=11.5)]))
     assert [a["area"] for a in coco_dict(dataset)["annotations"]] == [20, 11.5]
 
 
 def test_sizes_missing_from_the_file_are_read_from_the_images(coco_folder):
     images = [{"id": 10 * n + 3, "file_name": f"{n}.png"} for n in range(5)]
     for prescan in (True, False):
-        dataset = CocoDataset(*coco_folder(images=images), prescan=prescan)
+        dataset = coco_dataset(*coco_folder(images=images), prescan=prescan)
         assert [image["height"] for image in coco_dict(dataset)["images"]] == [20, 21, 22, 23, 24]
 
 
@@ -259,11 +259,11 @@ def damaged(coco_folder):
 
 def test_unreadable_images_fail_naming_each(damaged):
     with pytest.raises(UserError, match=r"(?s)2 of its 5 images.*1\.png: no such.*3\.png: .*truncated"):
-        CocoDataset(*damaged)
+        coco_dataset(*damaged)
 
 
 def test_unreadable_images_are_skipped_and_counted(damaged):
-    dataset = CocoDataset(*damaged, unreadable="skip")
+    dataset = coco_dataset(*damaged, unreadable="skip")
     assert dataset.file_names == ["0.png", "2.png", "4.png"]
     assert "2 unreadable images skipped" in dataset.summary()
     truth = coco_dict(dataset)
@@ -272,12 +272,12 @@ def test_unreadable_images_are_skipped_and_counted(damaged):
 
 
 def test_without_the_prescan_a_bad_file_is_named_when_it_is_read(damaged):
-    dataset = CocoDataset(*damaged, prescan=False)
+    dataset = coco_dataset(*damaged, prescan=False)
     assert len(dataset) == 5
     with pytest.raises(UserError, match=r"1\.png: no such"):
         dataset.sample(1)
     with pytest.raises(UserError, match="leave prescan on"):
-        CocoDataset(*damaged, prescan=False, unreadable="skip")
+        coco_dataset(*damaged, prescan=False, unreadable="skip")
 
 
 def test_all_images_missing_is_an_error_even_when_skipping(coco_folder):
@@ -285,7 +285,7 @@ def test_all_images_missing_is_an_error_even_when_skipping(coco_folder):
     for path in images.iterdir():
         path.unlink()
     with pytest.raises(UserError, match=r"(?s)5 of its 5 images.*folder the right one") as error:
-        CocoDataset(json_path, images, unreadable="skip")
+        coco_dataset(json_path, images, unreadable="skip")
     assert str(error.value).count("no such image file") == 5
 
 
@@ -293,21 +293,22 @@ def test_an_image_of_another_size_than_its_annotations_is_refused(coco_folder):
     json_path, images = coco_folder()
     json_path.write_text(json_path.read_text().replace('"height": 22, "width": 30', '"height": 30, "width": 22'))
     with pytest.raises(UserError, match=r"2\.png: has 30 x 22 pixels.* 22 x 30"):
-        CocoDataset(json_path, images)
+        coco_dataset(json_path, images)
     with pytest.raises(UserError, match=r"2\.png: has 30 x 22 pixels.* 22 x 30"):
-        CocoDataset(json_path, images, prescan=False).sample(2)
+        coco_dataset(json_path, images, prescan=False).sample(2)
 
 
 def test_a_missing_image_folder_is_named(coco_folder):
     json_path, images = coco_folder()
     with pytest.raises(UserError, match="nowhere: no such folder"):
-        CocoDataset(json_path, images / "nowhere")
+        coco_dataset(json_path, images / "nowhere")
 
 
 def test_workers_get_arrays_not_objects(coco_folder):
     _json_path, _images = coco_folder()
     few, many = (
-        pickle.dumps(CocoDataset(*coco_folder(annotations=[annotation([1, 1, 4, 5])] * number))) for number in (1, 1001)
+        pickle.dumps(coco_dataset(*coco_folder(annotations=[annotation([1, 1, 4, 5])] * number)))
+        for number in (1, 1001)
     )
     assert len(many) - len(few) < 1000 * 120
     assert len(pickle.loads(many).sample(0).boxes) == 1001
@@ -316,6 +317,6 @@ def test_workers_get_arrays_not_objects(coco_folder):
 @pytest.mark.skipif(not BLOOD_CELLS.is_dir(), reason="the blood cells are not here")
 def test_blood_cells_load_whole():
     for split, images, boxes in (("train", 75, 1757), ("val", 25, 582)):
-        dataset = CocoDataset(BLOOD_CELLS / f"annotations/instances_{split}.json", BLOOD_CELLS / "images")
+        dataset = coco_dataset(BLOOD_CELLS / f"annotations/instances_{split}.json", BLOOD_CELLS / "images")
         assert (len(dataset), dataset.counts.boxes, dataset.class_names) == (images, boxes, ("rbc", "wbc"))
         assert dataset.sample(len(dataset) - 1).image.shape == (256, 256, 3)

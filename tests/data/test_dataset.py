@@ -26,6 +26,7 @@ def annotations(tmp_path) -> Annotations:
         Image.new("RGB", (40, 30), (name == "b" and "red") or "blue").save(tmp_path / f"{name}.png")
     return Annotations(
         source=tmp_path / "boxes",
+        image_dir=tmp_path,
         classes=SourceClasses((3, 8), ("cat", "dog"), np.array([3, 1]), np.zeros(2, bool)),
         image_ids=np.array([70, 50, 60]),
         file_names=ImageNames.of(["a.png", "b.png", "c.png"]),
@@ -39,8 +40,8 @@ def annotations(tmp_path) -> Annotations:
     )
 
 
-def test_samples_of_annotations(annotations, tmp_path):
-    dataset = DetectionDataset(annotations, tmp_path, class_names=["dog", "cat"])
+def test_samples_of_annotations(annotations):
+    dataset = DetectionDataset(annotations, class_names=["dog", "cat"])
     first, second, third = (dataset.sample(row) for row in range(3))
     assert (first.image_id, first.boxes.tolist(), first.labels.tolist()) == (70, [[5, 5, 40, 20]], [1])
     assert first.ignored.tolist() == [[0, 0, 40, 30]]
@@ -54,8 +55,8 @@ def test_samples_of_annotations(annotations, tmp_path):
     )
 
 
-def test_what_is_evaluated_of_annotations(annotations, tmp_path):
-    found = coco_dict(DetectionDataset(annotations, tmp_path))["annotations"]
+def test_what_is_evaluated_of_annotations(annotations):
+    found = coco_dict(DetectionDataset(annotations))["annotations"]
     assert [(a["image_id"], a["category_id"], a["iscrowd"], a["area"]) for a in found] == [
         (70, 3, 0, 45 * 15),
         (70, 3, 1, 40 * 30),
@@ -68,16 +69,16 @@ def test_what_is_evaluated_of_annotations(annotations, tmp_path):
 def test_why_there_is_no_box_is_said_in_the_words_of_the_format(annotations, tmp_path):
     only_regions = replace(annotations, ignored=np.ones(4, bool))
     with pytest.raises(UserError, match=r"boxes: .*4 of its annotations are crowd regions \(say that they are objects"):
-        DetectionDataset(only_regions, tmp_path).check_trainable()
+        DetectionDataset(only_regions).check_trainable()
     names = ("image_rows", "class_rows", "boxes", "areas", "ignored")
     none = {name: getattr(annotations, name)[:0] for name in names}
-    empty = DetectionDataset(replace(annotations, **none, why_no_boxes="there is no list of boxes"), tmp_path)
+    empty = DetectionDataset(replace(annotations, **none, why_no_boxes="there is no list of boxes"))
     with pytest.raises(UserError, match="has no box to train on: there is no list of boxes"):
         empty.check_trainable()
     (tmp_path / "a.png").unlink()
     (tmp_path / "c.png").unlink()
     with pytest.raises(UserError, match="the images left have no annotation"):
-        DetectionDataset(annotations, tmp_path, unreadable="skip").check_trainable()
+        DetectionDataset(annotations, unreadable="skip").check_trainable()
 
 
 @pytest.mark.parametrize(
@@ -111,3 +112,18 @@ def test_data_knows_nothing_of_what_uses_it():
             "assigners",
             "models",
         }, path
+
+
+def test_what_the_reader_dropped_is_shown_and_nothing_gets_lost_with_images(annotations):
+    noted = replace(
+        annotations, dropped=(("polygons turned into their box", 12), ("lines left out", 1)), protocol="crowdhuman"
+    )
+    assert DetectionDataset(noted).summary().endswith("; 12 polygons turned into their box; 1 lines left out")
+    fewer = noted.of_images(np.array([True, False, True]))
+    same = ("source", "image_dir", "classes", "ignored_hint", "dropped", "protocol")
+    assert all(getattr(fewer, name) is getattr(noted, name) for name in same)
+
+
+def test_a_missing_image_folder_is_named(annotations, tmp_path):
+    with pytest.raises(UserError, match=r"pictures: no such folder; the images of .*boxes are expected there"):
+        DetectionDataset(replace(annotations, image_dir=tmp_path / "pictures"))

@@ -8,18 +8,19 @@ import torch
 from PIL import Image
 
 from otadet.assigners import OTAAssigner
-from otadet.data.coco import CocoDataset
+from otadet.data.dataset import DetectionDataset
 from otadet.data.loader import train_loader
 from otadet.data.transforms import Compose, RandomFlip, ResizeShortestEdge
 from otadet.losses.detection import DetectionLoss
 from otadet.models import AnchorGrid
 from otadet.structures import BACKGROUND, IGNORED, GroundTruth, Predictions
+from tests.helpers.coco import coco_dataset
 
 STRIDES = (8, 16)
 
 
 @pytest.fixture
-def dataset(tmp_path) -> CocoDataset:
+def dataset(tmp_path) -> DetectionDataset:
     """Three images of 96 x 64 pixels, the second with a crowd around its object, the third without any crowd."""
     for name in range(3):
         Image.new("RGB", (96, 64)).save(tmp_path / f"{name}.png")
@@ -34,7 +35,7 @@ def dataset(tmp_path) -> CocoDataset:
         "categories": [{"id": 1, "name": "sheep"}],
     }
     (tmp_path / "sheep.json").write_text(json.dumps(content))
-    return CocoDataset(tmp_path / "sheep.json", tmp_path)
+    return coco_dataset(tmp_path / "sheep.json", tmp_path)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from otadet.data.coco import CocoDataset
 from otadet.data.image_names import SimilarNames
 from otadet.data.images import UPRIGHT, ReadOptions
 from otadet.errors import UserError
+from tests.helpers.coco import coco_dataset
 
 CAFE = "caf\u00e9 1.png"
 
@@ -37,7 +37,7 @@ def dataset(folder, names, size=(20, 30), **options):
         "categories": [{"id": 1, "name": "cat"}],
     }
     (folder.parent / "boxes.json").write_text(json.dumps(content))
-    return CocoDataset(folder.parent / "boxes.json", folder, **options)
+    return coco_dataset(folder.parent / "boxes.json", folder, **options)
 
 
 @pytest.fixture

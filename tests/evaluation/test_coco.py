@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from otadet.data.coco import CocoDataset
 from otadet.errors import UserError
 from otadet.evaluation.coco import STATS, coco_dict, coco_predictions, evaluate_coco, readable
 from otadet.structures import Detections
+from tests.helpers.coco import coco_dataset
 
 BOXES = {21: [(0, [10, 10, 50, 60]), (1, [30, 20, 90, 70])], 5: [(0, [5, 5, 45, 35])], 8: []}
 """Image id -> (label, xyxy) of its objects."""
@@ -40,7 +40,7 @@ def make_dataset(tmp_path):
         for image_id in BOXES:
             cv2.imwrite(str(tmp_path / f"{image_id}.png"), np.zeros((80, 100, 3), np.uint8))
         (tmp_path / "truth.json").write_text(json.dumps(content))
-        return CocoDataset(tmp_path / "truth.json", tmp_path, class_names=("cell", "dust"))
+        return coco_dataset(tmp_path / "truth.json", tmp_path, class_names=("cell", "dust"))
 
     return make
 
@@ -160,7 +160,7 @@ def test_the_saved_predictions_have_the_same_numbers(make_dataset, tmp_path):
         labels = torch.randint(2, (len(boxes),), generator=generator)
         detections[image_id] = Detections(boxes, torch.rand(len(boxes), generator=generator), labels)
     result = evaluate_coco(dataset, detections)
-    (tmp_path / "found.json").write_text(json.dumps(coco_predictions(detections, dataset.category_ids)))
+    (tmp_path / "found.json").write_text(json.dumps(coco_predictions(detections, dataset.source_ids)))
 
     (tmp_path / "complete.json").write_text(json.dumps(coco_dict(dataset)))
     truth = COCO(str(tmp_path / "complete.json"))

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from otadet.data.coco import CocoDataset
 from otadet.data.loader import eval_loader
 from otadet.data.transforms import ResizeShortestEdge
 from otadet.errors import UserError
@@ -17,6 +16,7 @@ from otadet.inference.pipeline import Pipeline
 from otadet.inference.postprocess import Postprocess
 from otadet.inference.predictor import Predictor
 from otadet.structures import Anchors, Detections, Predictions
+from tests.helpers.coco import coco_dataset
 from tests.helpers.evaluating import SumOfTheRest, write_portraits_and_landscapes
 
 GREY = InputSpec(ResizeShortestEdge((64,), 128), (110.0, 110.0, 110.0), (60.0, 60.0, 60.0))
@@ -26,7 +26,7 @@ NAMES = ("a", "b")
 @pytest.fixture
 def portraits_and_landscapes(tmp_path):
     write_portraits_and_landscapes(tmp_path)
-    return CocoDataset(tmp_path / "truth.json", tmp_path)
+    return coco_dataset(tmp_path / "truth.json", tmp_path)
 
 
 def test_neither_batch_nor_processes_nor_threads_nor_layout_have_a_say(portraits_and_landscapes):
@@ -104,7 +104,7 @@ def three_images(tmp_path):
         "categories": [{"id": 40, "name": "cell"}, {"id": 7, "name": "dust"}],
     }
     (tmp_path / "truth.json").write_text(json.dumps(content))
-    return CocoDataset(tmp_path / "truth.json", tmp_path, class_names=("cell", "dust"))
+    return coco_dataset(tmp_path / "truth.json", tmp_path, class_names=("cell", "dust"))
 
 
 def one_box(training=False, score_of_padding=0.9):

@@ -81,7 +81,7 @@ class Recorder:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[str, str]] = []
         for module, names in (
-            (folders, ("CocoDataset", "write_synthetic")),
+            (folders, ("read_coco", "DetectionDataset", "write_synthetic")),
             (training, ("train_loader", "choose_precision")),
             (validation, ("evaluate",)),
         ):
@@ -92,7 +92,7 @@ class Recorder:
         def call(*args: Any, **kwargs: Any) -> Any:
             shown = {key: value for key, value in kwargs.items() if not callable(value) or key == "transform"}
             self.calls.append((name, f"{[arg for arg in args if is_value(arg)]} {shown}"))
-            if name == "CocoDataset":
+            if name == "DetectionDataset":
                 return Three(kwargs)
             return real(*args, **kwargs) if name == "choose_precision" else None
 

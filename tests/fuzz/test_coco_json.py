@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from otadet.data.coco import CocoDataset
 from otadet.data.formats.coco import read_coco
 from otadet.errors import UserError
 from otadet.evaluation.coco import coco_dict
 from otadet.names import clean_name
+from tests.helpers.coco import coco_dataset
 
 GOOD = {
     "images": [{"id": n, "file_name": f"{n}.png", "height": 20, "width": 30} for n in range(3)],
@@ -111,14 +111,14 @@ def check(folder: Path, data: bytes) -> None:
     path.write_bytes(data)
     try:
         tables = read_coco(path)
-        dataset = CocoDataset(path, folder / "images")
+        dataset = coco_dataset(path, folder / "images")
     except UserError as error:
         check_message(str(error))
         return
     assert (tables.image_rows < len(tables.image_ids)).all()
     assert (tables.class_rows < len(tables.classes.ids)).all()
     assert [clean_name(name) for name in dataset.class_names] == list(dataset.class_names)
-    assert len(dataset.category_ids) == len(dataset.class_names) == len(set(dataset.category_ids))
+    assert len(dataset.source_ids) == len(dataset.class_names) == len(set(dataset.source_ids))
     json.dumps(coco_dict(dataset), allow_nan=False)
     dataset.summary().encode()
     for row in range(len(dataset)):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from otadet.cli import run
-from otadet.data.coco import CocoDataset
+from otadet.data.dataset import DetectionDataset
+from tests.helpers.coco import coco_dataset
 
 SCRIPT = Path(__file__).parents[2] / "tools/blood_cells_to_coco.py"
 
@@ -39,9 +40,9 @@ def convert(monkeypatch, source, output, *options) -> None:
     run(runpy.run_path(str(SCRIPT))["main"])
 
 
-def splits(folder) -> list[CocoDataset]:
+def splits(folder) -> list[DetectionDataset]:
     files = [folder / f"annotations/instances_{split}.json" for split in ("train", "val")]
-    return [CocoDataset(path, folder / "images") for path in files]
+    return [coco_dataset(path, folder / "images") for path in files]
 
 
 def test_the_table_becomes_a_coco_folder(monkeypatch, source, tmp_path):

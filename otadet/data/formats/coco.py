@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from otadet.boxes import xywh_to_xyxy
-from otadet.data.annotations import Annotations
+from otadet.data.annotations import Annotations, check_image_dir
 from otadet.data.class_list import SourceClasses
 from otadet.data.formats.json_file import brief_value, load_json
 from otadet.data.formats.json_section import Section
@@ -23,16 +23,23 @@ _READ_KEYS = frozenset(
 )
 
 
-def read_coco(path: str | Path, *, outside_images: bool = False) -> Annotations:
+def read_coco(path: str | Path, image_dir: str | Path | None = None, *, outside_images: bool = False) -> Annotations:
     """The annotations of a COCO instances file, its categories sorted by id. Crowds are ignored regions.
 
     Needed are `images` (id, file_name) and `categories` (id, name), and of `annotations`, if there are any, image_id,
     category_id and bbox; everything else may be missing. Class names are cleaned (`otadet.names`).
 
-    outside_images: whether a file_name may be absolute or lead out of the image folder. Raises `UserError` naming the
-    file and the entry when it is no such file, contradicts itself, or names what cannot be a file.
+    Args:
+        path: the file.
+        image_dir: the folder that file names are relative to; None: that of the file.
+        outside_images: whether a file_name may be absolute or lead out of that folder. Links in it are followed.
+
+    Raises `UserError` naming the file and the entry when it is no such file, contradicts itself, or names what cannot
+    be a file; and for an image folder that is none.
     """
     path = Path(path)
+    if image_dir is not None:
+        check_image_dir(path, Path(image_dir))
     content = load_json(path, _entry)
     images, categories = Section(path, "images", content), Section(path, "categories", content)
     for section in (images, categories):
@@ -53,6 +60,7 @@ def read_coco(path: str | Path, *, outside_images: bool = False) -> Annotations:
         why_no_boxes = "it has no list 'annotations', as the file of a test split; name one with boxes in train_json"
     return Annotations(
         source=path,
+        image_dir=path.parent if image_dir is None else Path(image_dir),
         classes=_classes(categories, category_ids, by_id, np.bincount(category_rows, minlength=len(by_id))),
         image_ids=image_ids,
         file_names=ImageNames.of(_file_names(images, outside_images)),

@@ -4,10 +4,10 @@ import os
 import pytest
 
 import otadet.data.synthetic.write as synthetic
-from otadet.data.coco import CocoDataset
 from otadet.data.synthetic.write import write_synthetic
 from otadet.errors import UserError
 from otadet.evaluation.coco import coco_dict
+from tests.helpers.coco import coco_dataset
 
 SMALL = {"images_train": 3, "images_val": 2, "size": 64, "classes": 4}
 
@@ -20,7 +20,7 @@ def digest(folder) -> dict[str, str]:
 def test_it_is_a_complete_coco_folder(tmp_path):
     write_synthetic(tmp_path / "new/set", **SMALL)
     for split, images in (("train", 3), ("val", 2)):
-        dataset = CocoDataset(tmp_path / f"new/set/annotations/instances_{split}.json", tmp_path / "new/set" / split)
+        dataset = coco_dataset(tmp_path / f"new/set/annotations/instances_{split}.json", tmp_path / "new/set" / split)
         assert len(dataset) == images
         assert dataset.class_names == ("disc", "square", "triangle", "star")
         assert dataset.counts.boxes == len(coco_dict(dataset)["annotations"]) > images

@@ -1,0 +1,39 @@
+"""What a folder of annotated pictures is found to be: a format, and a source of annotations per split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from otadet.data.annotations import Annotations
+
+SPLITS = ("train", "val", "test")
+"""The names that splits have here, in the order of their use."""
+ALL = "all"
+"""The one split of a folder whose files do not say which images are for what."""
+_OTHER_NAMES = {"valid": "val", "validation": "val"}
+
+
+class Source(Protocol):
+    """Where the annotations of one split lie: a frozen dataclass, which can be pickled."""
+
+    def read(self) -> Annotations:
+        """All of them. Raises `UserError` naming the file, the entry and the fix."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A folder that is in a format."""
+
+    format: str
+    """"COCO", "YOLO", "VOC" or "CrowdHuman"."""
+    why: str
+    """The file or folder that gave it away, such as "data.yaml"."""
+    splits: Mapping[str, Source]
+    """By "train", "val" and "test", those that there are; or only by "all" where the files do not say."""
+
+
+def split_name(name: str) -> str:
+    """ "train", "val", "test" or "all" for what others call so, such as "valid"; any other name as it is."""
+    return _OTHER_NAMES.get(name.lower(), name.lower())
