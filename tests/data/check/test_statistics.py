@@ -95,7 +95,7 @@ def test_the_edge_that_leaves_few_boxes_too_small():
     boxes, image_rows, class_rows = crowd(0, 5, 400)
     found = statistics(annotations(boxes, image_rows, class_rows, [(120, 100), (100, 300)] * 2 + [(100, 100)]))
     edge = shortest_edge_for(found, pixels=80, share=0.1)
-    larger, smaller = (found.box_sizes_at(ResizeShortestEdge((round(edge) + more,), 10**6)) for more in (2, -2))
+    larger, smaller = (found.box_sizes_at(ResizeShortestEdge((round(edge) + more,), 65_000)) for more in (2, -2))
     assert share_below(larger, 80) <= 0.1 < share_below(smaller, 80)
 
 
