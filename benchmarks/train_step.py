@@ -12,16 +12,21 @@ GPU and in 10 on two CPU cores: what does not fit is left out, and said. Nothing
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # As a script it has its own folder there, whose package `benchmarks` is to be found as everywhere.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from otadet.engine.stop import end_at_once_on_signals
 
 if __name__ == "__main__":
     end_at_once_on_signals()  # before the imports that take seconds
 
 import os
-import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from dataclasses import asdict
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -34,9 +39,9 @@ from otadet.files import check_writable
 if TYPE_CHECKING:
     import torch
 
-    from trainbench.contestants import Setup
-    from trainbench.rows import Row
-    from trainbench.turns import Budget
+    from benchmarks.trainbench.contestants import Setup
+    from benchmarks.trainbench.rows import Row
+    from benchmarks.trainbench.turns import Budget
 
 MODES = ("eager", "compile")
 QUICK_SECONDS = {"cpu": 510, "cuda": 200}
@@ -76,14 +81,14 @@ def main() -> None:
     started = perf_counter()
     args = parse_args()
     if args.child_of is not None:
-        from trainbench.child import end_with
+        from benchmarks.trainbench.child import end_with
 
         end_with(args.child_of, args.output)
     device = pick_device(args.device or ("cuda" if _has_cuda() else "cpu"))
-    from trainbench.contestants import Setup
-    from trainbench.hardware import device_name, environment, file_name_of
-    from trainbench.report import describe, left_out, tables, write_json
-    from trainbench.turns import Budget
+    from benchmarks.trainbench.contestants import Setup
+    from benchmarks.trainbench.hardware import device_name, environment, file_name_of
+    from benchmarks.trainbench.report import describe, left_out, tables, write_json
+    from benchmarks.trainbench.turns import Budget
 
     setup = Setup(
         size=tuple(args.size or SIZE[device.type]),
@@ -122,7 +127,7 @@ def main() -> None:
 
 def check(args: Namespace, setup: Setup) -> None:
     """Raise `UserError` for values that cannot work."""
-    from trainbench.hardware import PRECISIONS
+    from benchmarks.trainbench.hardware import PRECISIONS
 
     for side in setup.size:
         if side < 32 or side % 32:
@@ -139,7 +144,7 @@ def check(args: Namespace, setup: Setup) -> None:
 
 def plan(args: Namespace, device: torch.device) -> tuple[list[tuple[str, str]], list[str]]:
     """The (precision, mode) of the rows, and lines on those that the device cannot have."""
-    from trainbench.hardware import PRECISIONS, lacking
+    from benchmarks.trainbench.hardware import PRECISIONS, lacking
 
     wanted = list(dict.fromkeys(args.precision or PRECISIONS))
     missing = {precision: lacking(precision, device) for precision in wanted}
@@ -157,7 +162,7 @@ def measure_all(
     """The rows, and lines on those that failed."""
     import torch
 
-    from trainbench.turns import Budget
+    from benchmarks.trainbench.turns import Budget
 
     rows, failures = [], []
     weights = {"eager": 2, "compile": 1}
@@ -178,8 +183,8 @@ def measure_all(
 
 def measure_row(precision: str, mode: str, setup: Setup, device: torch.device, args: Namespace, budget: Budget) -> Row:
     """One row; a compiled one by a process of its own, which can be ended."""
-    from trainbench.child import FOLDER
-    from trainbench.rows import Measurement
+    from benchmarks.trainbench.child import FOLDER
+    from benchmarks.trainbench.rows import Measurement
 
     def say(line: str) -> None:
         print(f"{precision} {mode}: {line}", file=sys.stderr, flush=True)
@@ -195,8 +200,8 @@ def measure_in_child(
     precision: str, setup: Setup, device: torch.device, args: Namespace, budget: Budget, output: Path
 ) -> Row:
     """A compiled row, measured by this program called anew. Raises `ChildError` with the reason where there is none."""
-    from trainbench.child import ChildError, run_child
-    from trainbench.rows import Row
+    from benchmarks.trainbench.child import ChildError, run_child
+    from benchmarks.trainbench.rows import Row
 
     seconds = None if budget.left == float("inf") else budget.left
     if seconds is not None and seconds < COMPILING:

@@ -22,7 +22,8 @@ from otadet.exp import FCOS as FCOSFamily
 from otadet.exp import BaseExp, CocoFolder, InputSpec, Iterations, Letterbox, ResNet, Run
 from otadet.models.backbones.resnet import ResNet as ResNetModule
 from otadet.structures import Detections
-from trainbench.pictures import write_pictures
+
+from .pictures import write_pictures
 
 STREAM = 100_000
 """Iterations of the training that the steps are taken from: longer than any measurement."""

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from otadet.files import atomic_write
-from trainbench.contestants import Setup
-from trainbench.phases import PHASES
-from trainbench.rows import RULES, Row
-from trainbench.turns import Pair
+
+from .contestants import Setup
+from .phases import PHASES
+from .rows import RULES, Row
+from .turns import Pair
 
 CONTESTANTS = ("otadet", "torchvision")
 

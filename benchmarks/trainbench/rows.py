@@ -14,11 +14,12 @@ import torch
 
 from otadet.assigners import named_assigner
 from otadet.profiling.meters import Meter
-from trainbench.contestants import Ours, Setup, Theirs
-from trainbench.counting import count_step
-from trainbench.hardware import AMP_DTYPES, fp32_arithmetic
-from trainbench.phases import PHASES, ArrivingBatch, PhaseClock, clocked
-from trainbench.turns import Budget, Pair, in_turn, seconds_of
+
+from .contestants import Ours, Setup, Theirs
+from .counting import count_step
+from .hardware import AMP_DTYPES, fp32_arithmetic
+from .phases import PHASES, ArrivingBatch, PhaseClock, clocked
+from .turns import Budget, Pair, in_turn, seconds_of
 
 WARM_UP = 2
 """Steps: the first makes the optimizer's state, the second says what one costs."""

@@ -11,10 +11,8 @@ from loguru import logger
 
 from otadet.data.dataset import DetectionDataset
 from otadet.data.sample import Sample
-from otadet.engine.checkpoint import (
-    load_weights,
-)
 from otadet.engine.trainer import NO_SCORE, Trainer
+from otadet.engine.weights import load_weights
 from otadet.errors import UserError
 from otadet.exp import BaseExp
 from otadet.inference.predictor import Predictor

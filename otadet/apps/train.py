@@ -30,6 +30,7 @@ from otadet.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+    from otadet.engine.checkpoint import ReadCheckpoint
     from otadet.exp import BaseExp
     from otadet.user_modules import Portable
 
@@ -87,7 +88,8 @@ def _separated(words: list[str]) -> tuple[list[str], str | None]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    exp = configured(args)
+    read = read_described(args)
+    exp = configured(args, read)
     if args.output is None:
         args.output = Path(args.resume).parent if _is_file(args.resume) else Path("runs") / exp.name
     if args.resume == "":
@@ -97,10 +99,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     from otadet.engine.launch import launch
     from otadet.user_modules import Portable
 
-    how = Start(args.output, args.resume, args.checkpoint, args.amp)
+    # Another process would have to be sent the weights, and reads them itself.
+    several = (args.devices or 1) > 1
+    how = Start(args.output, args.resume, args.checkpoint, args.amp, None if several else read)
     # The file of the experiment is executed here, and once more in each further process, which gets these parts of it.
     experiment = Portable(exp)
-    if (args.devices or 1) > 1:
+    if several:
         _check_portable(experiment, exp.name)
     launch(train, args.devices, device, (experiment, how), timeout=exp.run.process_timeout)
 
@@ -120,30 +124,37 @@ def _is_file(resume: str | None) -> bool:
     return resume not in (None, "", AUTO)
 
 
-def configured(args: Namespace) -> BaseExp:
-    """The experiment with everything that the command line changes in it."""
+def read_described(args: Namespace) -> ReadCheckpoint | None:
+    """The checkpoint that describes the experiment: without -f the one to go on with, or else to start from."""
+    from otadet.engine.checkpoint import ReadCheckpoint, newest_checkpoint
+
+    if args.exp is not None:
+        return None
+    path = args.resume if _is_file(args.resume) else args.checkpoint
+    if path is None and args.resume is not None and args.output is not None:
+        path = newest_checkpoint(args.output)
+    return None if path is None else ReadCheckpoint(path)
+
+
+def configured(args: Namespace, read: ReadCheckpoint | None = None) -> BaseExp:
+    """The experiment of -f, of the checkpoint that `read_described` returns, or the default, with all that the command
+    line changes in it."""
     batch = [] if args.batch is None else ["run.batch_size", str(args.batch)]
     amp = ["run.amp", "true"] if args.amp else []
-    exp = _experiment(args)
+    exp = _experiment(args, read or read_described(args))
     exp.override([*args.overrides, *batch, *amp])
     return exp
 
 
-def _experiment(args: Namespace) -> BaseExp:
-    """That of -f, of the checkpoint to go on with or to start from, or the default."""
-    from otadet.engine.checkpoint import load_checkpoint, newest_checkpoint
+def _experiment(args: Namespace, read: ReadCheckpoint | None) -> BaseExp:
     from otadet.exp import BaseExp, load_exp
     from otadet.exp.fields import fields_of
     from otadet.exp.stored import stored_exp
 
-    if args.exp is not None:
-        return load_exp(args.exp)
-    described = args.resume if _is_file(args.resume) else args.checkpoint
-    if described is None and args.resume is not None and args.output is not None:
-        described = newest_checkpoint(args.output)
-    if described is None:
-        return load_exp(DEFAULT)
-    return stored_exp(described, load_checkpoint(described), fields_of(BaseExp()))
+    if read is None:
+        return load_exp(DEFAULT if args.exp is None else args.exp)
+    assert read.state is not None  # nobody has taken it yet
+    return stored_exp(read.path, read.state, fields_of(BaseExp()))
 
 
 @dataclass(frozen=True)
@@ -154,6 +165,8 @@ class Start:
     resume: str | None
     checkpoint: str | None
     insist_on_amp: bool
+    read: ReadCheckpoint | None = None
+    """One of the two, where it was read already."""
 
 
 def train(device: torch.device, experiment: Portable, how: Start) -> None:
@@ -167,6 +180,7 @@ def train(device: torch.device, experiment: Portable, how: Start) -> None:
         resume=how.resume,
         checkpoint=how.checkpoint,
         insist_on_amp=how.insist_on_amp,
+        read=how.read,
     )
     if not finished:
         raise Stopped

@@ -20,17 +20,18 @@ from otadet.data.dataset import DetectionDataset
 from otadet.data.loader import train_loader
 from otadet.distributed import from_main, is_main, rank, world_size
 from otadet.engine.checkpoint import (
+    ReadCheckpoint,
     load_checkpoint,
     load_training,
     newest_checkpoint,
     previous_checkpoint,
-    put_weights,
 )
 from otadet.engine.log import configure_log
 from otadet.engine.precision import Precision, agree_on_precision, choose_precision
 from otadet.engine.run_folder import RUN_FILES, archive_previous_run, run_folder
 from otadet.engine.train_step import TrainStep
 from otadet.engine.trainer import Trainer, TrainSettings
+from otadet.engine.weights import put_weights
 from otadet.errors import OutputError, UserError
 from otadet.evaluation.report import format_result
 from otadet.exp import BaseExp
@@ -51,6 +52,7 @@ def train_experiment(
     resume: str | Path | None = None,
     checkpoint: str | Path | None = None,
     insist_on_amp: bool = False,
+    read: ReadCheckpoint | None = None,
 ) -> bool:
     """Train the model of `exp`, evaluating it as it goes, and draw curves and predictions at the end.
 
@@ -59,8 +61,8 @@ def train_experiment(
 
     resume: checkpoint of a run to go on with; `AUTO`: the newest one in the output folder, where there is one.
     checkpoint: one whose weights, where they fit, are the start of a new run. insist_on_amp: warn where mixed
-    precision is left out, as it would only hurt. Returns whether the end was reached; False after Ctrl-C or SIGTERM.
-    Raises `UserError`.
+    precision is left out, as it would only hurt. read: the checkpoint of either, where it was read already. Returns
+    whether the end was reached; False after Ctrl-C or SIGTERM. Raises `UserError`.
     """
     output = Path(output)
     configure_log(quiet=not is_main())
@@ -68,7 +70,7 @@ def train_experiment(
         raise UserError(f"batch_size {exp.run.batch_size}: must be a multiple of the {world_size()} devices")
     with ExitStack() as folder:
         from_main(lambda: folder.enter_context(run_folder(output)))
-        return _train_in(output, exp, device, resume, checkpoint, insist_on_amp)
+        return _train_in(output, exp, device, resume, checkpoint, insist_on_amp, read)
 
 
 def _train_in(
@@ -78,6 +80,7 @@ def _train_in(
     resume: str | Path | None,
     checkpoint: str | Path | None,
     insist_on_amp: bool,
+    read: ReadCheckpoint | None = None,
 ) -> bool:
     """`train_experiment` in an output folder that is this training's alone."""
     precision = agree_on_precision(choose_precision(device, amp=exp.run.amp, name=exp.run.amp_dtype))
@@ -85,7 +88,8 @@ def _train_in(
     if resume == AUTO:
         resume = from_main(lambda: newest_checkpoint(output))
     from_main(lambda: _check_there(resume, output))
-    resumed, start = _read_on_main(load_training, resume), _read_on_main(load_checkpoint, checkpoint)
+    resumed = _read_on_main(load_training, resume, read)
+    start = _read_on_main(lambda path, state: state or load_checkpoint(path), checkpoint, read)
     names = None if resumed is None else names_as_trained(exp.data.class_names, resumed["class_names"])
     train_set, val_set = build_datasets(exp, [] if start is None else start["class_names"], names)
     torch.manual_seed(exp.run.seed)
@@ -110,13 +114,17 @@ def _train_in(
         raise OutputError(f"{error}. {trainer.what_is_safe()}") from error
 
 
-def _read_on_main(load: Callable[[str | Path], dict[str, Any]], path: str | Path | None) -> dict[str, Any] | None:
+def _read_on_main(
+    load: Callable[[str | Path, dict[str, Any] | None], dict[str, Any]],
+    path: str | Path | None,
+    read: ReadCheckpoint | None,
+) -> dict[str, Any] | None:
     """What a checkpoint holds, in the main process, on whose disk alone it need be; elsewhere, or without one, None."""
     if path is None:
         return None
     state: list[dict[str, Any]] = []
     there = path
-    from_main(lambda: state.append(load(there)))
+    from_main(lambda: state.append(load(there, None if read is None else read.take(there))))
     return state[0] if state else None
 
 

@@ -27,6 +27,7 @@ from otadet.engine.heartbeat import heartbeat_of_torchrun, restarts, speaks_for_
 from otadet.engine.stop import (
     INTERRUPTED,
     REPEAT_SECONDS,
+    AnswersEarly,
     Interruption,
     Stopped,
     end_at_once_on_signals,
@@ -147,7 +148,7 @@ def _spawn(fn: Callable[..., None], devices: int, device: torch.device, args: tu
         store = (Path(folder) / "store").as_uri()
         members = [_Member(number, devices, device, store, mp.get_start_method()) for number in range(devices)]
         processes = [
-            context.Process(target=_child, args=(member, sender, fn, *args))
+            context.Process(target=AnswersEarly(_child), args=(member, sender, fn, *args))
             for member, (_, sender) in zip(members, pipes, strict=True)
         ]
         with _forward_signals(processes) as stop:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-from otadet.signals import stop_signals
+from otadet.signals import stop_signals, take_signals
 from otadet.streams import flush_output
 
 INTERRUPTED = 130
@@ -65,6 +65,31 @@ def leave(status: int) -> None:
         flush_output()
     atexit._run_exitfuncs()
     os._exit(status)
+
+
+class AnswersEarly:
+    """A function for a process that is spawned, which answers signals before it imports what the function needs.
+
+    A process begins by unpickling what it is to do. Of this it unpickles first that signals, which were held back until
+    then, end it at once and without a word, as it has nothing to save; and only then the function, whose module takes
+    seconds to import. So it does not matter what the main module of the program is, or does.
+    """
+
+    def __init__(self, fn: Callable[..., None]) -> None:
+        self.fn = fn
+
+    def __call__(self, *args: Any) -> None:
+        self.fn(*args)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The state is unpickled after the call.
+        return _answering_early, (), self.__dict__
+
+
+def _answering_early() -> AnswersEarly:
+    _install(lambda number, frame: os._exit(INTERRUPTED))
+    take_signals()
+    return AnswersEarly.__new__(AnswersEarly)
 
 
 class Interruption:

@@ -23,7 +23,7 @@ from otadet.distributed import (
     rank,
     world_size,
 )
-from otadet.engine.checkpoint import check_class_names, load_training, previous_checkpoint, save_checkpoint
+from otadet.engine.checkpoint import load_training, previous_checkpoint, save_checkpoint
 from otadet.engine.guard import NonFiniteError
 from otadet.engine.older import TRAINING, check_same_values, flat, values_of
 from otadet.engine.precision import precision_name
@@ -31,6 +31,7 @@ from otadet.engine.recorder import LossSums, Recorder
 from otadet.engine.restore import changed_fields, restore_rng, rng_state
 from otadet.engine.stop import EvaluationStopped, StopRequest
 from otadet.engine.train_step import TrainStep
+from otadet.engine.weights import check_class_names
 from otadet.errors import MainProcessError, UserError
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ import torch
 from loguru import logger
 
 import otadet
-from otadet.engine.checkpoint import load_checkpoint, put_weights
+from otadet.engine.checkpoint import load_checkpoint
 from otadet.engine.older import NETWORK, check_same_values, flat, values_of
 from otadet.engine.restore import changed_fields
+from otadet.engine.weights import put_weights
 from otadet.errors import UserError, did_you_mean
 from otadet.exp.base import BaseExp
 from otadet.exp.fields import all_fields, no_such_field, undeclared_attributes

@@ -9,7 +9,8 @@ import pytest
 
 import otadet
 from otadet.apps.train import configured, main, parse_args
-from otadet.engine.checkpoint import save_checkpoint
+from otadet.engine import checkpoint as checkpoint_module
+from otadet.engine.checkpoint import ReadCheckpoint, save_checkpoint
 from otadet.errors import UserError
 from otadet.exp import load_exp
 from otadet.exp.load import shipped_folder
@@ -85,3 +86,51 @@ def test_the_experiments_are_part_of_what_is_installed(tmp_path: Path, monkeypat
     monkeypatch.setattr(otadet, "__file__", str(package / "__init__.py"))
     assert shipped_folder() == package / "exps"
     assert load_exp("quickstart").name == "quickstart"
+
+
+TINY = (
+    "model.backbone.width 8 model.channels 8 model.tower_depth 1 input.resize 64x64 image_size 64 images_train 2 "
+    "images_val 2 batch_size 2 log_every 1"
+)
+
+
+def test_a_checkpoint_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    real = checkpoint_module.read_torch_file
+
+    def counting(path: Path) -> object:
+        read.append(path)
+        return real(path)
+
+    data, out = tmp_path / "data", tmp_path / "out"
+    last, best = out / "last.pth", out / "best.pth"
+    first = [*TINY.split(), "data", str(data), "length", "1iterations"]
+    main(["--device", "cpu", "--output", str(out), *first])
+    monkeypatch.setattr(checkpoint_module, "read_torch_file", counting)
+    for path, words in (
+        (last, ["--resume", str(last), "length", "2iterations"]),
+        (last, ["--resume", "auto", "--output", str(out), "length", "3iterations"]),
+        (best, ["-c", str(best), "--output", str(tmp_path / "tuned")]),
+        (best, ["-f", "quickstart", "-c", str(best), *first, "--output", str(tmp_path / "again")]),
+    ):
+        read.clear()
+        main(["--device", "cpu", *words])
+        # At the end the run's own best.pth is read, for the pictures.
+        assert read.count(path) == 1
+
+
+def test_a_checkpoint_that_was_replaced_is_not_taken_for_what_was_read(tmp_path: Path) -> None:
+    path, other = tmp_path / "last.pth", tmp_path / "other.pth"
+    for file in (path, other):
+        save_checkpoint(file, {"model": {}})
+    read = ReadCheckpoint(path)
+    assert read.take(other) is None
+    save_checkpoint(path, {"model": {}})
+    assert read.take(path) is None
+    read = ReadCheckpoint(path)
+    state = read.take(path)
+    assert state is not None
+    assert state["model"] == {}
+    # It would be kept in memory as long as the training runs.
+    assert read.state is None
+    assert read.take(path) is None

@@ -17,16 +17,16 @@ import torch
 from torch.autograd import DeviceType
 from torchvision.models.detection import fcos_resnet50_fpn
 
+from benchmarks.trainbench.child import ChildError, run_child
+from benchmarks.trainbench.contestants import Ours, Setup, Theirs, build_fcos
+from benchmarks.trainbench.counting import WINDOW, count_events, count_step
+from benchmarks.trainbench.hardware import file_name_of, fp32_arithmetic, lacking
+from benchmarks.trainbench.phases import PHASES
+from benchmarks.trainbench.rows import Measurement, PeakMemory, Row
+from benchmarks.trainbench.turns import Budget, Pair, in_turn
 from otadet.boxes import boxes_to_distances
 from otadet.errors import UserError
 from otadet.exp import BaseExp
-from trainbench.child import ChildError, run_child
-from trainbench.contestants import Ours, Setup, Theirs, build_fcos
-from trainbench.counting import WINDOW, count_events, count_step
-from trainbench.hardware import file_name_of, fp32_arithmetic, lacking
-from trainbench.phases import PHASES
-from trainbench.rows import Measurement, PeakMemory, Row
-from trainbench.turns import Budget, Pair, in_turn
 
 CPU = torch.device("cpu")
 TINY = Setup(size=(32, 32), batch=1, classes=3, boxes=2, depth=10)
@@ -292,7 +292,7 @@ def test_tf32_is_on_and_off_again():
 def test_what_a_processor_lacks(monkeypatch):
     assert lacking("fp32", CPU) is None
     assert "CUDA only" in lacking("fp16", CPU)
-    monkeypatch.setattr("trainbench.hardware.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("benchmarks.trainbench.hardware.cpu_has_bf16", lambda: False)
     assert "no bf16" in lacking("bf16", CPU)
 
 
@@ -328,7 +328,7 @@ def test_a_child_ends_with_a_parent_that_is_killed(tmp_path):
     output.parent.mkdir()
     child = (
         "import os, pathlib, subprocess, sys, time\n"
-        "from trainbench.child import end_with\n"
+        "from benchmarks.trainbench.child import end_with\n"
         f"output = pathlib.Path({str(output)!r})\n"
         "end_with(int(sys.argv[1]), output)\n"
         "grandchild = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
@@ -340,7 +340,7 @@ def test_a_child_ends_with_a_parent_that_is_killed(tmp_path):
     )
     parent = (
         "import os, pathlib, sys\n"
-        "from trainbench.child import run_child\n"
+        "from benchmarks.trainbench.child import run_child\n"
         f"run_child([sys.executable, '-c', {child!r}, str(os.getpid())], pathlib.Path({str(output)!r}), 60)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}

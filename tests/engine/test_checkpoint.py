@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from otadet.engine.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from otadet.engine.checkpoint import load_checkpoint, save_checkpoint
+from otadet.engine.weights import load_weights
 from otadet.errors import UserError
 
 

@@ -1,4 +1,5 @@
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,8 +12,8 @@ import pytest
 
 from otadet.cli import run
 from otadet.engine import stop as stop_module
-from otadet.engine.stop import INTERRUPTED, Interruption, StopRequest
-from otadet.signals import stop_signals
+from otadet.engine.stop import INTERRUPTED, AnswersEarly, Interruption, StopRequest
+from otadet.signals import held_back_signals, stop_signals
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -211,3 +212,49 @@ def test_what_a_tool_imports_first_takes_no_time():
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True
     )
     assert ended.stdout.strip() == b"set()"
+
+
+class Heavy:
+    """Stands for a function whose module takes seconds to import: unpickled, it says which signals are held back."""
+
+    def __reduce__(self):
+        return held_back_now, ()
+
+
+def held_back_now() -> set[int]:
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no signals to hold back")
+def test_a_spawned_process_answers_signals_before_it_imports_what_it_is_to_do():
+    """Else the launcher would kill it after a grace, on a busy machine; whatever the main module is."""
+    handlers = {number: signal.getsignal(number) for number in stop_signals()}
+    pickled = pickle.dumps(AnswersEarly(Heavy()))
+    try:
+        with held_back_signals():
+            assert held_back_now() >= set(handlers)
+            early = pickle.loads(pickled)
+            assert not early.fn & set(handlers)
+            assert all(signal.getsignal(number) is not handler for number, handler in handlers.items())
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_a_spawned_process_that_still_imports_ends_at_once_and_says_nothing(tmp_path):
+    code = "import pickle, sys; pickle.load(open(sys.argv[1], 'rb')); print('went on')"
+    module = tmp_path / "slow_to_import.py"
+    module.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\ndef fn(): pass\n")
+    file = tmp_path / "pickled"
+    slow = textwrap.dedent("""
+        import pickle, sys, types
+        from otadet.engine.stop import AnswersEarly
+        module = sys.modules["slow_to_import"] = types.ModuleType("slow_to_import")
+        exec("def fn(): pass", vars(module))
+        pickle.dump(AnswersEarly(module.fn), open(sys.argv[1], "wb"))
+    """)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])}
+    subprocess.run([sys.executable, "-c", slow, file], env=environment, check=True)
+    ended = subprocess.run([sys.executable, "-c", code, file], env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (INTERRUPTED, "", "")

@@ -165,7 +165,7 @@ def best_of(exp: BaseExp) -> str:
 def timeout_of(exp: BaseExp, patch: pytest.MonkeyPatch) -> str:
     """What the app hands to `launch`."""
     given: dict[str, Any] = {}
-    patch.setattr(train, "configured", lambda args: exp)
+    patch.setattr(train, "configured", lambda args, read: exp)
     patch.setattr("otadet.engine.launch.launch", lambda *args, **kwargs: given.update(kwargs))
     train.main(["--device", "cpu"])
     return repr(given)

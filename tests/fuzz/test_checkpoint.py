@@ -14,8 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otadet.engine.checkpoint import load_checkpoint, put_weights
+from otadet.engine.checkpoint import load_checkpoint
 from otadet.engine.trainer import Trainer
+from otadet.engine.weights import put_weights
 from otadet.errors import UserError
 from otadet.optim.optimizer import AdamW
 from tests.helpers.toy_training import ToyModel, toy_trainer
