@@ -34,6 +34,7 @@ setup(
         "opencv-python-headless>=4.8",
         "pillow>=10.1",
         "pycocotools>=2.0.7",
+        "pyyaml>=6.0",
         "torch>=2.6",
         "torchvision>=0.21",
     ],

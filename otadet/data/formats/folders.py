@@ -1,0 +1,110 @@
+"""Folders of a data set: what lies in them, listed once, and where a path that another machine wrote leads here."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from otadet.data.image_file import shown
+from otadet.data.images import IMAGE_SUFFIXES
+from otadet.errors import UserError
+
+
+class Listings:
+    """Names in folders; every folder is listed when it is first asked for. A folder that is none is empty."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, dict[str, None]] = {}
+        self._folders: dict[str, list[str]] = {}
+
+    def files(self, folder: str) -> dict[str, None]:
+        """Names of the files in a folder, sorted; hidden ones are left out."""
+        if folder not in self._files:
+            self._list(folder)
+        return self._files[folder]
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders in a folder, sorted; hidden ones are left out."""
+        if folder not in self._files:
+            self._list(folder)
+        return self._folders[folder]
+
+    def has_file(self, path: str) -> bool:
+        """Whether there is such a file."""
+        folder, name = os.path.split(path)
+        return name in self.files(folder)
+
+    def below(self, folder: str) -> Iterator[str]:
+        """The folder and those below it, in their order. Links are followed, but to no folder twice."""
+        seen: set[tuple[int, int]] = set()
+        waiting = [folder]
+        while waiting:
+            place = waiting.pop()
+            try:
+                status = os.stat(place)
+            except OSError:
+                continue
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            yield place
+            waiting += [os.path.join(place, name) for name in reversed(self.folders(place))]
+
+    def _list(self, folder: str) -> None:
+        files: list[str] = []
+        folders: list[str] = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if not entry.name.startswith("."):
+                        (folders if entry.is_dir() else files).append(entry.name)
+        except PermissionError as error:
+            raise UserError(f"{shown(folder)}: cannot be listed: {error.strerror}; give yourself access") from error
+        except (OSError, ValueError):
+            pass
+        self._files[folder] = dict.fromkeys(sorted(files))
+        self._folders[folder] = sorted(folders)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name ends as that of an image."""
+    return name[name.rfind(".") :].lower() in IMAGE_SUFFIXES
+
+
+def stem(name: str) -> str:
+    """A file's name less its suffix."""
+    return os.path.splitext(name)[0]
+
+
+def is_within(path: str, folder: str) -> bool:
+    """Whether an absolute path without `..` lies in an absolute folder, or is it."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def places(text: str, bases: Sequence[str], folder: str, outside: bool) -> Iterator[str]:
+    """Where a path of a file may lead, the likeliest first: absolute paths without `..`.
+
+    It may be relative to any of `bases`, or may have been written on another machine, whose folders above that of the
+    data are another: so the ends of the path are looked for in `folder` too.
+
+    Args:
+        text: the path, with slashes or backslashes.
+        bases: absolute folders that it may be relative to.
+        folder: the absolute folder of the data.
+        outside: whether places out of `folder` count.
+    """
+    for path in (text, text.replace("\\", "/")) if "\\" in text else (text,):
+        for base in bases:
+            place = os.path.normpath(os.path.join(base, path))
+            if outside or is_within(place, folder):
+                yield place
+        parts = [part for part in re.sub(r"^[A-Za-z]:/", "/", path).split("/") if part not in ("", ".", "..")]
+        for first in range(len(parts)):
+            yield os.path.join(folder, *parts[first:])
+
+
+def absolute(path: str | Path) -> str:
+    """The path from the root on, without `..`; links stay as they are."""
+    return os.path.abspath(path)

@@ -1,0 +1,169 @@
+"""YOLO data sets: a text file of boxes per image, found by the image's name. Shape letter: `S` images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from otadet.data.annotations import Annotations
+from otadet.data.class_list import SourceClasses
+from otadet.data.formats.folders import absolute
+from otadet.data.formats.layout import Layout
+from otadet.data.formats.yolo_files import YoloFiles, find_files
+from otadet.data.formats.yolo_labels import YoloLabels, read_labels
+from otadet.data.formats.yolo_layout import find_layout
+from otadet.data.image_file import shown
+from otadet.data.image_names import ImageNames
+from otadet.data.images import DEFAULT, ReadOptions
+from otadet.data.prescan import scan_images
+
+
+@dataclass(frozen=True)
+class YoloSplit:
+    """One split of a YOLO data set: a source of annotations."""
+
+    where: tuple[str, ...]
+    """Folders of images, and text files that list images, absolute."""
+    folder: Path
+    """Of the data."""
+    source: Path
+    """What messages name: the file that describes the data, or their folder."""
+    names: tuple[str, ...] | None
+    """(F,) class names by index; None where nothing tells them."""
+    bases: tuple[str, ...] = ()
+    """Absolute folders that the lines of a list may be relative to."""
+    outside_images: bool = False
+    options: ReadOptions = DEFAULT
+
+    def read(self) -> Annotations:
+        """As `read_yolo`."""
+        return read_yolo(
+            self.where,
+            self.folder,
+            self.names,
+            source=self.source,
+            bases=self.bases,
+            outside_images=self.outside_images,
+            options=self.options,
+        )
+
+
+def find_yolo(path: str | Path, *, outside_images: bool = False, options: ReadOptions = DEFAULT) -> Layout | None:
+    """The YOLO data set in a folder, or that a file (`data.yaml`, `obj.data`) describes; None where there is none.
+
+    Without such a file, folders `images` and `labels` of each split or for all are looked for, then images with their
+    label files beside them. Class names are then those of `classes.txt` or `obj.names`; without these "class 0", ...
+
+    Args:
+        path: the folder or the file.
+        outside_images: whether images may lie out of the folder.
+        options: how image files are read: boxes are shares of the size of their image.
+
+    Raises `UserError` naming the file for a description that is damaged or contradicts itself.
+    """
+    found = find_layout(Path(path), outside=outside_images)
+    if found is None:
+        return None
+    splits = {
+        split: YoloSplit(where, found.folder, found.source, found.names, found.bases, outside_images, options)
+        for split, where in found.splits.items()
+    }
+    return Layout("YOLO", found.why, splits)
+
+
+def read_yolo(
+    where: Sequence[str | Path],
+    folder: str | Path,
+    names: Sequence[str] | None,
+    *,
+    source: str | Path | None = None,
+    bases: Sequence[str] = (),
+    outside_images: bool = False,
+    options: ReadOptions = DEFAULT,
+) -> Annotations:
+    """The annotations of one split. An image without a label file is background; an outline becomes its box.
+
+    The label file of an image has its name with `.txt`, in the folder whose last part `images` is `labels`, or else
+    beside it. The size of each image is read from its header; one that cannot be read has no size, and the data set
+    says so.
+
+    Args:
+        where: folders of images, which are searched with those below, and text files that list images.
+        folder: the folder of the data, that image names are relative to.
+        names: (F,) the class names by index; None: those of the indices used, "class 0", ...
+        source: the file or folder that messages name; None: `folder`.
+        bases: absolute folders that the lines of a list may be relative to, besides its own and `folder`.
+        outside_images: whether images may lie out of `folder`.
+        options: how image files are read.
+
+    Raises `UserError` naming the file and the line of a label or a list that is wrong, and a place without images.
+    """
+    source = Path(folder if source is None else source)
+    files = find_files([absolute(place) for place in where], str(folder), bases, outside=outside_images)
+    labelled = [row for row, label in enumerate(files.labels) if label is not None]
+    labels = read_labels(
+        [label for label in files.labels if label is not None], None if names is None else len(names), shown(source)
+    )
+    rows = np.array(labelled, dtype=np.int64)[labels.file_rows]
+    sizes = _sizes(files, Path(folder), options)
+    height, width = sizes[rows].T
+    classes, class_rows = _classes(names, labels.class_indices)
+    return Annotations(
+        source=source,
+        image_dir=Path(folder),
+        classes=classes,
+        image_ids=np.arange(1, len(files.names) + 1),
+        file_names=ImageNames.of(files.names),
+        image_sizes=sizes,
+        image_rows=rows,
+        class_rows=class_rows,
+        boxes=_pixels(labels.boxes, height, width),
+        areas=np.full(len(rows), np.nan),
+        ignored=np.zeros(len(rows), dtype=bool),
+        why_no_boxes=_why_no_boxes(files, labelled) if not len(rows) else "",
+        dropped=_dropped(files, labels, labelled),
+    )
+
+
+def _sizes(files: YoloFiles, folder: Path, options: ReadOptions) -> np.ndarray:
+    """(S, 2) int64 height, width; 0 of files that cannot be read."""
+    unknown = np.zeros((len(files.names), 2), dtype=np.int64)
+    return scan_images([folder / name for name in files.names], unknown, whole=False, options=options).sizes
+
+
+def _pixels(boxes: np.ndarray, height: np.ndarray, width: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", over="ignore"):
+        return boxes * np.stack((width, height, width, height), axis=1)
+
+
+def _classes(names: Sequence[str] | None, indices: np.ndarray) -> tuple[SourceClasses, np.ndarray]:
+    """The classes, and (M,) the row of each box's."""
+    if names is not None:
+        ids, rows = np.arange(len(names)), indices
+    else:
+        ids, rows = np.unique(indices, return_inverse=True)
+        # A split without a box has a class all the same, since no data set is without.
+        ids = ids if len(ids) else np.zeros(1, dtype=np.int64)
+        names = [f"class {index}" for index in ids.tolist()]
+    boxes = np.bincount(rows, minlength=len(ids))
+    return SourceClasses(tuple(ids.tolist()), tuple(names), boxes, np.zeros(len(ids), dtype=bool)), rows
+
+
+def _why_no_boxes(files: YoloFiles, labelled: list[int]) -> str:
+    if labelled:
+        return f"the {len(labelled)} label files of its {len(files.names)} images are empty"
+    return f"none of its {len(files.names)} images has a label file, in a folder `labels` beside `images`, or beside it"
+
+
+def _dropped(files: YoloFiles, labels: YoloLabels, labelled: list[int]) -> tuple[tuple[str, int], ...]:
+    example = f", such as {shown(files.orphans[0])}" if files.orphans else ""
+    counts = {
+        "images without a label file, which are background": len(files.names) - len(labelled),
+        f"label files without an image left out{example}": len(files.orphans),
+        "images listed twice, taken once": files.listed_twice,
+        "outlines turned into their box": labels.polygons,
+    }
+    return tuple((what, number) for what, number in counts.items() if number)

@@ -1,0 +1,151 @@
+"""Which image files a YOLO split has, and where the label file of each lies. Shape letter: `S` images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from otadet.data.formats.folders import Listings, absolute, is_image, is_within, places, stem
+from otadet.data.formats.json_file import brief_value
+from otadet.data.formats.text_file import read_text
+from otadet.data.image_file import shown
+from otadet.data.image_names import name_problem
+from otadet.errors import UserError
+
+IMAGES, LABELS = "images", "labels"
+_OTHER_TEXTS = ("classes", "train", "val", "valid", "test", "trainval", "readme", "notes", "labels", "license")
+"""Beginnings of text files beside images that are no label files."""
+
+
+@dataclass
+class YoloFiles:
+    """The files of a split."""
+
+    names: list[str]
+    """(S,) image files, sorted, relative to the folder of the data, or absolute."""
+    labels: list[str | None]
+    """(S,) label file of each, None where there is none."""
+    listed_twice: int = 0
+    """Entries of lists that name an image again."""
+    orphans: list[str] = field(default_factory=list)
+    """Label files without an image."""
+
+
+def find_files(where: Sequence[str], folder: str, bases: Sequence[str], *, outside: bool) -> YoloFiles:
+    """The images of folders and lists, and their label files.
+
+    Args:
+        where: folders of images, and text files that list images.
+        folder: the folder of the data.
+        bases: absolute folders that the lines of a list may be relative to, besides the list's own.
+        outside: whether images may lie out of `folder`.
+
+    Raises `UserError` naming a list's line that names no file of `folder`, and a place without images.
+    """
+    folder, listings = absolute(folder), Listings()
+    found: list[str] = []
+    for place in where:
+        if os.path.isdir(place):
+            found += images_below(place, listings)
+        else:
+            found += _listed(place, [*bases, folder], folder, listings, outside)
+        if not found:
+            raise UserError(f"{shown(place)}: has no images; expected are .jpg, .png and so on, or a list")
+    by_name = {os.path.relpath(path, folder) if is_within(path, folder) else path: path for path in found}
+    names = sorted(by_name)
+    paths = [by_name[name] for name in names]
+    files = YoloFiles(names, [label_of(path, folder, listings) for path in paths], len(found) - len(paths))
+    files.orphans = _orphans(paths, files.labels, folder, listings)
+    return files
+
+
+def images_below(place: str, listings: Listings) -> list[str]:
+    """Absolute paths of the images in a folder and those below it."""
+    return [
+        os.path.join(inner, name)
+        for inner in listings.below(absolute(place))
+        for name in listings.files(inner)
+        if is_image(name)
+    ]
+
+
+def label_folder(image_folder: str, folder: str) -> str | None:
+    """Where the labels of the images of a folder lie if not beside them: the last `images` of its path is `labels`."""
+    if not is_within(image_folder, folder):
+        folder = os.sep
+    parts = os.path.relpath(image_folder, folder).split(os.sep)
+    if IMAGES not in parts:
+        return None
+    last = len(parts) - 1 - parts[::-1].index(IMAGES)
+    return os.path.join(folder, *parts[:last], LABELS, *parts[last + 1 :])
+
+
+def label_of(image: str, folder: str, listings: Listings) -> str | None:
+    """The label file of an image, given by its absolute path; None where there is none."""
+    image_folder, name = os.path.split(image)
+    label = f"{stem(name)}.txt"
+    for place in (label_folder(image_folder, folder), image_folder):
+        if place is not None and label in listings.files(place):
+            return os.path.join(place, label)
+    return None
+
+
+def _listed(path: str, bases: Sequence[str], folder: str, listings: Listings, outside: bool) -> list[str]:
+    """Absolute paths of the images that the lines of a file name."""
+    text = read_text(path, "list of images", errors="surrogateescape")
+    bases, found = [os.path.dirname(absolute(path)), *bases], []
+    known: dict[str, str] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        line = line.strip()
+        if not line:
+            continue
+        if problem := name_problem(line, outside=True):
+            raise UserError(f"{shown(path)}: line {number}: {brief_value(line)} {problem}")
+        # Images of a folder mostly follow each other, and lead to one place.
+        place, name = os.path.split(line)
+        if place in known and name in listings.files(known[place]):
+            found.append(os.path.join(known[place], name))
+            continue
+        image = next((there for there in places(line, bases, folder, outside) if listings.has_file(there)), None)
+        if image is None:
+            image = _missing(line, bases[0], folder)
+            if image is None:
+                problem = name_problem(line, outside=False) or "leads out of the image folder"
+                raise UserError(f"{shown(path)}: line {number}: {brief_value(line)} {problem}")
+        elif os.path.basename(image) == name:
+            known[place] = os.path.dirname(image)
+        if not is_image(image):
+            raise UserError(f"{shown(path)}: line {number}: {brief_value(line)} is not named as an image file")
+        found.append(image)
+    return found
+
+
+def _missing(line: str, base: str, folder: str) -> str | None:
+    """Where a file that is nowhere would lie, for the data set to say; None for one out of the data's folder."""
+    if name_problem(line, outside=False):
+        return None
+    place = os.path.normpath(os.path.join(base, line))
+    return place if is_within(place, folder) else None
+
+
+def _orphans(images: Iterable[str], labels: Iterable[str | None], folder: str, listings: Listings) -> list[str]:
+    """Label files in the folders of labels whose image is not there, sorted."""
+    image_folders = {os.path.dirname(image) for image in images}
+    in_use = {os.path.dirname(label) for label in labels if label is not None}
+    orphans = []
+    for place in sorted(image_folders):
+        stems = {stem(name) for name in listings.files(place) if is_image(name)}
+        beside = {label_folder(place, folder), place} & in_use
+        for label_place in sorted(place for place in beside if place is not None):
+            orphans += [
+                os.path.join(label_place, name)
+                for name in listings.files(label_place)
+                if name.endswith(".txt") and stem(name) not in stems and not is_other_text(name)
+            ]
+    return orphans
+
+
+def is_other_text(name: str) -> bool:
+    """Whether a text file beside label files is none of them, such as classes.txt."""
+    return name.lower().split(".")[0] in _OTHER_TEXTS
