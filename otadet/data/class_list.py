@@ -12,6 +12,9 @@ import numpy as np
 from otadet.errors import UserError, did_you_mean
 from otadet.names import clean_class_names, name_list
 
+_LONGEST_LIST = 1500
+"""Characters of a list in a message."""
+
 
 @dataclass(frozen=True)
 class SourceClasses:
@@ -82,4 +85,13 @@ def _misfit(path: Path, source: SourceClasses, names: tuple[str, ...], with_boxe
     if not with_boxes:
         return f"{path}: has none of {wanted}, but {name_list(source.names)}; {advice}"
     hint = did_you_mean(with_boxes[0], names) if len(with_boxes) == 1 else ""
-    return f"{path}: has boxes of {name_list(with_boxes)}, not among {wanted}{hint}; {advice}"
+    number = dict(zip(source.names, source.boxes.tolist(), strict=True))
+    listed = _as_far_as_fits([f"{name} ({number[name]})" for name in with_boxes])
+    return f"{path}: has boxes of {listed}, not among {wanted}{hint}; {advice}"
+
+
+def _as_far_as_fits(texts: Sequence[str]) -> str:
+    """The texts with commas, all of them unless there are hundreds."""
+    ends = np.cumsum([len(text) + 2 for text in texts])
+    fit = max(1, int(np.searchsorted(ends, _LONGEST_LIST, side="right")))
+    return ", ".join(texts[:fit]) + (f" and {len(texts) - fit} more" if len(texts) > fit else "")

@@ -1,0 +1,163 @@
+"""Pascal VOC: an XML file per image, and lists of images per split. Shape letters: `S` images, `M` boxes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from otadet.data.annotations import Annotations
+from otadet.data.class_list import SourceClasses
+from otadet.data.formats.folders import Listings, absolute
+from otadet.data.formats.json_file import brief_value
+from otadet.data.formats.layout import Layout
+from otadet.data.formats.text_file import read_text
+from otadet.data.formats.voc_file import VocObjects
+from otadet.data.formats.voc_images import VocImages
+from otadet.data.formats.voc_layout import find_layout
+from otadet.data.image_file import shown
+from otadet.data.image_names import ImageNames, name_problem
+from otadet.errors import UserError
+
+
+@dataclass(frozen=True)
+class VocSplit:
+    """One split of a VOC data set: a source of annotations."""
+
+    xml_dir: Path
+    image_dir: Path
+    lists: tuple[Path, ...] = ()
+    """Files of ImageSets; none: all XML files."""
+
+    def read(self) -> Annotations:
+        """As `read_voc`."""
+        return read_voc(self.xml_dir, self.image_dir, self.lists)
+
+
+def find_voc(path: str | Path) -> Layout | None:
+    """The VOC data set in a folder, or None: `Annotations`, `JPEGImages` and `ImageSets`, a folder of each kind per
+    split, or XML files beside the images. Raises `UserError` where it has several such folders.
+    """
+    found = find_layout(Path(path))
+    if found is None:
+        return None
+    return Layout("VOC", found.why, {split: VocSplit(*where) for split, where in found.splits.items()})
+
+
+def read_voc(xml_dir: str | Path, image_dir: str | Path, lists: Sequence[str | Path] = ()) -> Annotations:
+    """The annotations of one split, its classes sorted by name. Objects that are `difficult` become ignored regions.
+
+    The image of an XML file is that of its own name, as the devkit has it, or else that of its `filename`, whose
+    folders and suffix do not count. Corners are counted from 1 in the files; see `VocObjects.read`.
+
+    Args:
+        xml_dir: the folder of the XML files.
+        image_dir: the folder of the images; both with the folders below them.
+        lists: files of ImageSets, an image's name per line, a second column of which is 1, 0 or -1. An image of a list
+            that has no XML file is background. None: all XML files; images without one are left out.
+
+    Raises `UserError` naming the file, and the object or line, for what is no such file.
+    """
+    xml_dir, image_dir = Path(xml_dir), Path(image_dir)
+    listings, images = Listings(), VocImages(image_dir)
+    root = absolute(xml_dir)
+    files = {
+        os.path.relpath(os.path.join(place, name), root)[: -len(".xml")]: os.path.join(place, name)
+        for place in listings.below(root)
+        for name in listings.files(place)
+        if name.lower().endswith(".xml")
+    }
+    wanted, twice = _listed(lists, files, images) if lists else (list(files), 0)
+    if not wanted:
+        raise UserError(f"{shown(lists[0] if lists else xml_dir)}: names no image")
+    objects, names = VocObjects(), []
+    background = 0
+    for key in wanted:
+        if key in files:
+            names.append(images.name_of(key, objects.read(files[key])))
+        else:
+            objects.sizes.extend((0, 0))
+            names.append(images.by_stem(key) or key)
+            background += 1
+    _check_names(names, [files.get(key, "") for key in wanted])
+    unlabelled = 0 if lists else len(images.names) - len(set(names) & images.names)
+    counts = {
+        "images without an XML file, which are background": background,
+        "images without an XML file left out": unlabelled,
+        "images listed twice, taken once": twice,
+    }
+    source = Path(lists[0]) if lists else xml_dir
+    return _annotations(source, image_dir, objects, names, tuple((what, n) for what, n in counts.items() if n))
+
+
+def _listed(lists: Sequence[str | Path], files: dict[str, str], images: VocImages) -> tuple[list[str], int]:
+    """Names of the XML files, or images, that the lists name, and how many they name again."""
+    wanted: dict[str, None] = {}
+    again = 0
+    for path in lists:
+        for number, line in enumerate(read_text(path, "list of images", errors="surrogateescape").split("\n"), start=1):
+            name = _without_flag(line.strip().replace("\\", "/"))
+            if not name:
+                continue
+            key = next((key for key in (name, os.path.splitext(name)[0]) if key in files or images.by_stem(key)), None)
+            if key is None:
+                raise UserError(f"{shown(path)}: line {number}: {brief_value(name)} has no XML file and no image")
+            again += key in wanted
+            wanted[key] = None
+    return list(wanted), again
+
+
+def _without_flag(line: str) -> str:
+    """A line of a list less its second column, whether the image has objects of the list's class."""
+    name, _, flag = line.rpartition(" ")
+    return name.rstrip() if flag in ("1", "0", "-1") and name else line
+
+
+def _check_names(names: Sequence[str], files: Sequence[str]) -> None:
+    first: dict[str, int] = {}
+    for place, name in enumerate(names):
+        if problem := name_problem(name, outside=False):
+            raise UserError(f"{shown(files[place])}: filename {brief_value(name)} {problem}")
+        other = first.setdefault(name, place)
+        if other != place:
+            raise UserError(
+                f"{shown(files[place])}: is about the image {shown(name)}, as {shown(files[other])} is; remove one, or "
+                "give each the name of its image"
+            )
+
+
+def _annotations(
+    source: Path, image_dir: Path, objects: VocObjects, names: Sequence[str], dropped: tuple[tuple[str, int], ...]
+) -> Annotations:
+    """names: (S,) of the images, in the order of the files."""
+    order = np.array(sorted(range(len(names)), key=names.__getitem__), dtype=np.int64)
+    class_names = sorted(objects.class_names) or ["object"]
+    class_rows = _ranks(list(objects.class_names))[np.array(objects.class_rows, dtype=np.int64)]
+    counts = np.bincount(class_rows, minlength=len(class_names))
+    ids = tuple(range(len(class_names)))
+    return Annotations(
+        source=source,
+        image_dir=image_dir,
+        classes=SourceClasses(ids, tuple(class_names), counts, np.zeros(len(ids), dtype=bool)),
+        image_ids=np.arange(1, len(names) + 1),
+        file_names=ImageNames.of([names[row] for row in order.tolist()]),
+        image_sizes=np.array(objects.sizes, dtype=np.int64).reshape(-1, 2)[order],
+        image_rows=np.argsort(order)[np.array(objects.file_rows, dtype=np.int64)],
+        class_rows=class_rows,
+        boxes=np.array(objects.corners, dtype=np.float64).reshape(-1, 4),
+        areas=np.full(len(class_rows), np.nan),
+        ignored=np.array(objects.ignored, dtype=bool),
+        why_no_boxes="" if len(class_rows) else f"its {len(names)} images have no object in an XML file",
+        ignored_hint="set difficult 0 if they are to be found",
+        dropped=dropped,
+    )
+
+
+def _ranks(names: list[str]) -> np.ndarray:
+    """(F,) int64 place of each name among the sorted ones."""
+    ranks = np.zeros(len(names), dtype=np.int64)
+    ranks[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    return ranks
