@@ -1,0 +1,158 @@
+"""The lines of a CrowdHuman file, `.odgt`: a JSON object per image. Shape letters: `S` images, `M` boxes."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from otadet.data.formats.json_file import brief_value
+from otadet.data.image_file import shown
+from otadet.data.image_names import name_problem
+from otadet.errors import UserError
+
+Which = Literal["full", "visible", "head"]
+"""A person's whole body, also where it is hidden; the part of it that is seen; the head."""
+KEYS = {"full": "fbox", "visible": "vbox", "head": "hbox"}
+_LONGEST_LINE = 2**26
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+@dataclass
+class CrowdHumanLines:
+    """What the lines say."""
+
+    which: Which
+    ids: dict[str, int] = field(default_factory=dict)
+    """(S,) ID of each image -> its line."""
+    rows: array = field(default_factory=lambda: array("q"))
+    """(M,) place of the box's image in `ids`."""
+    corners: array = field(default_factory=lambda: array("d"))
+    """(M * 4,) x, y, width, height in pixels."""
+    ignored: array = field(default_factory=lambda: array("b"))
+    """(M,) 1 for a region whose persons are not told apart, or do not count."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """What was left out, or taken otherwise, and how often."""
+
+    def add(self, line: bytes, number: int) -> None:
+        """A line; a `ValueError` says what is wrong with it."""
+        try:
+            entry = json.loads(line.decode("utf-8"), object_pairs_hook=_entry)
+        except RecursionError:
+            raise ValueError("its lists and objects are nested too deeply") from None
+        except UnicodeDecodeError as error:
+            raise ValueError(f"is not in UTF-8 ({error.reason} at byte {error.start}); save it in UTF-8") from None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not valid JSON, perhaps cut short: {error.msg} at column {error.colno}") from None
+        if not isinstance(entry, dict):
+            raise ValueError(f"is {brief_value(entry)}; expected is an object with ID and gtboxes")
+        name = entry.get("ID")
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"ID is {brief_value(name)}, not a name")
+        if problem := name_problem(name, outside=False):
+            raise ValueError(f"ID {brief_value(name)} {problem}")
+        if name in self.ids:
+            raise ValueError(f"has the ID {brief_value(name)} of line {self.ids[name]} again")
+        boxes = entry.get("gtboxes")
+        if boxes is None:
+            self.dropped["images without gtboxes, which are background"] += 1
+            boxes = []
+        if not isinstance(boxes, list):
+            raise ValueError(f"gtboxes is {brief_value(boxes)}, not a list")
+        row = len(self.ids)
+        for place, box in enumerate(boxes):
+            try:
+                self._add_box(box, row)
+            except ValueError as error:
+                raise ValueError(f"gtboxes[{place}]: {error}") from None
+        self.ids[name] = number
+
+    def _add_box(self, box: Any, row: int) -> None:
+        if not isinstance(box, dict):
+            raise ValueError(f"is {brief_value(box)}; expected is an object with tag and {KEYS[self.which]}")
+        tag = box.get("tag")
+        if not isinstance(tag, str):
+            raise ValueError(f"tag is {brief_value(tag)}; expected is person or mask")
+        ignored = tag != "person" or _flag(box, "extra")
+        if self.which == "head":
+            ignored = ignored or _flag(box, "head_attr")
+        # Persons anywhere in a mask are not told apart, nor are their heads.
+        key = KEYS[self.which] if tag == "person" or "fbox" not in box else "fbox"
+        if key not in box:
+            self.dropped[f"entries without {key} left out"] += 1
+            return
+        corners = box[key]
+        if type(corners) is not list or len(corners) != 4 or not all(type(side) in (int, float) for side in corners):
+            raise ValueError(f"{key} is {brief_value(corners)}, not four numbers x, y, width, height")
+        try:
+            corners = [float(side) for side in corners]
+        except OverflowError:
+            raise ValueError(f"{key} is {brief_value(corners)}, too large a number") from None
+        if tag not in ("person", "mask"):
+            self.dropped["entries neither person nor mask, which are ignored regions"] += 1
+        self.corners.extend(corners)
+        self.rows.append(row)
+        self.ignored.append(ignored)
+
+
+def read_lines(path: Path, which: Which) -> CrowdHumanLines:
+    """All lines of a file. Raises `UserError` naming the file, the line and the entry."""
+    found = CrowdHumanLines(which)
+    for number, line in enumerate(lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            found.add(line, number)
+        except ValueError as error:
+            raise UserError(f"{shown(path)}: line {number}: {error}") from None
+    return found
+
+
+def lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, without its byte order mark; raises `UserError` for one that cannot be read."""
+    try:
+        # A pipe that nobody writes to would keep its reader for ever.
+        with open(os.open(path, _FLAGS), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UserError(f"{shown(path)}: is a folder, a pipe or a device, not an annotation file")
+            first = file.readline(_LONGEST_LINE).removeprefix(b"\xef\xbb\xbf")
+            number = 1
+            while first:
+                if len(first) == _LONGEST_LINE:
+                    raise UserError(f"{shown(path)}: line {number}: has {_LONGEST_LINE:,} bytes or more, too many")
+                yield first
+                first = file.readline(_LONGEST_LINE)
+                number += 1
+    except FileNotFoundError:
+        raise UserError(f"{shown(path)}: no such annotation file") from None
+    except IsADirectoryError:
+        raise UserError(f"{shown(path)}: is a folder, a pipe or a device, not an annotation file") from None
+    except OSError as error:
+        raise UserError(f"{shown(path)}: cannot be read: {error.strerror or error}") from error
+
+
+def _entry(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entry = dict(pairs)
+    if len(entry) < len(pairs):
+        twice = next(key for key, number in Counter(key for key, _ in pairs).items() if number > 1)
+        raise ValueError(f"an object in it has the key {brief_value(twice)} twice")
+    return entry
+
+
+def _flag(box: dict[str, Any], key: str) -> bool:
+    """Whether `ignore` in an entry's `extra` or `head_attr` is 1; these may be missing."""
+    said = box.get(key)
+    if said is None:
+        return False
+    if not isinstance(said, dict):
+        raise ValueError(f"{key} is {brief_value(said)}, not an object")
+    ignore = said.get("ignore", 0)
+    if not isinstance(ignore, int | float):
+        raise ValueError(f"{key}: ignore is {brief_value(ignore)}; expected is 0 or 1")
+    return ignore != 0
