@@ -15,7 +15,7 @@ from otadet.data.image_names import IS_THERE, SimilarNames
 from otadet.data.images import DEFAULT, ReadOptions, read_image
 from otadet.data.prescan import scan_images, scan_warnings, size_problem
 from otadet.data.sample import Sample
-from otadet.data.transforms.geometry import is_degenerate, sides
+from otadet.data.transforms.objects import is_degenerate, sides
 from otadet.errors import UserError
 
 _NAMED_AT_MOST = 5

@@ -42,7 +42,8 @@ def train_loader(
     The stream is a function of the seed and the position in it alone: neither `workers`, nor `world_size`, nor the
     iteration it is started at change a sample or its augmentation. Every epoch is a new permutation of the data set;
     batches reach across epochs, so each of them is full. The other samples of a `MixingTransform` are drawn from the
-    whole data set by the generator that the transform draws from; where `Until` ends depends on `iterations` too.
+    whole data set by the generator that the transform draws from, and read when it looks at them; where `Until` ends
+    depends on `iterations` too. What is drawn for a whole batch (`MultiScale`) is a function of seed and iteration.
 
     Args:
         dataset: the samples.
@@ -70,7 +71,9 @@ def train_loader(
     order = _by_orientation(dataset, seed) if group_by_aspect else Shuffled(np.arange(len(dataset)), (seed, 0))
     batches = _TrainBatches(order, batch_size // world_size, start_iteration, iterations, rank, world_size)
     maker = TrainBatchMaker(
-        dataset, transform, pad_value, size_divisor, unreadable == "skip", seed, order, iterations * batch_size
+        *(dataset, transform, pad_value, size_divisor, unreadable == "skip", seed, order),
+        length=iterations * batch_size,
+        batch_size=batch_size,
     )
     return BatchStream(Work(maker, batches), workers, pin_memory, stop, left_out)
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, overload
 
 import numpy as np
 
 from otadet.data.batch import PackedBatch, pack, padded_size
 from otadet.data.order import Order
 from otadet.data.sample import Sample, TrainTransform, Transform
-from otadet.data.transforms.compose import apply, at_progress, others_of
+from otadet.data.transforms.compose import apply, at_progress, for_batch, others_of
 from otadet.errors import UserError
 from otadet.user_modules import Portable
 
-_AUGMENTATION, _SUBSTITUTE = 1, 3
+_AUGMENTATION, _SUBSTITUTE, _BATCH = 1, 3, 4
 """Separate these random streams from those that `order` draws from the seed."""
 _SUBSTITUTES = 100
 """Tried in the place of one image, before it is said that something else must be wrong."""
@@ -46,6 +47,31 @@ class Made:
     """Index -> what is wrong, of the images that were left out."""
 
 
+class _Unread(Sequence[Sample]):
+    """Other samples that are read when they are asked for, since a transform may leave it to chance whether it does."""
+
+    def __init__(self, reads: Sequence[Callable[[], Sample]]) -> None:
+        self._reads = reads
+        self._read: dict[int, Sample] = {}
+
+    def __len__(self) -> int:
+        return len(self._reads)
+
+    @overload
+    def __getitem__(self, place: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Sample]: ...
+
+    def __getitem__(self, place: int | slice) -> Sample | Sequence[Sample]:
+        if isinstance(place, slice):
+            return _Unread(self._reads[place])
+        place = range(len(self))[place]
+        if place not in self._read:
+            self._read[place] = self._reads[place]()
+        return self._read[place]
+
+
 @dataclass(frozen=True)
 class TrainBatchMaker:
     """Makes one batch; with `skip` another image takes the place of one that cannot be read."""
@@ -59,6 +85,8 @@ class TrainBatchMaker:
     order: Order
     length: int
     """Positions in the stream of the whole training."""
+    batch_size: int
+    """Positions of one iteration, over all ranks."""
 
     def __call__(self, entries: Sequence[Entry]) -> Made:
         made = Made([])
@@ -69,11 +97,15 @@ class TrainBatchMaker:
     def _transformed(self, index: int, position: int, unreadable: dict[int, str]) -> Sample:
         sample = self._sample(index, (position,), unreadable)
         rng = np.random.default_rng((self.seed, _AUGMENTATION, position))
-        transform = at_progress(self.transform, position / self.length)
+        of_batch = np.random.default_rng((self.seed, _BATCH, position // self.batch_size))
+        # First, since a batch within which an `Until` ends is to have one size all the same.
+        transform = at_progress(for_batch(self.transform, of_batch), position / self.length)
         # None is drawn where none is needed, so that the transform draws the same then.
         drawn = rng.integers(len(self.source), size=others_of(transform)).tolist()
-        others = [self._sample(other, (position, place), unreadable) for place, other in enumerate(drawn, start=1)]
-        return apply(transform, sample, rng, others)
+        reads = [
+            partial(self._sample, other, (position, place), unreadable) for place, other in enumerate(drawn, start=1)
+        ]
+        return apply(transform, sample, rng, _Unread(reads))
 
     def _sample(self, index: int, place: tuple[int, ...], unreadable: dict[int, str]) -> Sample:
         """That of `index`, or a substitute. place: where it is used, another for each in the stream."""

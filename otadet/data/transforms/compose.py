@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Annotated, cast
 
 import numpy as np
@@ -33,12 +32,19 @@ class Compose:
         """What it is when that share (0-1) of the training is over."""
         return Compose(tuple(at_progress(transform, progress) for transform in self.transforms))
 
+    def for_batch(self, rng: np.random.Generator) -> Compose:
+        """What it is in one batch. rng: the same for all its images."""
+        return Compose(tuple(for_batch(transform, rng) for transform in self.transforms))
+
     def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
         if len(others) != self.others:
             raise ValueError(f"{self}: needs {self.others} other samples, but got {len(others)}")
-        unused = iter(others)
+        used = 0
         for transform in self.transforms:
-            sample = apply(transform, sample, rng, list(islice(unused, others_of(transform))))
+            count = others_of(transform)
+            # A slice, so that those of which nobody makes use are not read.
+            sample = apply(transform, sample, rng, others[used : used + count])
+            used += count
         return sample
 
     def output_size(self, height: int, width: int) -> tuple[int, int] | None:
@@ -70,6 +76,10 @@ class Until(Part):
         """What it is when that share (0-1) of the training is over."""
         return at_progress(self.transform, progress) if progress < self.share else _unchanged
 
+    def for_batch(self, rng: np.random.Generator) -> Until:
+        """What it is in one batch. rng: the same for all its images."""
+        return Until(self.share, for_batch(self.transform, rng))
+
     def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
         raise UserError(
             f"{self}: only the loader of a training knows when it ends; use it as the transform of the training set, "
@@ -84,6 +94,16 @@ def at_progress(transform: TrainTransform, progress: float) -> TrainTransform:
     """
     changing = getattr(transform, "at_progress", None)
     return transform if changing is None else changing(progress)
+
+
+def for_batch(transform: TrainTransform, rng: np.random.Generator) -> TrainTransform:
+    """The transform as it is in one batch, so that images of one batch can have a size in common.
+
+    One of yours that draws something for a whole batch has a method `for_batch` as `MultiScale` does, one that holds
+    others as `Compose` does; else it is the same in all of them.
+    """
+    changing = getattr(transform, "for_batch", None)
+    return transform if changing is None else changing(rng)
 
 
 def others_of(transform: TrainTransform) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import numpy as np
 
 from otadet.data.pixels import padded, paste, resize
 from otadet.data.sample import Sample, Transform
+from otadet.data.transforms.objects import Hidden, Objects
 from otadet.errors import UserError
 from otadet.limits import Limits
 from otadet.part import Part
@@ -16,19 +17,17 @@ from otadet.part import Part
 Color = tuple[Annotated[int, Limits(0, 255)], Annotated[int, Limits(0, 255)], Annotated[int, Limits(0, 255)]]
 """RGB."""
 
-MIN_SIDE = 0.01
-"""Pixels. A box with a shorter side is degenerate: no anchor point can lie inside it."""
-_PIXELS = Limits(1, 65_535)
-_SHARE = Limits(0, 1)
-_FACTOR = Limits(0, 1000, open_low=True)
+PIXELS = Limits(1, 65_535)
+SHARE = Limits(0, 1)
+FACTOR = Limits(0, 1000, open_low=True)
 
 
 @dataclass(frozen=True)
 class ResizeShortestEdge(Part):
     """Scale so that the shorter side has one of `sizes` pixels, drawn at random, but the longer at most `max_size`."""
 
-    sizes: tuple[Annotated[int, _PIXELS], ...]
-    max_size: Annotated[int, _PIXELS]
+    sizes: tuple[Annotated[int, PIXELS], ...]
+    max_size: Annotated[int, PIXELS]
 
     def check(self) -> None:
         if not self.sizes:
@@ -36,7 +35,7 @@ class ResizeShortestEdge(Part):
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         height, width = sample.image.shape[:2]
-        return _resized(sample, *self._size(height, width, int(rng.choice(self.sizes))))
+        return resized(sample, *self._size(height, width, int(rng.choice(self.sizes))))
 
     def output_size(self, height: int, width: int) -> tuple[int, int] | None:
         """(height, width) of the result for an image of that size; None where one of several sizes is drawn."""
@@ -51,7 +50,7 @@ class ResizeShortestEdge(Part):
 class Letterbox(Part):
     """Scale to fit into a fixed size, keeping the aspect ratio, and pad at the right and the bottom."""
 
-    size: tuple[Annotated[int, _PIXELS], Annotated[int, _PIXELS]]
+    size: tuple[Annotated[int, PIXELS], Annotated[int, PIXELS]]
     """(height, width) of the result, in pixels."""
     pad_value: Color | None = None
     """RGB of the padding. None, where it is that of an experiment's input: it cannot be called then."""
@@ -59,8 +58,8 @@ class Letterbox(Part):
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         height, width = sample.image.shape[:2]
         factor = min(self.size[0] / height, self.size[1] / width)
-        sample = _resized(sample, max(1, round(height * factor)), max(1, round(width * factor)))
-        return replace(sample, image=padded(sample.image, self.size, _color(self)))
+        sample = resized(sample, max(1, round(height * factor)), max(1, round(width * factor)))
+        return replace(sample, image=padded(sample.image, self.size, padding_of(self)))
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the result: that of every image."""
@@ -89,8 +88,8 @@ class FitInto:
 class RandomFlip(Part):
     """Mirror left-right with probability `horizontal`, then top-bottom with probability `vertical`."""
 
-    horizontal: Annotated[float, _SHARE] = 0.5
-    vertical: Annotated[float, _SHARE] = 0.0
+    horizontal: Annotated[float, SHARE] = 0.5
+    vertical: Annotated[float, SHARE] = 0.0
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         image, boxes, ignored = sample.image, sample.boxes, sample.ignored
@@ -107,7 +106,7 @@ class RandomFlip(Part):
 class RandomTranspose(Part):
     """Swap x and y with probability `p`. With both flips before it: the 8 symmetries of a picture without an up."""
 
-    p: Annotated[float, _SHARE] = 0.5
+    p: Annotated[float, SHARE] = 0.5
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.p:
@@ -125,15 +124,17 @@ class RandomTranspose(Part):
 class RandomZoom(Part):
     """Zoom out (padding) or in (cropping) at a random place; the image keeps its size.
 
-    The factor is drawn log-uniformly from [low, high]. A box of which less than `min_visible` (0-1, by area) is left in
-    the picture is dropped.
+    The factor is drawn log-uniformly from [low, high].
     """
 
-    low: Annotated[float, _FACTOR]
-    high: Annotated[float, _FACTOR]
+    low: Annotated[float, FACTOR]
+    high: Annotated[float, FACTOR]
     pad_value: Color | None = None
     """RGB of the padding. None, where it is that of an experiment's input: it cannot be called then."""
-    min_visible: Annotated[float, _SHARE] = 0.3
+    min_visible: Annotated[float, SHARE] = 0.3
+    """A box goes where less than this share (0-1) of its area is left in the picture."""
+    hidden: Hidden = "drop"
+    """What becomes of its rest there: "drop" leaves it to the background, "ignore" makes it an ignored region."""
 
     def check(self) -> None:
         if self.low > self.high:
@@ -142,36 +143,22 @@ class RandomZoom(Part):
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         height, width = sample.image.shape[:2]
         factor = np.exp(rng.uniform(np.log(self.low), np.log(self.high)))
-        zoomed = _resized(sample, max(1, round(height * factor)), max(1, round(width * factor)))
+        zoomed = resized(sample, max(1, round(height * factor)), max(1, round(width * factor)))
         top, left = (
             int(rng.integers(min(room, 0), max(room, 0), endpoint=True))
             for room in (height - zoomed.image.shape[0], width - zoomed.image.shape[1])
         )
-        image = np.full_like(sample.image, _color(self))
+        image = np.full_like(sample.image, padding_of(self))
         paste(zoomed.image, image, top, left)
-        offset = np.array((left, top, left, top), np.float32)
-        return _with_boxes(zoomed, image, zoomed.boxes + offset, zoomed.ignored + offset, self.min_visible)
+        objects = Objects.of(zoomed).shifted(left, top).within((0, 0, width, height), self.min_visible, self.hidden)
+        return objects.put(zoomed, image)
 
 
-def _color(transform: Letterbox | RandomZoom) -> tuple[int, int, int]:
+def padding_of(transform: Any) -> Color:
+    """Its RGB of the padding. Raises `UserError` where it has none."""
     if transform.pad_value is None:
         raise UserError(f"{transform}: needs a pad_value, the RGB of the padding")
-    return transform.pad_value
-
-
-def clip_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(G, 4) xyxy -> (G, 4), limited to an image of `height` x `width` pixels."""
-    return boxes.clip(0, np.array((width, height, width, height), boxes.dtype))
-
-
-def sides(boxes: np.ndarray) -> np.ndarray:
-    """(G, 4) xyxy -> (G, 2) width and height."""
-    return boxes[:, 2:] - boxes[:, :2]
-
-
-def is_degenerate(boxes: np.ndarray) -> np.ndarray:
-    """(G, 4) xyxy -> (G,) bool: a side is shorter than `MIN_SIDE`."""
-    return sides(boxes).min(axis=1) < MIN_SIDE
+    return cast("Color", transform.pad_value)
 
 
 def _mirrored(boxes: np.ndarray, width: int) -> np.ndarray:
@@ -184,24 +171,8 @@ def _swapped(boxes: np.ndarray) -> np.ndarray:
     return boxes[:, [1, 0, 3, 2]]
 
 
-def _resized(sample: Sample, height: int, width: int) -> Sample:
+def resized(sample: Sample, height: int, width: int) -> Sample:
+    """The sample at that size, with its objects."""
     x, y = width / sample.image.shape[1], height / sample.image.shape[0]
-    factor = np.array((x, y, x, y), np.float32)
-    resized = replace(sample, scale=(sample.scale[0] * x, sample.scale[1] * y))
-    return _with_boxes(resized, resize(sample.image, height, width), sample.boxes * factor, sample.ignored * factor)
-
-
-def _with_boxes(
-    sample: Sample, image: np.ndarray, boxes: np.ndarray, ignored: np.ndarray, min_visible: float = 0.0
-) -> Sample:
-    """`sample` with another image, and its boxes and ignored regions moved along: clipped, degenerate ones dropped.
-
-    min_visible: a box of which a smaller share of the area (0-1) is left is dropped. What is left of a region stays.
-    """
-    height, width = image.shape[:2]
-    clipped, regions = clip_boxes(boxes, height, width), clip_boxes(ignored, height, width)
-    visible = sides(clipped).prod(axis=1) >= min_visible * sides(boxes).prod(axis=1)
-    keep = visible & ~is_degenerate(clipped)
-    return replace(
-        sample, image=image, boxes=clipped[keep], labels=sample.labels[keep], ignored=regions[~is_degenerate(regions)]
-    )
+    objects = Objects.of(sample).scaled(x, y).within((0, 0, width, height))
+    return objects.put(sample, resize(sample.image, height, width), scale=(sample.scale[0] * x, sample.scale[1] * y))
