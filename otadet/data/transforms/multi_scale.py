@@ -32,6 +32,6 @@ class MultiScale(Part):
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         raise UserError(
-            f"{self}: only the loader of a training knows what a batch is; use it as the transform of the training set, "
-            "by itself or in a Compose"
+            f"{self}: only the loader of a training knows what a batch is; use it as the transform of the training "
+            "set, by itself or in a Compose"
         )
