@@ -1,6 +1,6 @@
 """Experiments: the base of every experiment file, the parts that its fields hold, and how such a file is loaded."""
 
-from otadet.data.transforms import Letterbox, ResizeShortestEdge
+from otadet.data.transforms import Letterbox, MultiScale, ResizeShortestEdge
 from otadet.exp.base import BaseExp
 from otadet.exp.families import FCOS, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.exp.folders import CocoFolder, SyntheticShapes
@@ -26,6 +26,7 @@ __all__ = [
     "InputSpec",
     "Iterations",
     "Letterbox",
+    "MultiScale",
     "Postprocess",
     "ResNet",
     "ResizeShortestEdge",

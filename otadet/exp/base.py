@@ -15,7 +15,7 @@ from otadet.assigners import Assigner, OTAAssigner
 from otadet.data.dataset import DetectionDataset
 from otadet.data.images import ReadOptions
 from otadet.data.sample import TrainTransform
-from otadet.data.transforms import Compose, Letterbox, RandomFlip, ResizeShortestEdge
+from otadet.data.transforms import Compose, Letterbox, MultiScale, RandomFlip, ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.exp.families import FCOS, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.exp.fields import changed, check_fields, fields_of, is_part
@@ -44,7 +44,7 @@ class BaseExp:
     """What to train and validate on; `data FOLDER` has the same kind in another folder."""
     input: InputSpec = InputSpec()
     """What the network sees of an image; `input.resize 800/1333` or, for a letterbox, `640x640`."""
-    train_resize: ResizeShortestEdge | Letterbox | None = None
+    train_resize: ResizeShortestEdge | Letterbox | MultiScale | None = None
     """Resizing in training; None: that of the input."""
     augment: tuple[TrainTransform, ...] = (RandomFlip(0.5),)
     """Random changes in training, one after the other."""
@@ -149,7 +149,10 @@ class BaseExp:
 
 
 def _padded_with(color: tuple[int, int, int], transform: Any) -> Any:
-    """The transform, or the one in it, with that RGB of padding where it pads and does not say with what."""
+    """The transform, or those in it, with that RGB of padding where it pads and does not say with what."""
     if is_part(inner := getattr(transform, "transform", None)):
         return replace(transform, transform=_padded_with(color, inner))
+    for name in ("transforms", "resizes"):
+        if is_part(transform) and isinstance(several := getattr(transform, name, None), tuple):
+            return replace(transform, **{name: tuple(_padded_with(color, one) for one in several)})
     return replace(transform, pad_value=color) if getattr(transform, "pad_value", color) is None else transform

@@ -15,8 +15,16 @@ from otadet.assigners.ops.costs import BCECost, FocalCost, GIoUCost, IoUCost, Jo
 from otadet.data.transforms import (
     ColorJitter,
     Compose,
+    CopyPaste,
     Letterbox,
+    MixUp,
+    Mosaic,
+    MultiScale,
+    PhotometricDistortion,
+    RandomAffine,
     RandomFlip,
+    RandomHSV,
+    RandomIoUCrop,
     RandomTranspose,
     RandomZoom,
     ResizeShortestEdge,
@@ -42,6 +50,7 @@ PARTS: dict[str, type] = {
         *(type(named_assigner(name)) for name in assigner_names()),
         *(DETRCost, OTACost, FocalCost, BCECost, JointBCECost, IoUCost, GIoUCost),
         *(ResizeShortestEdge, Letterbox, Compose, RandomFlip, RandomTranspose, RandomZoom, ColorJitter, Until),
+        *(Mosaic, MixUp, CopyPaste, RandomAffine, RandomIoUCrop, RandomHSV, PhotometricDistortion, MultiScale),
     )
 }
 """otadet's own parts, which alone are built from what a file says."""

@@ -10,7 +10,7 @@ from typing import Any
 from otadet.assigners import assigner_names, named_assigner
 from otadet.assigners.hungarian import DETRCost, OTACost
 from otadet.assigners.ops.costs import BCECost, FocalCost, GIoUCost, IoUCost, JointBCECost
-from otadet.data.transforms import Letterbox, ResizeShortestEdge
+from otadet.data.transforms import Letterbox, MultiScale, ResizeShortestEdge
 from otadet.errors import UserError, did_you_mean
 from otadet.exp.families import FCOS, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.limits import brief
@@ -77,9 +77,17 @@ def augment_by_text(path: str, text: str) -> tuple[()]:
     return ()
 
 
+def train_resize_by_text(path: str, text: str) -> Any:
+    """As `resize_by_text`, and `"480x480,640x640"`: one of several letterboxes, drawn for each batch."""
+    if re.fullmatch(r"\d+x\d+(,\d+x\d+)+", text.strip()):
+        sizes = (re.findall(r"\d+", size) for size in text.split(","))
+        return MultiScale(tuple(Letterbox((int(height), int(width))) for height, width in sizes))
+    return resize_by_text(path, text)
+
+
 READERS: Mapping[str, Callable[[str, str], Any]] = {
     "resize": resize_by_text,
-    "train_resize": resize_by_text,
+    "train_resize": train_resize_by_text,
     "augment": augment_by_text,
 }
 """By name of a field: (path, text) -> the part."""
