@@ -82,8 +82,8 @@ class CopyPaste(Part):
         factor = rng.uniform(*self.scale) * min(size[0] / other.image.shape[0], size[1] / other.image.shape[1])
         factor = min(factor, size[0] / height, size[1] / width)
         patch = resize(patch, max(1, round(height * factor)), max(1, round(width * factor)))
-        objects = Objects.of(other).shifted(-left, -top).within((0, 0, width, height), self.min_visible, self.hidden)
-        return patch, objects.scaled(patch.shape[1] / width, patch.shape[0] / height)
+        objects = Objects.of(other).shifted(-left, -top).scaled(patch.shape[1] / width, patch.shape[0] / height)
+        return patch, objects.within((0, 0, patch.shape[1], patch.shape[0]), self.min_visible, self.hidden)
 
 
 def _still_seen(objects: Objects, on_top: np.ndarray, layer: int, min_visible: float, hidden: Hidden) -> Objects:
