@@ -13,7 +13,8 @@ import numpy as np
 
 from otadet.data.annotations import Annotations
 from otadet.data.check.crowding import Crowding, crowding
-from otadet.data.transforms.geometry import Letterbox, ResizeShortestEdge, is_degenerate, sides
+from otadet.data.transforms.geometry import Letterbox, ResizeShortestEdge
+from otadet.data.transforms.objects import is_degenerate, sides
 
 STRIDES = (8, 16, 32, 64, 128)
 """Of the levels P3 to P7."""
