@@ -25,7 +25,7 @@ NOBODY_READS = 141
 """Exit status where who read the output has ended, as in `| head`: a shell's for a program that SIGPIPE ended."""
 COMMANDS = {
     "train": ("train", "train the detector of an experiment"),
-    "eval": ("evaluate", "measure a checkpoint on its validation set"),
+    "eval": ("evaluate", "measure a checkpoint on its validation or test set"),
     "predict": ("predict", "draw what a checkpoint detects in images"),
     "export": ("export", "write a checkpoint as an ONNX file"),
     "show": ("show", "draw which anchors the rules of label assignment choose"),

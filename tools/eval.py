@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint on the validation set of its experiment: COCO's twelve numbers, and why they are 0 if they are.
+"""Evaluate a checkpoint on a split of its experiment's data: COCO's twelve numbers, and why they are 0 if they are.
 
 See `otadet/apps/evaluate.py`, or --help.
 """

@@ -19,7 +19,7 @@ from otadet.data.batch import Batch
 from otadet.engine.precision import autocast
 from otadet.engine.stop import StopRequest
 from otadet.exp import FCOS as FCOSFamily
-from otadet.exp import BaseExp, CocoFolder, InputSpec, Iterations, Letterbox, ResNet, Run
+from otadet.exp import BaseExp, CocoData, InputSpec, Iterations, Letterbox, ResNet, Run
 from otadet.models.backbones.resnet import ResNet as ResNetModule
 from otadet.structures import Detections
 
@@ -194,7 +194,7 @@ def _experiment(setup: Setup, amp_dtype: str | None, folder: Path) -> BaseExp:
     """`exps/ota_fcos_r50.py`, whose fields are the defaults, with random weights and the pictures' data."""
     weights = str(_random_weights(setup.depth, folder / "resnet.pth")) if setup.frozen else None
     exp = BaseExp()
-    exp.data = CocoFolder(str(folder / "pictures"), train_json="pictures.json", train_images="images")
+    exp.data = CocoData(str(folder / "pictures"), train_json="pictures.json", train_images="images")
     exp.input = InputSpec(Letterbox(setup.size))
     exp.model = FCOSFamily(ResNet(setup.depth, weights=weights))
     exp.length = Iterations(STREAM)

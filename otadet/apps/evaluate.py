@@ -1,6 +1,7 @@
-"""Evaluate a checkpoint on the validation set of its experiment: COCO's twelve numbers, and why they are 0 if they are.
+"""Evaluate a checkpoint on a split of its experiment's data: COCO's twelve numbers, and why they are 0 if they are.
 
 otadet eval -c runs/quickstart/best.pth --per-class
+otadet eval -c runs/my_data/best.pth --split test
 otadet eval -f exps/ota_fcos_r50.py -c best.pth -b 8 --save-json predictions.json score_threshold 0.01
 
 Without -f the experiment is the one that the checkpoint describes.
@@ -23,6 +24,7 @@ from otadet.names import name_list
 if TYPE_CHECKING:
     from otadet.data.dataset import DetectionDataset
 
+SPLITS = ("train", "val", "test")
 NEEDED = ("data", "input", "model", "postprocess", "run")
 """Parts of the experiment that an evaluation is made of."""
 
@@ -30,6 +32,9 @@ NEEDED = ("data", "input", "model", "postprocess", "run")
 def parser() -> ArgumentParser:
     made = experiment_parser(__doc__)
     made.add_argument("-c", "--checkpoint", required=True, metavar="CKPT", help="such as runs/quickstart/best.pth")
+    made.add_argument(
+        "--split", choices=SPLITS, default="val", help="what to measure on; an error where the data have none (val)"
+    )
     made.add_argument("-b", "--batch", type=int, metavar="N", help="images at once; default: run.batch_size")
     made.add_argument("--per-class", action="store_true", help="print a table with the numbers of each class")
     made.add_argument("--json", action="store_true", help="print the numbers and the diagnosis as JSON")
@@ -50,8 +55,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_writable(args.save_json, args.metrics)
     exp, state = load_trained(args, NEEDED)
     device = pick_device(args.device)
-    dataset = exp.build_val_dataset(names_as_trained(exp.data.class_names, state["class_names"]))
-    say(dataset.summary(), args.json)
+    build = {"train": exp.build_train_dataset, "val": exp.build_val_dataset, "test": exp.build_test_dataset}[args.split]
+    dataset = build(names_as_trained(exp.data.class_names, state["class_names"]))
+    for line in (*dataset.notes, f"{args.split} split, {dataset.source}", dataset.summary()):
+        say(line, args.json)
     for line in dataset.warnings:
         print(f"warning: {line}", file=sys.stderr)
     evaluation = evaluate(
@@ -71,12 +78,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             json.dump(found, file)
         if note := free_ids(dataset, {entry["category_id"] for entry in found}):
             print(f"note: {note}", file=sys.stderr)
+    measured_on = {"split": args.split, "file": str(dataset.source), "images": len(evaluation.detections)}
     if args.metrics:
-        write_metrics(args.metrics, evaluation.result)
+        write_metrics(args.metrics, evaluation.result, measured_on)
     if args.json:
-        print(as_json(evaluation.result))
+        print(as_json(evaluation.result, measured_on))
     else:
-        print(f"\n{format_result(evaluation.result, per_class=args.per_class)}")
+        print(f"\n{args.split} split, {measured_on['images']} images of {dataset.source}:")
+        print(format_result(evaluation.result, per_class=args.per_class))
     for what, path in (("predictions", args.save_json), ("metrics", args.metrics)):
         if path:
             say(f"\n{what}: {path}", args.json)

@@ -16,6 +16,8 @@ _NAMED_AT_MOST = 20
 
 def log_data(exp: BaseExp, train_set: DetectionDataset, val_set: DetectionDataset) -> None:
     """What the data sets hold, and how they are gone through."""
+    for note in dict.fromkeys((*train_set.notes, *val_set.notes)):
+        logger.info(f"data: {note}")
     logger.info(f"training set: {train_set.summary()}")
     logger.info(f"validation set: {val_set.summary()}")
     for name, dataset in (("training", train_set), ("validation", val_set)):

@@ -35,6 +35,7 @@ class DetectionDataset:
         prescan: look at every image file first, without decoding it (`images.check_image`), and compare its size with
             the annotations'. Without it an unreadable file is found when its turn comes.
         options: how the files are read. With an orientation applied, the annotations must be for the upright pictures.
+        notes: what the log is to say of where the data come from, one line each.
 
     Raises `UserError` for boxes of other classes, or unreadable images.
     """
@@ -54,6 +55,8 @@ class DetectionDataset:
     counts: Counts
     warnings: list[str]
     """What the pre-scan saw that may not be meant: one line per kind."""
+    notes: tuple[str, ...]
+    """Where the data come from: one line each."""
 
     def __init__(
         self,
@@ -63,10 +66,11 @@ class DetectionDataset:
         unreadable: str = "fail",
         prescan: bool = True,
         options: ReadOptions = DEFAULT,
+        notes: Sequence[str] = (),
     ) -> None:
         check_options(unreadable, prescan)
         check_image_dir(annotations.source, annotations.image_dir)
-        self.options = options
+        self.options, self.notes = options, tuple(notes)
         classes = match_classes(annotations.source, annotations.classes, class_names)
         self.class_names, self.source_ids, self._left_out = classes.names, classes.source_ids, classes.left_out
         folder = annotations.image_dir

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from otadet.evaluation.coco import STATS, ClassResult, CocoResult
 from otadet.evaluation.diagnosis import NEGLIGIBLE_AP
@@ -30,15 +31,19 @@ def format_result(result: CocoResult, *, per_class: bool = False) -> str:
     return "\n\n".join(parts)
 
 
-def write_metrics(path: str | Path, result: CocoResult) -> None:
+def write_metrics(path: str | Path, result: CocoResult, measured_on: Mapping[str, Any] | None = None) -> None:
     """Write `as_json` of the result."""
     with atomic_write(path, "w") as file:
-        file.write(f"{as_json(result)}\n")
+        file.write(f"{as_json(result, measured_on)}\n")
 
 
-def as_json(result: CocoResult) -> str:
-    """{"stats", "per_class", "diagnosis"}; -1 is a number without ground truth."""
-    return json.dumps(asdict(result), indent=1, ensure_ascii=False)
+def as_json(result: CocoResult, measured_on: Mapping[str, Any] | None = None) -> str:
+    """{"stats", "per_class", "diagnosis", "data"}; -1 is a number without ground truth.
+
+    measured_on: what there is to say of the data, such as their file.
+    """
+    about = {} if measured_on is None else {"data": dict(measured_on)}
+    return json.dumps({**asdict(result), **about}, indent=1, ensure_ascii=False)
 
 
 def _format_stats(stats: dict[str, float]) -> str:

@@ -2,8 +2,8 @@
 
 from otadet.data.transforms import Letterbox, MultiScale, ResizeShortestEdge
 from otadet.exp.base import BaseExp
+from otadet.exp.data import CocoData, DataFolder, SyntheticShapes
 from otadet.exp.families import FCOS, FocalGIoU, FreeAnchor, ResNet, RetinaNet
-from otadet.exp.folders import CocoFolder, SyntheticShapes
 from otadet.exp.load import load_detector, load_exp, load_pipeline, load_predictor
 from otadet.exp.run import SCORES, Run
 from otadet.inference.input_spec import InputSpec
@@ -18,8 +18,9 @@ __all__ = [
     "SGD",
     "AdamW",
     "BaseExp",
-    "CocoFolder",
+    "CocoData",
     "Cosine",
+    "DataFolder",
     "Epochs",
     "FocalGIoU",
     "FreeAnchor",

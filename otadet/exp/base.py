@@ -17,9 +17,9 @@ from otadet.data.images import ReadOptions
 from otadet.data.sample import TrainTransform
 from otadet.data.transforms import Compose, Letterbox, MultiScale, RandomFlip, ResizeShortestEdge
 from otadet.errors import UserError
+from otadet.exp.data import DataFolder, FileData, SyntheticShapes
 from otadet.exp.families import FCOS, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.exp.fields import changed, check_fields, fields_of, is_part
-from otadet.exp.folders import CocoFolder, SyntheticShapes
 from otadet.exp.methods import check_heard, own_methods
 from otadet.exp.plain import to_plain
 from otadet.exp.run import Run
@@ -40,8 +40,8 @@ class BaseExp:
     has it. An experiment file sets whole parts, and may declare further fields with their types.
     """
 
-    data: CocoFolder | SyntheticShapes = CocoFolder()
-    """What to train and validate on; `data FOLDER` has the same kind in another folder."""
+    data: FileData | SyntheticShapes = DataFolder("datasets/coco")
+    """What to train on, validate on and test with; `data FOLDER` is a `DataFolder`, whatever format it is in."""
     input: InputSpec = InputSpec()
     """What the network sees of an image; `input.resize 800/1333` or, for a letterbox, `640x640`."""
     train_resize: ResizeShortestEdge | Letterbox | MultiScale | None = None
@@ -101,6 +101,12 @@ class BaseExp:
     def build_val_dataset(self, class_names: Sequence[str] | None = None) -> DetectionDataset:
         """class_names: by label, in place of those of the data."""
         return self.data.val(class_names, self.input.image_bits)
+
+    def build_test_dataset(self, class_names: Sequence[str] | None = None) -> DetectionDataset:
+        """class_names: by label, in place of those of the data. Raises `UserError` where there is no test set."""
+        if not hasattr(self.data, "test"):
+            raise UserError(f"data: a {type(self.data).__name__} has no test split")
+        return self.data.test(class_names, self.input.image_bits)
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         return self.optimizer.build(model)

@@ -204,12 +204,12 @@ def _value(field: Field, text: str) -> Any:
     can_be_none = type(None) in options_of(field.hint)
     if can_be_none and text.lower() == "none":
         return None
+    if hasattr(field.value, "in_folder"):
+        return _guarded(field.path, lambda: field.value.in_folder(text))
     if field.name in READERS:
         return _guarded(field.path, lambda: READERS[field.name](field.path, text))
     if field.name in WORDS:
         return part_by_word(field.path, text)
-    if hasattr(field.value, "in_folder"):
-        return _guarded(field.path, lambda: field.value.in_folder(text))
     if is_part(field.value) and not any(hasattr(option, "from_text") for option in options_of(field.hint)):
         own = (f"{field.path}.{name}" for name in field_types(type(field.value)))
         raise UserError(

@@ -15,6 +15,7 @@ METHODS = {
     "build_train_transform": "augment",
     "build_train_dataset": "data",
     "build_val_dataset": "data",
+    "build_test_dataset": "data",
     "build_read_options": "data",
     "build_optimizer": "optimizer",
     "build_schedule": "schedule",

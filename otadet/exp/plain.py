@@ -31,8 +31,8 @@ from otadet.data.transforms import (
     Until,
 )
 from otadet.errors import UserError
+from otadet.exp.data import CocoData, DataFolder, SyntheticShapes
 from otadet.exp.families import FCOS, FocalGIoU, FreeAnchor, ResNet, RetinaNet
-from otadet.exp.folders import CocoFolder, SyntheticShapes
 from otadet.exp.run import Run
 from otadet.inference.input_spec import InputSpec
 from otadet.inference.postprocess import Postprocess
@@ -45,7 +45,19 @@ from otadet.values import PLAIN, options_of, without_numpy
 PARTS: dict[str, type] = {
     part.__name__: part
     for part in (
-        *(CocoFolder, SyntheticShapes, InputSpec, FCOS, RetinaNet, ResNet, FocalGIoU, FreeAnchor, Run, Postprocess),
+        *(
+            DataFolder,
+            CocoData,
+            SyntheticShapes,
+            InputSpec,
+            FCOS,
+            RetinaNet,
+            ResNet,
+            FocalGIoU,
+            FreeAnchor,
+            Run,
+            Postprocess,
+        ),
         *(SGD, AdamW, Steps, Cosine, Iterations, Epochs),
         *(type(named_assigner(name)) for name in assigner_names()),
         *(DETRCost, OTACost, FocalCost, BCECost, JointBCECost, IoUCost, GIoUCost),
@@ -54,6 +66,9 @@ PARTS: dict[str, type] = {
     )
 }
 """otadet's own parts, which alone are built from what a file says."""
+
+_RENAMED = {"CocoFolder": "CocoData"}
+"""Names of parts in checkpoints of older versions -> their names now."""
 
 
 class ForeignPartError(UserError):
@@ -109,6 +124,7 @@ def from_plain(data: Any, path: str, hint: Any = Any) -> Any:
     if not isinstance(data, Mapping):
         return data
     name = data.get("part")
+    name = _RENAMED.get(name, name) if isinstance(name, str) else name
     if "file" in data:
         raise ForeignPartError(f"{path} is {name}, of {data['file']}")
     if not isinstance(name, str) or name not in PARTS:

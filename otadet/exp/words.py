@@ -12,6 +12,7 @@ from otadet.assigners.hungarian import DETRCost, OTACost
 from otadet.assigners.ops.costs import BCECost, FocalCost, GIoUCost, IoUCost, JointBCECost
 from otadet.data.transforms import Letterbox, MultiScale, ResizeShortestEdge
 from otadet.errors import UserError, did_you_mean
+from otadet.exp.data import DataFolder
 from otadet.exp.families import FCOS, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.limits import brief
 from otadet.optim.optimizer import SGD, AdamW
@@ -85,7 +86,13 @@ def train_resize_by_text(path: str, text: str) -> Any:
     return resize_by_text(path, text)
 
 
+def data_by_text(path: str, text: str) -> DataFolder:
+    """A folder of annotated pictures, or the file that describes it."""
+    return DataFolder(text)
+
+
 READERS: Mapping[str, Callable[[str, str], Any]] = {
+    "data": data_by_text,
     "resize": resize_by_text,
     "train_resize": train_resize_by_text,
     "augment": augment_by_text,

@@ -216,7 +216,7 @@ def test_a_name_that_several_parts_have_lists_them() -> None:
         (HEADER + "    optimizer = 'adam'\n", r"optimizer = 'adam': expected SGD\(...\) or AdamW\(...\)"),
         (HEADER + "    optimizer = SGD(lr=-1)\n", "line 5: SGD: lr -1: must be above 0"),
         (HEADER + "    run = Run(batch_size='4')\n", "batch_size = '4': expected a whole number"),
-        (HEADER + "    data = CocoFolder(class_names='cat')\n", "class_names = 'cat': expected a list of texts"),
+        (HEADER + "    data = CocoData(class_names='cat')\n", "class_names = 'cat': expected a list of texts"),
         (HEADER + "    train_resize = Letterbox((256,))\n", "size.*expected 2 values"),
         (HEADER + "    run = Run(workers=-1)\n", "workers -1: must be at least 0"),
         (HEADER + "    model = FCOS(channels=33)\n", "channels 33: must be even"),

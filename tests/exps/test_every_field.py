@@ -13,9 +13,11 @@ import torchvision
 
 from otadet.apps import train, training, validation
 from otadet.data.dataset import DetectionDataset
+from otadet.data.splits import Split
 from otadet.data.transforms import RandomFlip
 from otadet.errors import UserError
-from otadet.exp import BaseExp, folders, load_exp
+from otadet.exp import BaseExp, load_exp
+from otadet.exp.data import base, folder, synthetic
 from otadet.exp.fields import Field, all_fields
 from otadet.exp.words import WORDS
 from otadet.values import choices_of, options_of
@@ -81,7 +83,9 @@ class Recorder:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[str, str]] = []
         for module, names in (
-            (folders, ("read_coco", "DetectionDataset", "write_synthetic")),
+            (base, ("DetectionDataset", "read_split")),
+            (folder, ("find_data",)),
+            (synthetic, ("write_synthetic",)),
             (training, ("train_loader", "choose_precision")),
             (validation, ("evaluate",)),
         ):
@@ -94,6 +98,8 @@ class Recorder:
             self.calls.append((name, f"{[arg for arg in args if is_value(arg)]} {shown}"))
             if name == "DetectionDataset":
                 return Three(kwargs)
+            if name == "read_split":
+                return Split(None, ())
             return real(*args, **kwargs) if name == "choose_precision" else None
 
         return call
@@ -110,6 +116,8 @@ def is_value(value: object) -> bool:
 class Three:
     """A data set of 96 images and 3 classes."""
 
+    source = "three"
+
     def __init__(self, options: dict[str, Any]) -> None:
         self.class_names = tuple(options["class_names"] or ("a", "b", "c"))
 
@@ -121,7 +129,7 @@ def composed(exp: BaseExp, part: str, monkeypatch: pytest.MonkeyPatch, tmp_path:
     """All that the experiment composes, as text; the network only where `part` has a say in it."""
     made: list[str] = [exp.name]
     with monkeypatch.context() as patch:
-        patch.setattr(folders.os.path, "isdir", lambda path: True)
+        patch.setattr(folder.os.path, "isdir", lambda path: True)
         patch.setattr("otadet.models.backbones.resnet._download_imagenet", pretrained)
         recorder = Recorder(patch)
         dataset = exp.build_train_dataset()

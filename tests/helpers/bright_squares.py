@@ -26,7 +26,7 @@ _EXPERIMENT = """
 import torch
 from torch import nn
 
-from otadet.exp import BaseExp, CocoFolder, InputSpec, ResizeShortestEdge, Run
+from otadet.exp import BaseExp, CocoData, InputSpec, ResizeShortestEdge, Run
 from otadet.structures import Anchors, Predictions
 
 
@@ -52,7 +52,7 @@ class Finder(nn.Module):
 
 
 class Exp(BaseExp):
-    data = CocoFolder({folder!r}, val_json="val.json", val_images="images")
+    data = CocoData({folder!r}, val_json="val.json", val_images="images")
     input = InputSpec(ResizeShortestEdge((96,), 200), mean=(127.0, 127.0, 127.0), std=(50.0, 50.0, 50.0))
     run = Run(batch_size=2, workers=0)
 

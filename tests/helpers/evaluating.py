@@ -13,7 +13,7 @@ from torch import nn
 
 from otadet.apps.validation import Validation
 from otadet.distributed import is_main
-from otadet.exp import BaseExp, CocoFolder, InputSpec, ResizeShortestEdge, Run
+from otadet.exp import BaseExp, CocoData, InputSpec, ResizeShortestEdge, Run
 from otadet.structures import Anchors, Predictions
 
 
@@ -54,7 +54,7 @@ def write_portraits_and_landscapes(folder: Path) -> None:
 
 
 class Exp(BaseExp):
-    data = CocoFolder(val_json="truth.json", val_images=".")
+    data = CocoData(val_json="truth.json", val_images=".")
     input = InputSpec(ResizeShortestEdge((64,), 128), mean=(110.0, 110.0, 110.0), std=(60.0, 60.0, 60.0))
     run = Run(batch_size=6, workers=0)
 

@@ -12,11 +12,11 @@ from otadet.engine.checkpoint import save_checkpoint
 from otadet.exp import load_exp
 
 _EXPERIMENT = """
-from otadet.exp import FCOS, BaseExp, CocoFolder, InputSpec, ResizeShortestEdge, ResNet, Run
+from otadet.exp import FCOS, BaseExp, CocoData, InputSpec, ResizeShortestEdge, ResNet, Run
 
 
 class Exp(BaseExp):
-    data = CocoFolder(
+    data = CocoData(
         {folder!r},
         *("annotations/instances_train.json", "train"),
         *("annotations/instances_val.json", "val"),

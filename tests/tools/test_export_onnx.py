@@ -15,7 +15,7 @@ NAMES = ["cat", "dog"]
 EXPERIMENT = """
 from torch import nn
 
-from otadet.exp import BaseExp, CocoFolder, InputSpec, Letterbox
+from otadet.exp import BaseExp, CocoData, InputSpec, Letterbox
 from otadet.models import FPN, Detector, FCOSHead
 
 

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from otadet.data.transforms import Compose
-from otadet.exp import BaseExp, CocoFolder, InputSpec, Iterations, ResizeShortestEdge, Run, Steps
+from otadet.exp import BaseExp, CocoData, InputSpec, Iterations, ResizeShortestEdge, Run, Steps
 from otadet.models import FPN, Detector, FCOSHead
 
 
@@ -58,7 +58,7 @@ class PressCtrlC:
 
 
 class Exp(BaseExp):
-    data = CocoFolder(
+    data = CocoData(
         {data!r},
         *("annotations/instances_train.json", "train"),
         *("annotations/instances_val.json", "val"),

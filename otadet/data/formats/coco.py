@@ -1,8 +1,9 @@
-"""Reads and validates COCO instance annotations. Shape letters: `S` images, `M` annotations, `F` categories."""
+"""Reads, validates and finds COCO instance annotations. Shape letters: `S` images, `M` annotations, `F` categories."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 from otadet.boxes import xywh_to_xyxy
 from otadet.data.annotations import Annotations, check_image_dir
 from otadet.data.class_list import SourceClasses
+from otadet.data.formats.coco_files import CocoFile, coco_files, first_file_names, image_folder
 from otadet.data.formats.json_file import brief_value, load_json
 from otadet.data.formats.json_section import Section
+from otadet.data.formats.layout import ALL, SPLITS, Layout, Source, Undecided
 from otadet.data.image_file import shown
 from otadet.data.image_names import ImageNames, name_problem
 from otadet.errors import UserError
@@ -72,6 +75,79 @@ def read_coco(path: str | Path, image_dir: str | Path | None = None, *, outside_
         ignored=annotations.numbers("iscrowd", missing=0) > 0,
         why_no_boxes=why_no_boxes,
         ignored_hint="set iscrowd 0 if they are single objects",
+    )
+
+
+@dataclass(frozen=True)
+class CocoSource:
+    """A COCO file and the folder of its images."""
+
+    path: Path
+    image_dir: Path
+    outside_images: bool = False
+    """As in `read_coco`."""
+
+    def read(self) -> Annotations:
+        """As `read_coco`."""
+        return read_coco(self.path, self.image_dir, outside_images=self.outside_images)
+
+
+def find_coco(folder: Path, *, outside_images: bool = False) -> Layout | None:
+    """The COCO files of a folder, by split; None where it has none.
+
+    They may be called anything, and lie in the folder or in folders below. Which split one is of, its name says, or
+    else that of its folder: `instances_train2017.json`, `train/_annotations.coco.json`. Of several for a split, those
+    called instances come before keypoints, captions and the like. Where the first images of each are found, there the
+    others are looked for. Label Studio's and CVAT's exports as COCO are such folders; labelme's own files are not.
+    """
+    by_split: dict[str, list[CocoFile]] = defaultdict(list)
+    for file in coco_files(folder):
+        by_split[file.split].append(file)
+    if not by_split:
+        return None
+    # Beside others, a file without a split is perhaps everything once more, perhaps a part: its name does not say.
+    nameless = by_split.pop(ALL, []) if len(by_split) > 1 else []
+    kept = {split: _instances(by_split[split]) for split in (*SPLITS, ALL) if split in by_split}
+    splits: dict[str, Source] = {split: _source(folder, split, files, outside_images) for split, files in kept.items()}
+    if nameless and "train" not in splits:
+        splits["train"] = Undecided(_which(folder, "train", nameless))
+    why = ", ".join(shown(files[0].path.relative_to(folder)) for files in kept.values())
+    why += f" (not {shown(nameless[0].path.relative_to(folder))}, which names no split)" if nameless else ""
+    return Layout("COCO", why, splits)
+
+
+def coco_file(path: Path, *, outside_images: bool = False) -> Layout:
+    """One COCO file, of all images that it lists. Raises `UserError` where it is none."""
+    names = first_file_names(path)
+    if names is None:
+        raise UserError(
+            f"{shown(path)}: is no COCO file, which has lists named images, annotations and categories; of "
+            "and the like as COCO"
+        )
+    file, folder = CocoFile(path, names, ALL), path.absolute().parent
+    # annotations/all.json is beside images/.
+    folder = folder.parent if folder.name.lower() == "annotations" else folder
+    source = CocoSource(path, image_folder(file, folder, outside_images), outside_images)
+    return Layout("COCO", path.name, {ALL: source})
+
+
+def _instances(files: list[CocoFile]) -> list[CocoFile]:
+    named = [file for file in files if "instances" in file.path.stem.lower()]
+    return named or files
+
+
+def _source(folder: Path, split: str, files: list[CocoFile], outside_images: bool) -> Source:
+    if len(files) > 1:
+        return Undecided(_which(folder, split, files))
+    return CocoSource(files[0].path, image_folder(files[0], folder, outside_images), outside_images)
+
+
+def _which(folder: Path, split: str, files: list[CocoFile]) -> str:
+    listed = ", ".join(shown(file.path.relative_to(folder)) for file in files)
+    field = f"{'train' if split == ALL else split}_json"
+    return (
+        f"{shown(folder)}: its COCO files do not say which is the {field.removesuffix('_json')} split ({listed}); name "
+        f"it by {field} of CocoData({str(folder)!r}), or call it {split if split != ALL else 'train'}.json"
     )
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from otadet.data.annotations import Annotations
+from otadet.errors import UserError
 
 SPLITS = ("train", "val", "test")
 """The names that splits have here, in the order of their use."""
 ALL = "all"
 """The one split of a folder whose files do not say which images are for what."""
-_OTHER_NAMES = {"valid": "val", "validation": "val"}
+_OTHER_NAMES = {"valid": "val", "validation": "val", "training": "train", "testing": "test"}
 
 
 class Source(Protocol):
@@ -20,6 +21,18 @@ class Source(Protocol):
 
     def read(self) -> Annotations:
         """All of them. Raises `UserError` naming the file, the entry and the fix."""
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """A source that only somebody who knows the folder can choose."""
+
+    problem: str
+    """What there is, and how to choose."""
+
+    def read(self) -> Annotations:
+        """Raises `UserError` with the problem."""
+        raise UserError(self.problem)
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,10 @@ class Layout:
     """The file or folder that gave it away, such as "data.yaml"."""
     splits: Mapping[str, Source]
     """By "train", "val" and "test", those that there are; or only by "all" where the files do not say."""
+
+    def __str__(self) -> str:
+        number = len(self.splits)
+        return f"{self.format}: {self.why}, {f'{number} splits' if number > 1 else '1 split'}"
 
 
 def split_name(name: str) -> str:

@@ -127,6 +127,17 @@ def _annotations(scene: Scene, image_id: int, first_id: int) -> list[dict]:
     ]
 
 
+def can_be_written(folder: str | Path) -> bool:
+    """Whether `write_synthetic` would take this folder: it is missing, empty, or of its own making."""
+    try:
+        names = set(os.listdir(folder))
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return not names - _OWN_NAMES and (not names or _MARKER in names)
+
+
 def _is_written(folder: Path, settings: _Settings) -> bool:
     """Whether the folder holds this data set already; False where it may be written.
 

@@ -1,0 +1,147 @@
+"""Which JSON files of a folder hold COCO instances, of which split, and where their images lie.
+
+A look, not a reading: names of files, whether the lists of a COCO file are in them, and the first file names.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from otadet.data.formats.layout import ALL, SPLITS, split_name
+from otadet.data.image_names import name_problem
+
+_MOST_FILES = 64
+"""JSON files of one folder that are looked at: labelme writes one for each picture, and none of them is COCO."""
+_MOST_FOLDERS = 64
+"""Subfolders that are looked at."""
+_LOOKED_AT = 8
+"""File names of a JSON file by which the folder of its images is found."""
+_WORD = re.compile(r"[^\W\d_]+")
+_IMAGES, _CATEGORIES, _BOXES = (
+    re.compile(pattern) for pattern in (rb'"images"\s*:\s*\[', rb'"categories"\s*:\s*\[', rb'"bbox"\s*:\s*\[')
+)
+_FILE_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """A JSON file of COCO instances."""
+
+    path: Path
+    names: tuple[str, ...]
+    """Its first file names of images."""
+    split: str
+    """What its name, or that of its folder, says: "train", "val", "test", or "all" where they say nothing."""
+
+
+def coco_files(folder: Path) -> list[CocoFile]:
+    """Those in the folder and in the ones below it, sorted by path."""
+    found = []
+    for inner in (folder, *subfolders(folder)):
+        for path in islice(_json_files(inner), _MOST_FILES):
+            names = first_file_names(path)
+            if names is not None:
+                found.append(CocoFile(path, names, split_of(path, folder)))
+    return found
+
+
+def subfolders(folder: Path, depth: int = 2) -> list[Path]:
+    """The folders below, down to `depth`, sorted by name, each level before the next."""
+    level, found = [folder], []
+    for _ in range(depth):
+        level = [inner for outer in level for inner in _folders(outer)]
+        found += level
+    return found[:_MOST_FOLDERS]
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _json_files(folder: Path) -> Iterator[Path]:
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.lower().endswith(".json"))
+    except OSError:
+        return
+    yield from (path for name in names if os.path.isfile(path := folder / name))
+
+
+def first_file_names(path: Path) -> tuple[str, ...] | None:
+    """The first file names of the images of a COCO file; None for a JSON file that is none."""
+    try:
+        with open(path, "rb") as file:
+            if not (size := os.fstat(file.fileno()).st_size):
+                return None
+            with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as content:
+                # JSON in UTF-16 or 32 has a zero byte among its first ones.
+                return _names_in(_utf8(content) if b"\0" in content[:4] else content)
+    except (OSError, ValueError):
+        return None
+
+
+def _utf8(content: mmap.mmap) -> bytes:
+    text = content[:]
+    return text.decode(json.detect_encoding(text), "replace").encode("utf-8", "replace")
+
+
+def _names_in(content: mmap.mmap | bytes) -> tuple[str, ...] | None:
+    images = _IMAGES.search(content)
+    if images is None or not (_CATEGORIES.search(content) or _BOXES.search(content)):
+        return None
+    found = islice(_FILE_NAME.finditer(content, images.end()), _LOOKED_AT)
+    return tuple(name for match in found if isinstance(name := _string(match[1]), str))
+
+
+def _string(text: bytes) -> str | None:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def split_of(path: Path, folder: Path) -> str:
+    """The split that the words in a file's name name, or else those in the names of its folders below `folder`."""
+    for name in (path.stem, *reversed(path.parent.relative_to(folder).parts)):
+        splits = {split_name(word) for word in _WORD.findall(name)} & {*SPLITS}
+        if len(splits) == 1:
+            return splits.pop()
+    return ALL
+
+
+def image_folder(file: CocoFile, folder: Path, outside: bool) -> Path:
+    """The folder in which most of the first images are, of equal ones the likelier; `folder` where none is found.
+
+    outside: whether names may lead out of it.
+    """
+    names = [name for name in file.names if name_problem(name, outside) is None]
+    likely = list(dict.fromkeys([*_likely_folders(file, folder), *subfolders(folder)]))
+    likely = [inner for inner in likely if os.path.isdir(inner)]
+    there = [sum(os.path.isfile(inner / name) for name in names) for inner in likely]
+    return likely[there.index(max(there))] if any(there) else folder
+
+
+def _likely_folders(file: CocoFile, folder: Path) -> Iterator[Path]:
+    own = file.path.parent
+    yield own
+    # annotations/instances_train2017.json belongs to train2017/.
+    words = [
+        part for part in re.split(r"[^0-9A-Za-z]+", file.path.stem) if split_name(part.rstrip("0123456789")) in SPLITS
+    ]
+    for name in dict.fromkeys([*words, *_names_of(file.split)]):
+        yield from (folder / name, folder / "images" / name, folder / name / "images")
+    yield from (own / "images", folder / "images", folder)
+
+
+def _names_of(split: str) -> Sequence[str]:
+    return ("val", "valid", "validation") if split == "val" else (split,)
