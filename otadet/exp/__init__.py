@@ -2,7 +2,7 @@
 
 from otadet.data.transforms import Letterbox, MultiScale, ResizeShortestEdge
 from otadet.exp.base import BaseExp
-from otadet.exp.data import CocoData, DataFolder, SyntheticShapes
+from otadet.exp.data import CocoData, DataFolder, SyntheticShapes, YoloData
 from otadet.exp.families import FCOS, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.exp.load import load_detector, load_exp, load_pipeline, load_predictor
 from otadet.exp.run import SCORES, Run
@@ -35,6 +35,7 @@ __all__ = [
     "Run",
     "Steps",
     "SyntheticShapes",
+    "YoloData",
     "load_detector",
     "load_exp",
     "load_pipeline",

@@ -39,9 +39,6 @@ def tiny(file: Path, shapes: Path) -> tuple[BaseExp, list[str]]:
     settings = [*TINY, "data", str(shapes)]
     if isinstance(exp.data, SyntheticShapes):
         settings += ["images_train", "2", "images_val", "2", "image_size", "64", "shapes", "2"]
-    else:
-        for split in ("train", "val"):
-            settings += [f"data.{split}_json", f"annotations/instances_{split}.json", f"data.{split}_images", split]
     exp.override(settings)
     return exp, settings
 

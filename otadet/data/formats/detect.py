@@ -10,6 +10,7 @@ from pathlib import Path
 
 from otadet.data.formats.coco import coco_file, find_coco
 from otadet.data.formats.layout import Layout
+from otadet.data.formats.yolo import find_yolo
 from otadet.data.image_file import shown
 from otadet.data.images import DEFAULT, ReadOptions
 from otadet.errors import UserError
@@ -30,11 +31,16 @@ def _find_coco(path: Path, options: FindOptions) -> Layout | None:
     return find(path, outside_images=options.outside_images)
 
 
+def _find_yolo(path: Path, options: FindOptions) -> Layout | None:
+    return find_yolo(path, outside_images=options.outside_images, options=options.images)
+
+
 FINDERS: Mapping[str, Callable[[Path, FindOptions], Layout | None]] = {
     "coco": _find_coco,
+    "yolo": _find_yolo,
 }
 """By the word that names a format: what finds it in a folder, or takes one of its files."""
-FILES = {".json": "coco"}
+FILES = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".data": "yolo"}
 """Suffix of the file that describes data -> its format."""
 PARTS = {"coco": "CocoData", "yolo": "YoloData", "voc": "VocData", "crowdhuman": "CrowdHumanData"}
 _LOOKED_FOR = (

@@ -1,7 +1,7 @@
 """Parts that stand for data: images to train on, to validate on and to test with."""
 
 from otadet.exp.data.base import FileData
-from otadet.exp.data.folder import CocoData, DataFolder
+from otadet.exp.data.folder import CocoData, DataFolder, YoloData
 from otadet.exp.data.synthetic import SyntheticShapes
 
-__all__ = ["CocoData", "DataFolder", "FileData", "SyntheticShapes"]
+__all__ = ["CocoData", "DataFolder", "FileData", "SyntheticShapes", "YoloData"]

@@ -13,7 +13,7 @@ from otadet.data.formats.layout import Layout, Source
 from otadet.errors import UserError
 from otadet.exp.data.base import FileData
 
-Format = Literal["auto", "coco"]
+Format = Literal["auto", "coco", "yolo"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,24 @@ class DataFolder(FileData):
 
     def layout(self) -> Layout:
         return find_data(self.folder, self.format, FindOptions(self.outside_images, self.options()))
+
+
+@dataclass(frozen=True)
+class YoloData(FileData):
+    """YOLO data: a folder, or the `data.yaml` that describes them."""
+
+    folder: str = "datasets/yolo"
+
+    @property
+    def place(self) -> str:
+        return self.folder
+
+    def in_folder(self, folder: str) -> YoloData:
+        """The same settings for another folder."""
+        return replace(self, folder=folder)
+
+    def layout(self) -> Layout:
+        return find_data(self.folder, "yolo", FindOptions(self.outside_images, self.options()))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,72 @@
+"""Which format a folder is in, what is said where it is in none or in two, and single files."""
+
+import json
+
+import pytest
+
+from otadet.data.formats.detect import find_data
+from otadet.errors import UserError
+from tests.data.formats.test_find_coco import PICTURE, coco
+
+YOLO = {"data.yaml": "train: images\nval: images\nnames: [cell]\n", "images/a.jpg": PICTURE, "labels/a.txt": ""}
+
+
+def test_the_line_for_the_log(write_files):
+    assert str(find_data(write_files({"train.json": coco("a.jpg"), "val.json": coco("a.jpg"), "a.jpg": PICTURE}))) == (
+        "COCO: train.json, val.json, 2 splits"
+    )
+    assert str(find_data(write_files({"all.json": coco("a.jpg")}, write_files({}) / "other"))) == (
+        "COCO: all.json, 1 split"
+    )
+
+
+def test_two_formats_in_one_folder(write_files):
+    folder = write_files({"annotations/instances_train.json": coco("a.jpg"), **YOLO})
+    with pytest.raises(
+        UserError, match=r"may be COCO \(annotations/instances_train\.json\) and YOLO \(data\.yaml\); say which"
+    ) as caught:
+        find_data(folder)
+    assert "data.format coco or data.format yolo" in str(caught.value)
+    assert f"YoloData('{folder}')" in str(caught.value)
+    assert find_data(folder, "coco").format == "COCO"
+    assert find_data(folder, "yolo").format == "YOLO"
+
+
+def test_no_format_says_what_was_looked_for_and_what_is_there(write_files):
+    files = {f"pictures/{number}.jpg": PICTURE for number in range(3)} | {"read me.txt": "", "b.csv": "", "a.csv": ""}
+    with pytest.raises(UserError) as caught:
+        find_data(write_files(files))
+    said = str(caught.value)
+    for part in ("COCO", "YOLO", "Pascal VOC", "CrowdHuman", "there are a.csv, b.csv, pictures, read me.txt"):
+        assert part in said
+    assert "3 .jpg, 2 .csv, 1 .txt" in said
+    with pytest.raises(UserError, match=r"no annotations of format yolo\."):
+        find_data(write_files({}), "yolo")
+
+
+def test_an_empty_and_a_missing_folder(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="it is empty"):
+        find_data(tmp_path / "empty")
+    with pytest.raises(UserError, match="no such folder; name another"):
+        find_data(tmp_path / "gone")
+
+
+def test_labelme_is_told_apart(write_files):
+    own = json.dumps({"version": "5", "flags": {}, "shapes": [], "imagePath": "a.jpg"})
+    with pytest.raises(UserError, match=r"\.json files are labelme's: export them as COCO, YOLO or Pascal VOC"):
+        find_data(write_files({"labels/a.json": own, "labels/a.jpg": PICTURE}))
+
+
+def test_the_file_itself(write_files):
+    folder = write_files({"annotations/boxes.json": coco("a.jpg"), **YOLO, "notes.txt": "", "package.json": "{}"})
+    layout = find_data(folder / "annotations/boxes.json")
+    assert (layout.format, layout.why, list(layout.splits)) == ("COCO", "boxes.json", ["all"])
+    assert layout.splits["all"].read().image_dir == folder / "images"
+    assert find_data(folder / "data.yaml").format == "YOLO"
+    with pytest.raises(UserError, match=r"package\.json: is no COCO file"):
+        find_data(folder / "package.json")
+    with pytest.raises(UserError, match=r"notes\.txt: is no annotation file"):
+        find_data(folder / "notes.txt")
+    with pytest.raises(UserError, match=r"is a file of format yolo, but data\.format is coco"):
+        find_data(folder / "data.yaml", "coco")

@@ -1,0 +1,157 @@
+"""COCO files under any name, and their images wherever they are."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from otadet.data.formats.coco import find_coco
+from otadet.errors import UserError
+
+
+def coco(*names, **more):
+    return json.dumps(
+        {
+            "info": {"description": "made"},
+            "images": [{"id": number, "file_name": name} for number, name in enumerate(names)],
+            "annotations": [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 1, 5, 5]}],
+            "categories": [{"id": 1, "name": "cell"}],
+            **more,
+        }
+    )
+
+
+PICTURE = (8, 6)
+
+
+@pytest.mark.parametrize(
+    ("files", "splits"),
+    [
+        pytest.param(
+            {
+                "train/_annotations.coco.json": coco("a.jpg"),
+                "train/a.jpg": PICTURE,
+                "valid/_annotations.coco.json": coco("b.jpg"),
+                "valid/b.jpg": PICTURE,
+                "test/_annotations.coco.json": coco("c.jpg"),
+                "test/c.jpg": PICTURE,
+            },
+            {"train": "train", "val": "valid", "test": "test"},
+            id="Roboflow",
+        ),
+        pytest.param(
+            {
+                "annotations/instances_train2017.json": coco("a.jpg"),
+                "annotations/captions_train2017.json": coco("a.jpg"),
+                "annotations/person_keypoints_train2017.json": coco("a.jpg"),
+                "annotations/instances_val2017.json": coco("b.jpg"),
+                "annotations/image_info_test2017.json": json.dumps(
+                    {"images": [{"id": 1, "file_name": "c.jpg"}], "categories": [{"id": 1, "name": "cell"}]}
+                ),
+                "train2017/a.jpg": PICTURE,
+                "val2017/b.jpg": PICTURE,
+                "test2017/c.jpg": PICTURE,
+            },
+            {"train": "train2017", "val": "val2017", "test": "test2017"},
+            id="COCO 2017",
+        ),
+        pytest.param(
+            {
+                "annotations/instances_train.json": coco("a.jpg"),
+                "annotations/instances_val.json": coco("b.jpg"),
+                "images/a.jpg": PICTURE,
+                "images/b.jpg": PICTURE,
+            },
+            {"train": "images", "val": "images"},
+            id="one folder of images",
+        ),
+        pytest.param(
+            {
+                "train.json": coco("a.jpg"),
+                "validation.json": coco("a.jpg"),
+                "images/train/a.jpg": PICTURE,
+                "images/val/a.jpg": PICTURE,
+            },
+            {"train": "images/train", "val": "images/val"},
+            id="one JSON per split, the same names",
+        ),
+        pytest.param(
+            {"result.json": coco("images/a.jpg"), "images/a.jpg": PICTURE, "package.json": '{"name": "site"}'},
+            {"all": "."},
+            id="Label Studio",
+        ),
+        pytest.param(
+            {"annotations/instances_default.json": coco("a.jpg"), "images/default/a.jpg": PICTURE},
+            {"all": "images/default"},
+            id="CVAT",
+        ),
+        pytest.param(
+            {"boxes.json": coco("a.jpg", "b.jpg"), "pictures/x/a.jpg": PICTURE, "pictures/x/b.jpg": PICTURE},
+            {"all": "pictures/x"},
+            id="somewhere",
+        ),
+        pytest.param(
+            {"boxes.json": coco("a.jpg").encode("utf-16"), "a.jpg": PICTURE, "empty.json": "", "broken.json": "{"},
+            {"all": "."},
+            id="UTF-16",
+        ),
+        pytest.param(
+            {"Train/labels.json": coco("a.jpg"), "Train/images/a.jpg": PICTURE, "all.json": coco("a.jpg", "b.jpg")},
+            {"train": "Train/images"},
+            id="a file that names no split",
+        ),
+        pytest.param({"train.json": coco("gone.jpg"), "images/a.jpg": PICTURE}, {"train": "."}, id="images missing"),
+    ],
+)
+def test_layouts(write_files, files, splits):
+    folder = write_files(files)
+    layout = find_coco(folder)
+    assert layout.format == "COCO"
+    found = {split: source.read() for split, source in layout.splits.items()}
+    assert {split: Path(annotations.image_dir) for split, annotations in found.items()} == {
+        split: folder / name for split, name in splits.items()
+    }
+    if "all.json" in files:
+        assert layout.why == "Train/labels.json (not all.json, which names no split)"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"package.json": '{"name": "site", "images": 3}'},
+        {"found.json": '[{"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}]'},
+        {"a.json": json.dumps({"shapes": [], "imagePath": "a.jpg", "imageData": None})},
+        {"tasks.json": json.dumps([{"data": {"image": "a.jpg"}, "annotations": []}])},
+    ],
+    ids=["nothing", "another JSON", "results", "labelme", "Label Studio's own"],
+)
+def test_what_is_no_coco_folder(write_files, files):
+    assert find_coco(write_files(files)) is None
+
+
+def test_what_only_the_user_can_choose_is_asked_when_it_is_needed(write_files):
+    files = {"a_train.json": coco("a.jpg"), "b_train.json": coco("a.jpg"), "val.json": coco("b.jpg")}
+    layout = find_coco(write_files(files | {"a.jpg": PICTURE, "b.jpg": PICTURE}))
+    assert len(layout.splits["val"].read().image_ids) == 1
+    with pytest.raises(UserError, match=r"train split \(a_train\.json, b_train\.json\); name it by train_json of Coco"):
+        layout.splits["train"].read()
+
+
+def test_a_file_without_a_split_beside_a_val_split(write_files):
+    layout = find_coco(write_files({"boxes.json": coco("a.jpg"), "val.json": coco("a.jpg"), "a.jpg": PICTURE}))
+    with pytest.raises(UserError, match=r"do not say which is the train split \(boxes\.json\)"):
+        layout.splits["train"].read()
+
+
+def test_thousands_of_other_json_files_are_passed_over(write_files):
+    folder = write_files({f"labels/{number}.json": "{}" for number in range(200)})
+    assert find_coco(folder) is None
+
+
+def test_names_that_lead_out_are_not_followed(write_files):
+    files = {"data/boxes.json": coco("../secret/a.jpg"), "secret/a.jpg": PICTURE, "data/secret/x.jpg": PICTURE}
+    folder = write_files(files)
+    with pytest.raises(UserError, match="leads out of the image folder"):
+        find_coco(folder / "data").splits["all"].read()
+    assert find_coco(folder / "data", outside_images=True).splits["all"].read().image_dir == folder / "data"
