@@ -1,0 +1,1 @@
+"""Published checkpoints of other programs, made otadet's."""
