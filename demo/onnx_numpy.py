@@ -80,6 +80,7 @@ def read_input(spec: object) -> dict:
         raise ValueError("its metadata is wrong in input_spec")
     values: dict = {name: spec.get(name) for name in ("mean", "std")}
     values["letterbox"] = values["shortest_edge"] = None
+    values["shrink"], values["rounding"] = resize.get("shrink", "area"), resize.get("rounding", "nearest")
     if resize["part"] == "Letterbox":
         values["letterbox"] = resize.get("size")
     elif isinstance(resize.get("sizes"), list):
@@ -140,6 +141,8 @@ def check_metadata(metadata: dict) -> None:
     names = metadata.get("class_names", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         wrong.append("class_names")
+    words = {"shrink": ("area", "linear"), "rounding": ("nearest", "down")}
+    wrong += [name for name, known in words.items() if metadata.get(name, known[0]) not in known]
     if not missing and (metadata["letterbox"] is None) == (metadata["shortest_edge"] is None):
         wrong.append("letterbox or shortest_edge")
     sizes = [metadata.get(name) for name in ("size", "letterbox", "shortest_edge") if name not in wrong]
@@ -207,11 +210,12 @@ def prepare(image: np.ndarray, metadata: dict) -> tuple[np.ndarray, tuple[float,
         rows, columns = metadata["size"]
     if round(height * factor) > rows or round(width * factor) > columns:
         factor = min(rows / height, columns / width)
-    new_height, new_width = max(1, round(height * factor)), max(1, round(width * factor))
+    rounded = int if metadata.get("rounding") == "down" else round
+    new_height, new_width = max(1, rounded(height * factor)), max(1, rounded(width * factor))
     if (new_height, new_width) != (height, width):
-        shrinks = new_height < height or new_width < width
+        averages = metadata.get("shrink") != "linear" and (new_height < height or new_width < width)
         image = cv2.resize(
-            image, (new_width, new_height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            image, (new_width, new_height), interpolation=cv2.INTER_AREA if averages else cv2.INTER_LINEAR
         )
     canvas = np.full((rows, columns, 3), metadata["pad_value"], np.uint8)
     canvas[:new_height, :new_width] = image

@@ -6,6 +6,7 @@ otadet eval -c runs/mine/best.pth
 otadet predict -c runs/mine/best.pth --path photos
 otadet export -c runs/mine/best.pth --nms
 otadet show -c runs/mine/best.pth --assigner ota atss --path image.png
+otadet convert yolox_nano.pth nano.pth            a published checkpoint of another program
 otadet bench
 """
 
@@ -27,6 +28,7 @@ COMMANDS = {
     "train": ("train", "train the detector of an experiment"),
     "eval": ("evaluate", "measure a checkpoint on its validation or test set"),
     "predict": ("predict", "draw what a checkpoint detects in images"),
+    "convert": ("convert", "make a published checkpoint of another program one of otadet's"),
     "export": ("export", "write a checkpoint as an ONNX file"),
     "show": ("show", "draw which anchors the rules of label assignment choose"),
     "bench": ("bench", "time, memory and launches of every rule"),

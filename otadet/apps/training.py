@@ -266,4 +266,5 @@ def _step(exp: BaseExp, model: nn.Module, dataset_size: int, device: torch.devic
         channels_last=precision.channels_last,
         grad_clip=exp.run.grad_clip,
         ema_decay=exp.run.ema,
+        iterations=exp.iterations(dataset_size),
     )

@@ -6,12 +6,15 @@ import cv2
 import numpy as np
 
 
-def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(H, W, 3) -> (height, width, 3) pixels; averages when it shrinks, so that fine texture does not alias."""
+def resize(image: np.ndarray, height: int, width: int, shrink: str = "area") -> np.ndarray:
+    """(H, W, 3) -> (height, width, 3) pixels.
+
+    shrink: "area" averages when it shrinks, so that fine texture does not alias; "linear" does not.
+    """
     if image.shape[:2] == (height, width):
         return image
-    shrinks = height < image.shape[0] or width < image.shape[1]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    averages = shrink == "area" and (height < image.shape[0] or width < image.shape[1])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if averages else cv2.INTER_LINEAR)
 
 
 def paste(image: np.ndarray, canvas: np.ndarray, top: int = 0, left: int = 0) -> None:

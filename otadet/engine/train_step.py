@@ -49,6 +49,7 @@ class TrainStep:
         channels_last: memory layout of images and weights: (N, H, W, C) instead of (N, C, H, W).
         grad_clip: largest norm of the gradient.
         ema_decay: of the averaged weights; None: there are none.
+        iterations: length of the training, for a loss that changes on its way (`at_progress`).
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class TrainStep:
         channels_last: bool = False,
         grad_clip: float | None = None,
         ema_decay: float | None = None,
+        iterations: int | None = None,
     ) -> None:
         self.device = device
         self.amp_dtype = amp_dtype
@@ -76,6 +78,7 @@ class TrainStep:
         self.network = _parallel(self.model, device)
         self.loss = loss.to(device)
         self.normalize = normalize.to(device)
+        self.iterations = iterations
         self.ema = None if ema_decay is None else ModelEma(self.model, ema_decay)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype == torch.float16)
         self._gradient = GradientGuard(optimizer)
@@ -99,6 +102,8 @@ class TrainStep:
         update and lowers its scale.
         """
         batch = batch.to(self.device)
+        if self.iterations and hasattr(self.loss, "at_progress"):
+            self.loss.at_progress(iteration / self.iterations)
         factor = self.schedule(iteration)
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate * factor

@@ -3,7 +3,7 @@
 from otadet.data.transforms import Letterbox, MultiScale, ResizeShortestEdge
 from otadet.exp.base import BaseExp
 from otadet.exp.data import CocoData, DataFolder, SyntheticShapes, YoloData
-from otadet.exp.families import FCOS, FocalGIoU, FreeAnchor, ResNet, RetinaNet
+from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.exp.load import load_detector, load_exp, load_pipeline, load_predictor
 from otadet.exp.run import SCORES, Run
 from otadet.inference.input_spec import InputSpec
@@ -16,7 +16,9 @@ __all__ = [
     "FCOS",
     "SCORES",
     "SGD",
+    "YOLOX",
     "AdamW",
+    "BCEIoU",
     "BaseExp",
     "CocoData",
     "Cosine",

@@ -18,7 +18,7 @@ from otadet.data.sample import TrainTransform
 from otadet.data.transforms import Compose, Letterbox, MultiScale, RandomFlip, ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.exp.data import DataFolder, FileData, SyntheticShapes
-from otadet.exp.families import FCOS, FocalGIoU, FreeAnchor, ResNet, RetinaNet
+from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.exp.fields import changed, check_fields, fields_of, is_part
 from otadet.exp.methods import check_heard, own_methods
 from otadet.exp.plain import to_plain
@@ -48,12 +48,12 @@ class BaseExp:
     """Resizing in training; None: that of the input."""
     augment: tuple[TrainTransform, ...] = (RandomFlip(0.5),)
     """Random changes in training, one after the other."""
-    model: FCOS | RetinaNet = FCOS(ResNet(50, weights="imagenet"))
-    """The family of the network: `model fcos` or `retinanet`."""
+    model: FCOS | RetinaNet | YOLOX = FCOS(ResNet(50, weights="imagenet"))
+    """The family of the network: `model fcos`, `retinanet`, or `yolox_nano` and its siblings."""
     assigner: Assigner | None = OTAAssigner()
     """The rule of label assignment, by its name in `otadet.assigners`; None for a loss that needs none."""
-    loss: FocalGIoU | FreeAnchor = FocalGIoU()
-    """`loss focal_giou` or `free_anchor`."""
+    loss: FocalGIoU | BCEIoU | FreeAnchor = FocalGIoU()
+    """`loss focal_giou`, `bce_iou` or `free_anchor`."""
     optimizer: SGD | AdamW = SGD()
     """`optimizer sgd` or `adamw`."""
     schedule: Steps | Cosine = Steps(at=(60_000, 80_000), warmup=1000)

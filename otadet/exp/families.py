@@ -12,12 +12,14 @@ from otadet import models
 from otadet.assigners import Assigner
 from otadet.errors import UserError
 from otadet.limits import Limits
-from otadet.losses import DetectionLoss, FreeAnchorLoss, centerness_target, iou_target
-from otadet.models import FPN, Detector, FCOSHead, RetinaNetHead, build_resnet
+from otadet.losses import DetectionLoss, FreeAnchorLoss, YOLOXLoss, centerness_target, iou_target
+from otadet.models import FPN, PAFPN, CSPDarknet, Detector, FCOSHead, RetinaNetHead, YOLOXHead, build_resnet
 from otadet.part import Part
 
 Quality = Literal["iou", "centerness"] | None
-"""What an auxiliary branch of the head predicts; None: there is no branch."""
+"""What an auxiliary branch of a `DenseFamily` predicts; None: there is no branch."""
+Branch = Quality | Literal["objectness"]
+"""The same of any family."""
 _WEIGHT = Limits(0, 1e6)
 
 
@@ -113,6 +115,45 @@ class RetinaNet(DenseFamily):
 
 
 @dataclass(frozen=True)
+class YOLOX(Part):
+    """CSPDarknet, PAFPN and a decoupled head with an objectness, strides 8 to 32 (Ge et al., 2021).
+
+    As published: nano depth 0.33, width 0.25, depthwise; tiny 0.33, 0.375; s 0.33, 0.5; m 0.67, 0.75; l 1, 1.
+    """
+
+    depth: Annotated[float, Limits(0, 4, open_low=True)] = 0.33
+    """Times as many bottlenecks as in l."""
+    width: Annotated[float, Limits(0.03125, 8)] = 0.5
+    """Times as many channels as in l."""
+    depthwise: bool = False
+    """With separable 3x3 convolutions."""
+    prior_probability: Annotated[float, Limits(0, 1, open_low=True, open_high=True)] = 0.01
+    """Class score and objectness of an untrained head, in 0-1."""
+
+    @property
+    def quality(self) -> Literal["objectness"]:
+        """What the auxiliary branch predicts: whether there is an object at all."""
+        return "objectness"
+
+    def build(self, num_classes: int) -> Detector:
+        """The network with its initial weights."""
+        backbone = CSPDarknet(self.depth, self.width, depthwise=self.depthwise)
+        neck = PAFPN(backbone.channels, backbone.strides, self.depth, depthwise=self.depthwise)
+        head = YOLOXHead(
+            num_classes,
+            neck.channels,
+            int(256 * self.width),
+            depthwise=self.depthwise,
+            prior_probability=self.prior_probability,
+        )
+        return Detector(backbone, neck, head)
+
+    def without_weights(self) -> YOLOX:
+        """The same network: it starts from no weights of others."""
+        return self
+
+
+@dataclass(frozen=True)
 class FocalGIoU(Part):
     """Focal loss on the classes, GIoU on the boxes, cross entropy on the quality: see `DetectionLoss`."""
 
@@ -122,10 +163,12 @@ class FocalGIoU(Part):
     box_weighting: Literal["auto", "none", "quality"] = "auto"
     """"quality": boxes count by the target of their quality; "none": all alike; "auto": "quality" for centre-ness."""
 
-    def build(self, assigner: Assigner | None, quality: Quality) -> DetectionLoss:
+    def build(self, assigner: Assigner | None, quality: Branch) -> DetectionLoss:
         """The loss of a network with that auxiliary branch. Raises `UserError` where the two contradict each other."""
         if assigner is None:
             raise UserError("assigner none: this loss needs a rule that assigns labels, such as ota")
+        if quality == "objectness":
+            raise UserError("loss FocalGIoU has no place for an objectness, as the model has it: set loss bce_iou")
         if quality is None and (self.quality_weight is not None or self.box_weighting == "quality"):
             raise UserError(
                 f"loss.quality_weight {self.quality_weight}, loss.box_weighting {self.box_weighting}: the model has no "
@@ -144,6 +187,23 @@ class FocalGIoU(Part):
 
 
 @dataclass(frozen=True)
+class BCEIoU(Part):
+    """Cross entropies of classes and objectness, IoU loss, L1 in the last part of the training: see `YOLOXLoss`."""
+
+    box_weight: Annotated[float, Limits(0, 1e6, open_low=True)] = 5.0
+    l1_from: Annotated[float, Limits(0, 1)] = 0.95
+    """Share of the training, 0-1, from which on the L1 distance of the boxes is added; 1: never."""
+
+    def build(self, assigner: Assigner | None, quality: Branch) -> YOLOXLoss:
+        """The loss. Raises `UserError` without a rule, or for a network without an objectness."""
+        if assigner is None:
+            raise UserError("assigner none: this loss needs a rule that assigns labels, such as ota")
+        if quality != "objectness":
+            raise UserError("loss BCEIoU trains an objectness, which the model does not have: set loss focal_giou")
+        return YOLOXLoss(assigner, self.box_weight, self.l1_from)
+
+
+@dataclass(frozen=True)
 class FreeAnchor(Part):
     """FreeAnchor (Zhang et al., 2019), which learns what to match: an experiment with it has `assigner = None`."""
 
@@ -157,7 +217,7 @@ class FreeAnchor(Part):
     """Exponent of the focal loss of the background."""
     box_weight: Annotated[float, _WEIGHT] = 0.75
 
-    def build(self, assigner: Assigner | None, quality: Quality) -> FreeAnchorLoss:
+    def build(self, assigner: Assigner | None, quality: Branch) -> FreeAnchorLoss:
         """The loss. Raises `UserError` where there is an assigner, or a branch that would not be trained as it says."""
         if assigner is not None:
             raise UserError(f"loss FreeAnchor matches by itself, without {type(assigner).__name__}: set assigner none")

@@ -32,7 +32,7 @@ from otadet.data.transforms import (
 )
 from otadet.errors import UserError
 from otadet.exp.data import CocoData, DataFolder, SyntheticShapes, YoloData
-from otadet.exp.families import FCOS, FocalGIoU, FreeAnchor, ResNet, RetinaNet
+from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.exp.run import Run
 from otadet.inference.input_spec import InputSpec
 from otadet.inference.postprocess import Postprocess
@@ -46,7 +46,7 @@ PARTS: dict[str, type] = {
     part.__name__: part
     for part in (
         *(DataFolder, CocoData, YoloData, SyntheticShapes),
-        *(InputSpec, FCOS, RetinaNet, ResNet, FocalGIoU, FreeAnchor, Run, Postprocess),
+        *(InputSpec, FCOS, RetinaNet, ResNet, YOLOX, FocalGIoU, BCEIoU, FreeAnchor, Run, Postprocess),
         *(SGD, AdamW, Steps, Cosine, Iterations, Epochs),
         *(type(named_assigner(name)) for name in assigner_names()),
         *(DETRCost, OTACost, FocalCost, BCECost, JointBCECost, IoUCost, GIoUCost),

@@ -13,19 +13,27 @@ from otadet.assigners.ops.costs import BCECost, FocalCost, GIoUCost, IoUCost, Jo
 from otadet.data.transforms import Letterbox, MultiScale, ResizeShortestEdge
 from otadet.errors import UserError, did_you_mean
 from otadet.exp.data import DataFolder
-from otadet.exp.families import FCOS, FocalGIoU, FreeAnchor, ResNet, RetinaNet
+from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.limits import brief
 from otadet.optim.optimizer import SGD, AdamW
 from otadet.optim.schedule import Cosine, Steps
 from otadet.part import field_types
 
+YOLOX_LAYOUTS: Mapping[str, Callable[[], YOLOX]] = {
+    "yolox_nano": partial(YOLOX, 0.33, 0.25, depthwise=True),
+    "yolox_tiny": partial(YOLOX, 0.33, 0.375),
+    "yolox_s": partial(YOLOX, 0.33, 0.5),
+    "yolox_m": partial(YOLOX, 0.67, 0.75),
+    "yolox_l": partial(YOLOX, 1.0, 1.0),
+}
+"""The published layouts."""
 WORDS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
-    "model": {"fcos": FCOS, "retinanet": RetinaNet},
+    "model": {"fcos": FCOS, "retinanet": RetinaNet, **YOLOX_LAYOUTS},
     # torchvision has no weights for a ResNet-10.
     "backbone": {"resnet10": partial(ResNet, 10, weights=None)}
     | {f"resnet{depth}": partial(ResNet, depth) for depth in (18, 34, 50, 101)},
     "assigner": {name: partial(named_assigner, name) for name in assigner_names()},
-    "loss": {"focal_giou": FocalGIoU, "free_anchor": FreeAnchor},
+    "loss": {"focal_giou": FocalGIoU, "bce_iou": BCEIoU, "free_anchor": FreeAnchor},
     "optimizer": {"sgd": SGD, "adamw": AdamW},
     "schedule": {"steps": Steps, "cosine": Cosine},
     # Of an assigner.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import cv2
@@ -88,7 +89,11 @@ def _compare_batch(
     outputs = run_session(session, images.cpu().numpy())
     raw = [outputs[RAW_OUTPUTS[name] if metadata.nms else name] for name in metadata.raw_outputs]
     expected_scores = (scores_of(predictions, metadata.score), class_scores_of(predictions))
-    differences = [_largest_difference(a, b) for a, b in zip(raw[1:], expected_scores, strict=False)]
+    # Which of two nearly equal classes is the best is a matter of rounding; how good it is, is not.
+    compared = torch.clone if metadata.classes == "all" else partial(torch.amax, dim=-1)
+    differences = [
+        _largest_difference(compared(a), compared(b)) for a, b in zip(raw[1:], expected_scores, strict=False)
+    ]
     comparison = OnnxComparison(
         tuple(images.shape),
         _largest_difference(raw[0], predictions.boxes),

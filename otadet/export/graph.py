@@ -87,7 +87,7 @@ class _BoxesAndScores(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         predictions, _ = self.detector(images)
-        outputs = predictions.boxes, scores_of(predictions, self.postprocess.score)
+        outputs = predictions.boxes, scores_of(predictions, self.postprocess.score, self.postprocess.classes)
         return (*outputs, class_scores_of(predictions)) if self.postprocess.rank_by == "class" else outputs
 
 

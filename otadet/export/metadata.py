@@ -11,13 +11,13 @@ from otadet.data.sample import Transform
 from otadet.data.transforms import FitInto
 from otadet.export.metadata_check import read_texts
 from otadet.inference.input_spec import InputSpec
-from otadet.inference.postprocess import Postprocess, RankBy, ScoreKind
+from otadet.inference.postprocess import Classes, Postprocess, RankBy, ScoreKind
 from otadet.integers import ceil_div
 
 INPUT = "images: float32 (N, 3, H, W), RGB, (pixel - mean) / std of pixels in 0-255, padded right and bottom"
 
 
-LATER = ("rank_by", "score")
+LATER = ("rank_by", "score", "classes")
 """Entries that files of an older otadet lack."""
 
 
@@ -54,6 +54,8 @@ class OnnxMetadata:
     """What `score_threshold` and `topk_per_level` look at: "score" or "class"."""
     score: ScoreKind = "geometric_mean"
     """What the scores are of the class probability and the quality: their "geometric_mean" or "product"."""
+    classes: Classes = "all"
+    """Of an anchor that have a score: "all", or the "best" alone, the others being 0."""
 
     def to_strings(self) -> dict[str, str]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -68,9 +70,7 @@ class OnnxMetadata:
 
     @property
     def postprocess(self) -> Postprocess:
-        return Postprocess(
-            self.score_threshold, self.topk_per_level, self.nms_iou, self.max_detections, self.rank_by, self.score
-        )
+        return Postprocess(**{field.name: getattr(self, field.name) for field in fields(Postprocess)})
 
     @property
     def transform(self) -> Transform:

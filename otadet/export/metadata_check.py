@@ -12,7 +12,7 @@ from typing import Any, NoReturn, get_args
 from otadet.data.transforms import Letterbox, ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.inference.input_spec import MAX_AREA, MAX_SIDE, InputSpec
-from otadet.inference.postprocess import RankBy, ScoreKind
+from otadet.inference.postprocess import Classes, RankBy, ScoreKind
 from otadet.names import clean_class_names, printable
 
 MAX_DIVISOR = 1024
@@ -69,7 +69,7 @@ def _read(name: str, text: object, path: str | Path) -> Any:
         _refuse(path, name, text, f"a text of at most {limit:,} characters")
     if name in TEXTS:
         return printable(text)
-    if name in ("rank_by", "score"):
+    if name in ("rank_by", "score", "classes"):
         value: Any = text
     else:
         try:
@@ -200,6 +200,7 @@ CHECKS: dict[str, Check] = {
     "max_detections": _COUNT,
     "rank_by": _one_of(*get_args(RankBy)),
     "score": _one_of(*get_args(ScoreKind)),
+    "classes": _one_of(*get_args(Classes)),
     "image_bits": _integer(8, 16),
 }
 """Every entry but the texts and the class names."""

@@ -17,6 +17,8 @@ RankBy = Literal["score", "class"]
 """What pairs of an anchor and a class may be chosen by before NMS; see `Postprocess`."""
 ScoreKind = Literal["geometric_mean", "product"]
 """How a class probability and a quality become one score."""
+Classes = Literal["all", "best"]
+"""Which of an anchor's classes may be detections."""
 _SHARE = Limits(0, 1)
 _COUNT = Limits(0, 10**9, open_low=True)
 
@@ -26,16 +28,16 @@ def class_scores_of(predictions: Predictions) -> Tensor:
     return predictions.logits.float().sigmoid()
 
 
-def scores_of(predictions: Predictions, kind: str = "geometric_mean") -> Tensor:
+def scores_of(predictions: Predictions, kind: str = "geometric_mean", classes: str = "all") -> Tensor:
     """(N, A, C) in 0-1: class probability and quality as one number, or the probability alone without a quality.
 
-    kind: a `ScoreKind`.
+    kind: a `ScoreKind`. classes: with "best" all scores of an anchor but its highest are 0.
     """
-    probabilities = class_scores_of(predictions)
-    if predictions.quality is None:
-        return probabilities
-    product = probabilities * predictions.quality.float().sigmoid()[..., None]
-    return product.sqrt() if kind == "geometric_mean" else product
+    scores = class_scores_of(predictions)
+    if predictions.quality is not None:
+        product = scores * predictions.quality.float().sigmoid()[..., None]
+        scores = product.sqrt() if kind == "geometric_mean" else product
+    return scores if classes == "all" else torch.where(scores == scores.amax(-1, keepdim=True), scores, 0.0)
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,14 @@ class Postprocess(Part):
     score: ScoreKind = "geometric_mean"
     """Of the class probability and the quality: their "geometric_mean", `sqrt(class * quality)`, as in the released
     OTA, or their "product", as in YOLOX, whose quality is an objectness."""
+    classes: Classes = "all"
+    """Of an anchor that may be detections: "all", or the "best" one alone, as in YOLOX."""
 
     @torch.no_grad()
     def __call__(self, predictions: Predictions, anchors: Anchors) -> list[Detections]:
         """One `Detections` per image, in pixels of the network's input, best score first, not clipped."""
         counts = [height * width for height, width in anchors.level_sizes]
-        scores = scores_of(predictions, self.score)
+        scores = scores_of(predictions, self.score, self.classes)
         class_scores = class_scores_of(predictions) if self.rank_by == "class" else scores
         return [
             self.select(image_scores, boxes, counts, image_class_scores)

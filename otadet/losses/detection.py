@@ -102,7 +102,7 @@ class DetectionLoss(nn.Module):
         positive = assignment.gt_index >= 0
         counts = positive.to(torch.float32)
         normalizer = mean_over_ranks(counts.sum()).clamp(min=1)
-        labels, boxes = _targets(assignment.gt_index, truths)
+        labels, boxes = targets_of(assignment.gt_index, truths)
         # Both arguments are the same box at an anchor without an object: no gradient, and nothing that could be NaN.
         predicted = torch.where(positive[..., None], predictions.boxes, boxes)
         is_weighted = self.box_weighting == "quality"
@@ -113,17 +113,17 @@ class DetectionLoss(nn.Module):
         weight = target if is_weighted else counts
         losses = {
             "cls": self._class_loss(predictions.logits, assignment, labels) / normalizer,
-            "box": self.box_weight * _weighted((1 - giou(predicted, boxes)) * weight, assignment).sum() / total,
+            "box": self.box_weight * weighted((1 - giou(predicted, boxes)) * weight, assignment).sum() / total,
         }
         if predictions.quality is not None:
             entropy = F.binary_cross_entropy_with_logits(predictions.quality, target, reduction="none")
-            losses["quality"] = self.quality_weight * _weighted(entropy * counts, assignment).sum() / normalizer
+            losses["quality"] = self.quality_weight * weighted(entropy * counts, assignment).sum() / normalizer
         return losses
 
     def _class_loss(self, logits: Tensor, assignment: Assignment, labels: Tensor) -> Tensor:
         """Sum of the focal loss: all logits against zeros, and the difference that the positive ones make."""
         gt_index, score = assignment.gt_index, assignment.score
-        counted = _weighted((gt_index >= BACKGROUND).to(logits.dtype), assignment)
+        counted = weighted((gt_index >= BACKGROUND).to(logits.dtype), assignment)
         background = (focal_negative(logits, self.alpha, self.gamma).sum(-1) * counted).sum()
         hit = logits.gather(2, labels[..., None]).squeeze(-1)
         if score is None:
@@ -131,7 +131,7 @@ class DetectionLoss(nn.Module):
         else:
             positive = focal_soft(hit, score.to(hit.dtype), self.alpha, self.gamma)
         gain = positive - focal_negative(hit, self.alpha, self.gamma)
-        return background + _weighted(gain * (gt_index >= 0), assignment).sum()
+        return background + weighted(gain * (gt_index >= 0), assignment).sum()
 
 
 def in_float32(predictions: Predictions) -> Predictions:
@@ -140,12 +140,12 @@ def in_float32(predictions: Predictions) -> Predictions:
     return Predictions(predictions.logits.float(), predictions.boxes.float(), quality)
 
 
-def _weighted(values: Tensor, assignment: Assignment) -> Tensor:
+def weighted(values: Tensor, assignment: Assignment) -> Tensor:
     """(N, A) values, each times the weight of its anchor."""
     return values if assignment.weight is None else values * assignment.weight.to(values.dtype)
 
 
-def _targets(gt_index: Tensor, truths: Sequence[GroundTruth]) -> tuple[Tensor, Tensor]:
+def targets_of(gt_index: Tensor, truths: Sequence[GroundTruth]) -> tuple[Tensor, Tensor]:
     """(N, A) -> labels (N, A) and boxes (N, A, 4) of each anchor's object; label 0, a box of 0 where none."""
     device = gt_index.device
     boxes = limited(torch.cat([torch.zeros(1, 4, device=device), *(truth.boxes.float() for truth in truths)]))

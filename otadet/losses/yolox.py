@@ -43,7 +43,7 @@ class YOLOXLoss(nn.Module):
         self._with_l1 = progress >= self.l1_from
 
     def forward(self, predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> dict[str, Tensor]:
-        """Scalars "cls", "box", "quality" and, in the last part, "l1"; their sum is to be minimised.
+        """Scalars "cls", "box", "quality" and "l1", which is 0 until the last part; their sum is to be minimised.
 
         Raises `ValueError` as the assigner does, and for predictions without a quality.
         """
@@ -68,6 +68,7 @@ class YOLOXLoss(nn.Module):
                 "box": self.box_weight * (1 - overlap**2) * weighted(counts, assignment),
                 "quality": _objectness_loss(predictions, counts) * counted,
             }
+            terms["l1"] = torch.zeros_like(counts)
             if self._with_l1:
                 distance = (_raw(predicted, anchors) - _raw(boxes, anchors)).abs().sum(-1)
                 terms["l1"] = torch.where(positive, distance, 0.0) * weighted(counts, assignment)

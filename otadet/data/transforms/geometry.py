@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 
@@ -54,11 +54,16 @@ class Letterbox(Part):
     """(height, width) of the result, in pixels."""
     pad_value: Color | None = None
     """RGB of the padding. None, where it is that of an experiment's input: it cannot be called then."""
+    shrink: Literal["area", "linear"] = "area"
+    """What becomes of a larger image: "area" averages its pixels; "linear" is what YOLOX's networks were trained with."""
+    rounding: Literal["nearest", "down"] = "nearest"
+    """Of the scaled sides; "down" is YOLOX's."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         height, width = sample.image.shape[:2]
         factor = min(self.size[0] / height, self.size[1] / width)
-        sample = resized(sample, max(1, round(height * factor)), max(1, round(width * factor)))
+        rounded = round if self.rounding == "nearest" else int
+        sample = resized(sample, max(1, rounded(height * factor)), max(1, rounded(width * factor)), self.shrink)
         return replace(sample, image=padded(sample.image, self.size, padding_of(self)))
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
@@ -171,8 +176,9 @@ def _swapped(boxes: np.ndarray) -> np.ndarray:
     return boxes[:, [1, 0, 3, 2]]
 
 
-def resized(sample: Sample, height: int, width: int) -> Sample:
+def resized(sample: Sample, height: int, width: int, shrink: str = "area") -> Sample:
     """The sample at that size, with its objects."""
     x, y = width / sample.image.shape[1], height / sample.image.shape[0]
+    scale = sample.scale[0] * x, sample.scale[1] * y
     objects = Objects.of(sample).scaled(x, y).within((0, 0, width, height))
-    return objects.put(sample, resize(sample.image, height, width), scale=(sample.scale[0] * x, sample.scale[1] * y))
+    return objects.put(sample, resize(sample.image, height, width, shrink), scale=scale)

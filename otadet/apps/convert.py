@@ -1,0 +1,112 @@
+"""Convert a published checkpoint of another program into one of otadet's.
+
+otadet convert yolox_nano.pth nano.pth
+otadet convert yolox_s_8x8_300e_coco.pth s.pth --from mmdet-yolox
+otadet convert mine.pth mine-otadet.pth --classes cat,dog --size 640
+
+The program is found out by the names of the tensors. Every tensor of the network must be there in its shape; those of
+the file that it has no place for are listed. What comes out describes itself: eval, predict, export and train take it
+by -c alone.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from otadet.apps.arguments import say
+from otadet.errors import UserError
+
+if TYPE_CHECKING:
+    from otadet.convert.yolox import Layout
+    from otadet.exp import BaseExp
+
+SMALL = 416
+"""Side of the input that nano and tiny were trained with, in pixels."""
+USUAL = 640
+"""That of all larger ones."""
+
+
+def parser() -> ArgumentParser:
+    made = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    made.add_argument("source", type=Path, metavar="SRC", help="the published file")
+    made.add_argument("target", type=Path, metavar="DST", help="otadet's checkpoint to write, such as nano.pth")
+    made.add_argument(
+        "--from", dest="program", choices=("yolox", "mmdet-yolox"), help="whose it is; default: found out by its names"
+    )
+    made.add_argument(
+        "--classes", metavar="NAMES", help="names of the classes, comma-separated; default: COCO's, where it has 80"
+    )
+    made.add_argument(
+        "--size", type=int, metavar="N", help="side of the input in pixels; default: 416 for nano and tiny, else 640"
+    )
+    made.add_argument("--json", action="store_true", help="print what was converted as JSON")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
+    from otadet.convert.programs import PROGRAMS, program_of, read_published
+    from otadet.convert.renaming import fit, renamed
+    from otadet.convert.yolox import for_rgb, layout_of
+    from otadet.engine.checkpoint import save_checkpoint
+    from otadet.files import check_writable
+
+    check_writable(args.target)
+    published = read_published(args.source)
+    program = args.program or program_of(published, args.source)
+    named = {renamed(name, PROGRAMS[program][1]): tensor for name, tensor in published.items()}
+    layout = layout_of(named, args.source)
+    names = class_names(args.classes, layout.num_classes, args.source)
+    exp = experiment_of(layout, args.size or (SMALL if layout.width < 0.5 else USUAL), args.target.stem)
+    fitted = fit(exp.build_model(len(names)), for_rgb(named), (), args.source)
+    save_checkpoint(
+        args.target,
+        {"model": fitted.state, "class_names": list(names), "parts": exp.describe(), "experiment": exp.about()},
+    )
+    report(args, exp, program, len(fitted.state), fitted.unused)
+
+
+def class_names(given: str | None, number: int, source: Path) -> tuple[str, ...]:
+    """Those that the user gives, or COCO's. Raises `UserError` where their number is not that of the network."""
+    from otadet.convert.coco import COCO_CLASSES
+    from otadet.names import clean_class_names
+
+    if given is None and number != len(COCO_CLASSES):
+        raise UserError(f"{source}: has {number} classes, and does not name them; name them by --classes a,b,...")
+    names = COCO_CLASSES if given is None else clean_class_names([name.strip() for name in given.split(",")], "classes")
+    if len(names) != number:
+        raise UserError(f"{source}: has {number} classes, but --classes are {len(names)}")
+    return tuple(names)
+
+
+def experiment_of(layout: Layout, size: int, name: str) -> BaseExp:
+    """The experiment whose detector the network is, with the preprocessing that it was trained with."""
+    from otadet.exp import BCEIoU, InputSpec, Letterbox, Postprocess, YOLOX
+    from otadet.exp.stored import StoredExp
+    from otadet.assigners import SimOTAAssigner
+
+    exp = StoredExp(name, {})
+    exp.model = YOLOX(layout.depth, layout.width, layout.depthwise)
+    exp.input = InputSpec(
+        Letterbox((size, size), shrink="linear", rounding="down"), (0.0,) * 3, (1.0,) * 3, padding=(114,) * 3
+    )
+    exp.postprocess = Postprocess(0.01, nms_iou=0.65, score="product", classes="best")
+    exp.assigner, exp.loss = SimOTAAssigner.yolox(), BCEIoU()
+    exp.check()
+    return exp
+
+
+def report(args: Any, exp: BaseExp, program: str, tensors: int, unused: Sequence[str]) -> None:
+    """Say what was converted, and which tensors of the file were of no use."""
+    if args.json:
+        values = {"file": str(args.target), "from": program, "tensors": tensors, "unused": list(unused)}
+        print(json.dumps({**values, "model": exp.describe()["model"]}))
+        return
+    say(f"{args.source}: {program}, {exp.model}; all {tensors} tensors have their place")
+    if unused:
+        say(f"not used, as the network has no place for them: {', '.join(unused)}")
+    say(f"wrote {args.target}; otadet eval -c {args.target} data FOLDER measures it")
