@@ -37,6 +37,7 @@ BELOW: dict[str, set[str]] = {
     "models": set(),
     "data": set(),
     "optim": set(),
+    "convert": {"models"},
     "profiling": {"models"},
     "losses": {"assigners"},
     "inference": {"models", "data"},
@@ -49,6 +50,7 @@ BELOW: dict[str, set[str]] = {
     "apps": {
         "analysis",
         "assigners",
+        "convert",
         "data",
         "engine",
         "evaluation",

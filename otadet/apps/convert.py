@@ -85,9 +85,9 @@ def class_names(given: str | None, number: int, source: Path) -> tuple[str, ...]
 
 def experiment_of(layout: Layout, size: int, name: str) -> BaseExp:
     """The experiment whose detector the network is, with the preprocessing that it was trained with."""
-    from otadet.exp import BCEIoU, InputSpec, Letterbox, Postprocess, YOLOX
-    from otadet.exp.stored import StoredExp
     from otadet.assigners import SimOTAAssigner
+    from otadet.exp import YOLOX, BCEIoU, InputSpec, Letterbox, Postprocess
+    from otadet.exp.stored import StoredExp
 
     exp = StoredExp(name, {})
     exp.model = YOLOX(layout.depth, layout.width, layout.depthwise)

@@ -87,9 +87,7 @@ def layout_of(state: Mapping[str, Tensor], path: object) -> Layout:
     """The layout that a state dictionary with otadet's names is of. Raises `UserError`, naming the file."""
     stem, logits = state.get(_STEM), state.get("head.logits.0.weight")
     bottlenecks = {
-        int(found[1])
-        for name in state
-        if (found := re.match(r"backbone\.stages\.0\.1\.bottlenecks\.(\d+)\.", name))
+        int(found[1]) for name in state if (found := re.match(r"backbone\.stages\.0\.1\.bottlenecks\.(\d+)\.", name))
     }
     if stem is None or logits is None or stem.dim() != 4 or logits.dim() != 4 or len(bottlenecks) not in _DEPTHS:
         raise UserError(f"{path}: not the tensors of a YOLOX (nano, tiny, s, m, l or x)")

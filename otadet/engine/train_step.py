@@ -102,8 +102,8 @@ class TrainStep:
         update and lowers its scale.
         """
         batch = batch.to(self.device)
-        if self.iterations and hasattr(self.loss, "at_progress"):
-            self.loss.at_progress(iteration / self.iterations)
+        if self.iterations and (changing := getattr(self.loss, "at_progress", None)) is not None:
+            changing(iteration / self.iterations)
         factor = self.schedule(iteration)
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate * factor

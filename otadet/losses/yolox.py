@@ -24,7 +24,8 @@ class YOLOXLoss(nn.Module):
 
     A positive anchor's class is trained towards the IoU of its box, or towards the assignment's score where it has one;
     its objectness towards 1, every other anchor's towards 0. Each is divided by the number of positive anchors,
-    averaged over the ranks and at least 1. `IGNORED` anchors are in no loss. In float32, without waiting for the device.
+    averaged over the ranks and at least 1. `IGNORED` anchors are in no loss. All is in float32, and nothing waits
+    for the device.
 
     Args:
         assigner: says which object each anchor answers for.

@@ -55,7 +55,7 @@ class Letterbox(Part):
     pad_value: Color | None = None
     """RGB of the padding. None, where it is that of an experiment's input: it cannot be called then."""
     shrink: Literal["area", "linear"] = "area"
-    """What becomes of a larger image: "area" averages its pixels; "linear" is what YOLOX's networks were trained with."""
+    """Of larger images: "area" averages its pixels, "linear" is what YOLOX's networks were trained with."""
     rounding: Literal["nearest", "down"] = "nearest"
     """Of the scaled sides; "down" is YOLOX's."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +25,11 @@ class PAFPN(nn.Module):
         self, in_channels: Sequence[int], in_strides: Sequence[int], depth: float, *, depthwise: bool = False
     ) -> None:
         super().__init__()
-        if any(coarse != 2 * fine for fine, coarse in zip(in_strides, in_strides[1:], strict=False)):
+        if any(coarse != 2 * fine for fine, coarse in pairwise(in_strides)):
             raise ValueError(f"strides {tuple(in_strides)}: each must be twice the one before")
         self.strides, self.channels = tuple(in_strides), tuple(in_channels)
         repeats = round(3 * depth)
-        steps = list(zip(in_channels, in_channels[1:], strict=False))
+        steps = list(pairwise(in_channels))
         # All of these are in the order finest first.
         self.laterals = nn.ModuleList(ConvBlock(coarse, fine, 1) for fine, coarse in steps)
         self.top_down = nn.ModuleList(

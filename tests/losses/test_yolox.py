@@ -1,0 +1,113 @@
+"""YOLOX's loss against the same written element by element."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from otadet.assigners import Assigner
+from otadet.assigners.base import PaddedTruth
+from otadet.losses import YOLOXLoss
+from otadet.models import AnchorGrid
+from otadet.structures import BACKGROUND, IGNORED, Anchors, Assignment, GroundTruth, Predictions
+
+GT_INDEX = torch.tensor([[0, BACKGROUND, 1, IGNORED]])
+LABELS = [1, 0]
+BOXES = [[0.0, 0, 8, 8], [12.0, 0, 26, 10]]
+
+
+@dataclass(frozen=True)
+class Fixed(Assigner):
+    """The same answer to everything."""
+
+    score: Tensor | None = None
+    weight: Tensor | None = None
+
+    def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
+        return Assignment(GT_INDEX, torch.zeros_like(GT_INDEX, dtype=torch.bool), self.score, self.weight)
+
+
+def problem() -> tuple[Predictions, Anchors, list[GroundTruth]]:
+    anchors = AnchorGrid((8,))([torch.empty(1, 1, 1, 4)])
+    rng = torch.Generator().manual_seed(0)
+    logits, quality = torch.randn(1, 4, 3, generator=rng), torch.randn(1, 4, generator=rng)
+    boxes = torch.tensor([[[1.0, 1, 9, 7], [0, 0, 1, 1], [10, 1, 24, 9], [0, 0, 3, 3]]])
+    return Predictions(logits, boxes, quality), anchors, [GroundTruth(torch.tensor(BOXES), torch.tensor(LABELS))]
+
+
+def overlap(a: list[float], b: list[float]) -> float:
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    inside = max(width, 0) * max(height, 0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return inside / (sum(areas) - inside)
+
+
+def entropy(logit: float, target: float) -> float:
+    p = 1 / (1 + math.exp(-logit))
+    return -target * math.log(p) - (1 - target) * math.log(1 - p)
+
+
+def by_hand(predictions: Predictions, *, score: float | None = None) -> dict[str, float]:
+    assert predictions.quality is not None
+    terms = {"cls": 0.0, "box": 0.0, "quality": 0.0, "l1": 0.0}
+    for anchor, row in enumerate(GT_INDEX[0].tolist()):
+        if row == IGNORED:
+            continue
+        terms["quality"] += entropy(predictions.quality[0, anchor].item(), float(row >= 0))
+        if row < 0:
+            continue
+        predicted, true = predictions.boxes[0, anchor].tolist(), BOXES[row]
+        u = overlap(predicted, true)
+        terms["box"] += 5 * (1 - u * u)
+        for label, logit in enumerate(predictions.logits[0, anchor].tolist()):
+            terms["cls"] += entropy(logit, (u if score is None else score) if label == LABELS[row] else 0.0)
+        for axis in (0, 1):
+            centers = [(box[axis] + box[axis + 2]) / 2 for box in (predicted, true)]
+            sides = [box[axis + 2] - box[axis] for box in (predicted, true)]
+            terms["l1"] += abs(centers[0] - centers[1]) / 8 + abs(math.log(sides[0] / sides[1]))
+    return {name: term / 2 for name, term in terms.items()}
+
+
+def test_every_term_is_that_of_the_description() -> None:
+    predictions, anchors, truths = problem()
+    loss = YOLOXLoss(Fixed())
+    loss.at_progress(0.95)
+    found = {name: term.item() for name, term in loss(predictions, anchors, truths).items()}
+    assert found == pytest.approx(by_hand(predictions), rel=1e-5)
+
+
+def test_the_distance_counts_in_the_last_part_alone() -> None:
+    predictions, anchors, truths = problem()
+    loss = YOLOXLoss(Fixed(), l1_from=0.5)
+    for progress, counts in ((0.0, False), (0.49, False), (0.5, True), (0.99, True)):
+        loss.at_progress(progress)
+        assert (loss(predictions, anchors, truths)["l1"].item() > 0) == counts
+
+
+def test_scores_and_weights_of_an_assignment_are_honoured() -> None:
+    predictions, anchors, truths = problem()
+    found = YOLOXLoss(Fixed(score=torch.full((1, 4), 0.3)))(predictions, anchors, truths)
+    assert found["cls"].item() == pytest.approx(by_hand(predictions, score=0.3)["cls"], rel=1e-5)
+    nothing = YOLOXLoss(Fixed(weight=torch.zeros(1, 4)))(predictions, anchors, truths)
+    assert all(term.item() == 0 for term in nothing.values())
+
+
+def test_gradients_are_finite_and_leave_other_boxes_alone() -> None:
+    predictions, anchors, truths = problem()
+    boxes = predictions.boxes.requires_grad_()
+    loss = YOLOXLoss(Fixed())
+    loss.at_progress(1.0)
+    sum(loss(predictions, anchors, truths).values()).backward()
+    assert boxes.grad is not None
+    assert boxes.grad.isfinite().all()
+    assert boxes.grad[0, [1, 3]].abs().sum() == 0
+
+
+def test_an_objectness_is_needed() -> None:
+    predictions, anchors, truths = problem()
+    with pytest.raises(ValueError, match="objectness"):
+        YOLOXLoss(Fixed())(replace(predictions, quality=None), anchors, truths)
