@@ -56,7 +56,7 @@ def main() -> None:
 
 def read_metadata(session: onnxruntime.InferenceSession) -> dict:
     """Numbers, lists and truth values are stored as JSON, texts as they are. Raises `ValueError` for what cannot be."""
-    texts = {"experiment", "otadet", "input", "rank_by", "score"}
+    texts = {"experiment", "otadet", "input", "rank_by", "score", "classes"}
     entries = session.get_modelmeta().custom_metadata_map.items()
     metadata: dict = {name: value if name in texts else read_json(name, value) for name, value in entries}
     if "input_spec" in metadata:  # files of an older otadet have an entry for each of its numbers

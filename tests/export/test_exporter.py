@@ -223,6 +223,27 @@ def test_a_file_with_another_score_detects_what_the_predictor_detects(tmp_path: 
     assert not wrong.agrees
 
 
+@pytest.mark.parametrize("nms", [False, True])
+def test_a_file_with_yolox_preprocessing_detects_what_the_predictor_detects(tmp_path: Path, numpy_demo, nms: bool):
+    """One class per anchor, a letterbox that neither averages nor rounds up: in the graph, behind NMS, and in numpy."""
+    detector, image = lively_detector(), picture(151, 203)
+    best = Postprocess(0.01, nms_iou=0.9, max_detections=300, score="product", classes="best")
+    resize = Letterbox((96, 128), shrink="linear", rounding="down")
+    pipeline = pipeline_of(detector, resize, best)
+    expected = Predictor(pipeline)(image)
+    for other in (replace(best, classes="all"), best):
+        changed = pipeline_of(detector, resize if other.classes == "all" else Letterbox((96, 128)), other)
+        assert Predictor(changed)(image).scores.tolist() != expected.scores.tolist()
+    path = tmp_path / "yolox.onnx"
+    metadata = export_onnx(pipeline, path, ExportOptions(nms=nms))
+    assert metadata.postprocess == best
+    assert read(path)[1] == metadata
+    assert_equal(OnnxPredictor(path)(image), expected)
+    session = numpy_demo.onnxruntime.InferenceSession(path)
+    found = numpy_demo.detect(session, numpy_demo.read_metadata(session), image)
+    assert_equal(Detections(*map(torch.from_numpy, found)), expected)
+
+
 @pytest.mark.parametrize("file", ["dynamic_nms", "fixed_raw"])
 def test_a_list_of_images_is_found_as_they_are_alone(request, file: str):
     predictor = OnnxPredictor(request.getfixturevalue(file))
