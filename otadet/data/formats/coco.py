@@ -12,6 +12,7 @@ import numpy as np
 from otadet.boxes import xywh_to_xyxy
 from otadet.data.annotations import Annotations, check_image_dir
 from otadet.data.class_list import SourceClasses
+from otadet.data.formats.coco_columns import AnnotationColumns
 from otadet.data.formats.coco_files import CocoFile, coco_files, first_file_names, image_folder
 from otadet.data.formats.json_file import brief_value, load_json
 from otadet.data.formats.json_section import Section
@@ -43,22 +44,23 @@ def read_coco(path: str | Path, image_dir: str | Path | None = None, *, outside_
     path = Path(path)
     if image_dir is not None:
         check_image_dir(path, Path(image_dir))
-    content = load_json(path, _entry)
+    annotations = AnnotationColumns(path)
+    content = load_json(path, _entry, {"annotations": annotations.take_rows})
     images, categories = Section(path, "images", content), Section(path, "categories", content)
     for section in (images, categories):
         if not section.rows:
             raise UserError(f"{shown(path)}: its list of {section.name} is empty")
     has_annotations = "annotations" in content
-    annotations = Section(path, "annotations", content if has_annotations else {"annotations": []})
-    # Annotation ids are not needed, so they may be missing; equal ones betray files that were badly merged.
-    if any("id" in row for row in annotations.rows):
-        annotations.unique_ids()
+    if has_annotations:
+        # They have been taken as they were read; what is no list was not.
+        Section(path, "annotations", content)
+    annotations.check_ids()
 
     category_ids = categories.unique_ids()
     by_id = np.argsort(category_ids)
     category_rows = annotations.references("category_id", category_ids[by_id])
     image_ids = images.unique_ids()
-    why_no_boxes = "" if annotations.rows else "its list of annotations is empty"
+    why_no_boxes = "" if len(annotations) else "its list of annotations is empty"
     if not has_annotations:
         why_no_boxes = "it has no list 'annotations', as the file of a test split; name one with boxes in train_json"
     return Annotations(
@@ -71,8 +73,8 @@ def read_coco(path: str | Path, image_dir: str | Path | None = None, *, outside_
         image_rows=annotations.references("image_id", image_ids),
         class_rows=category_rows,
         boxes=_corners(annotations),
-        areas=_finite_or_nan(annotations.numbers("area", missing=np.nan)),
-        ignored=annotations.numbers("iscrowd", missing=0) > 0,
+        areas=_finite_or_nan(annotations.column("area")),
+        ignored=annotations.column("iscrowd") > 0,
         why_no_boxes=why_no_boxes,
         ignored_hint="set iscrowd 0 if they are single objects",
     )
@@ -164,10 +166,10 @@ def _entry(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return entry
 
 
-def _corners(annotations: Section) -> np.ndarray:
+def _corners(annotations: AnnotationColumns) -> np.ndarray:
     # Numbers may be beyond all bounds, and then are not finite.
     with np.errstate(over="ignore", invalid="ignore"):
-        return xywh_to_xyxy(annotations.boxes("bbox"))
+        return xywh_to_xyxy(annotations.column("bbox", (4,)))
 
 
 def _classes(section: Section, ids: np.ndarray, by_id: np.ndarray, boxes: np.ndarray) -> SourceClasses:

@@ -6,10 +6,12 @@ import json
 import os
 import reprlib
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, BinaryIO
 
+from otadet.data.formats.json_stream import parse_json
 from otadet.data.image_file import shown
 from otadet.errors import UserError
 
@@ -17,16 +19,25 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 
 
-def load_json(path: Path, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any]) -> Any:
+def load_json(
+    path: Path,
+    object_pairs_hook: Callable[[list[tuple[str, Any]]], Any],
+    lists: Mapping[str, Callable[[list[Any], int], None]] = MappingProxyType({}),
+) -> Any:
     """What the file holds, in UTF-8, 16 or 32, with or without a byte order mark.
 
-    object_pairs_hook: as in `json.loads`; a `ValueError` of its own ends the reading. Raises `UserError` naming the
-    file when it is missing, no regular file, or no JSON.
+    Args:
+        path: the file.
+        object_pairs_hook: as in `json.loads`; a `ValueError` of its own ends the reading.
+        lists: see `json_stream.parse_json`.
+
+    Raises `UserError` naming the file when it is missing, no regular file, or no JSON.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise UserError(f"{shown(path)}: is a folder, a pipe or a device, not an annotation file")
-        return json.loads(_read(path), object_pairs_hook=object_pairs_hook)
+        with _open(path) as file:
+            return parse_json(file, object_pairs_hook, lists)
     except FileNotFoundError:
         raise UserError(f"{shown(path)}: no such annotation file") from None
     except OSError as error:
@@ -44,10 +55,9 @@ def load_json(path: Path, object_pairs_hook: Callable[[list[tuple[str, Any]]], A
         raise UserError(f"{shown(path)}: cannot be read: {error}") from error
 
 
-def _read(path: Path) -> bytes:
+def _open(path: Path) -> BinaryIO:
     # A pipe that took the file's place in between must not keep its reader for ever.
-    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
-        return file.read()
+    return open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
 
 
 def brief_value(value: object) -> str:

@@ -17,11 +17,12 @@ MAX_SIDE = 2**31 - 1
 class Section:
     """One list of the file, read column by column; every error names the file and the entry."""
 
-    def __init__(self, path: Path, name: str, content: object) -> None:
+    def __init__(self, path: Path, name: str, content: object, first: int = 0) -> None:
+        """first: the place in the file of the first entry, of a part of the list."""
         rows = content.get(name) if isinstance(content, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise UserError(f"{shown(path)}: has no list {name!r} of objects, so it is no COCO instances file")
-        self.path, self.name, self.rows = path, name, rows
+        self.path, self.name, self.rows, self.first = path, name, rows, first
 
     def column(self, key: str) -> list:
         for position, row in enumerate(self.rows):
@@ -49,19 +50,8 @@ class Section:
     def unique_ids(self) -> np.ndarray:
         """(rows,) int64."""
         ids = self.whole_numbers("id")
-        values, counts = np.unique(ids, return_counts=True)
-        if len(values) < len(ids):
-            raise UserError(f"{shown(self.path)}: {self.name} have the id {values[counts > 1][0]} more than once")
+        check_unique(self, ids)
         return ids
-
-    def references(self, key: str, ids: np.ndarray) -> np.ndarray:
-        """(rows,) int64 position in `ids` of the id under `key`."""
-        wanted, order = self.whole_numbers(key), np.argsort(ids)
-        rows = order[np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)]
-        unknown = np.flatnonzero(ids[rows] != wanted)
-        if len(unknown):
-            raise self.error(unknown[0], f"{key} {wanted[unknown[0]]} is not in the file")
-        return rows
 
     def numbers(self, key: str, missing: float) -> np.ndarray:
         """(rows,) float64."""
@@ -94,7 +84,7 @@ class Section:
             raise self._too_large(key, values) from None
 
     def error(self, position: int, problem: str) -> UserError:
-        return UserError(f"{shown(self.path)}: {self.name}[{position}]: {problem}")
+        return UserError(f"{shown(self.path)}: {self.name}[{self.first + position}]: {problem}")
 
     def _too_large(self, key: str, values: list) -> UserError:
         """The error about the first whole number that is too large for a float."""
@@ -104,3 +94,20 @@ class Section:
             except OverflowError:
                 return self.error(position, f"{key} is {brief_value(value)}, too large a number")
         raise AssertionError("no value is too large")
+
+
+def check_unique(section: Section, ids: np.ndarray) -> None:
+    """Raise `UserError` where two entries have the same of the `ids` (rows,)."""
+    values, counts = np.unique(ids, return_counts=True)
+    if len(values) < len(ids):
+        raise UserError(f"{shown(section.path)}: {section.name} have the id {values[counts > 1][0]} more than once")
+
+
+def places_of(section: Section, key: str, wanted: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """(rows,) int64 position in `ids` of each id that is `wanted` (rows,) under `key`; `UserError` where one is not."""
+    order = np.argsort(ids)
+    rows = order[np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)]
+    unknown = np.flatnonzero(ids[rows] != wanted)
+    if len(unknown):
+        raise section.error(unknown[0], f"{key} {wanted[unknown[0]]} is not in the file")
+    return rows
