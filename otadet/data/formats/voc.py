@@ -104,7 +104,9 @@ def _listed(lists: Sequence[str | Path], files: dict[str, str], images: VocImage
                 continue
             key = next((key for key in (name, os.path.splitext(name)[0]) if key in files or images.by_stem(key)), None)
             if key is None:
-                raise UserError(f"{shown(path)}: line {number}: {brief_value(name)} has no XML file and no image")
+                raise UserError(
+                    f"{shown(path)}: line {number}: {brief_value(name)} has no XML file and no image; remove it"
+                )
             again += key in wanted
             wanted[key] = None
     return list(wanted), again
