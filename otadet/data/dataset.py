@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,12 @@ import numpy as np
 from otadet.data.annotations import Annotations, check_image_dir
 from otadet.data.class_list import match_classes
 from otadet.data.counts import Counts
-from otadet.data.image_names import IS_THERE, SimilarNames
-from otadet.data.images import DEFAULT, ReadOptions, read_image
-from otadet.data.prescan import scan_images, scan_warnings, size_problem
-from otadet.data.sample import Sample
+from otadet.data.image_files import ImageCache, ImageFiles
+from otadet.data.image_names import IS_THERE
+from otadet.data.images import DEFAULT, ReadOptions
+from otadet.data.prescan import scan_images, scan_warnings
+from otadet.data.sample import Sample, Transform, TrainTransform
+from otadet.data.transforms.needed import needed_size
 from otadet.data.transforms.objects import is_degenerate, sides
 from otadet.errors import UserError
 
@@ -52,6 +56,7 @@ class DetectionDataset:
     """(M,) bool: the box has a size, and lies in its image at least in part."""
     sizes: np.ndarray
     """(S, 2) int64 height, width of the image files in pixels."""
+    images: ImageFiles
     counts: Counts
     warnings: list[str]
     """What the pre-scan saw that may not be meant: one line per kind."""
@@ -82,6 +87,7 @@ class DetectionDataset:
         self.warnings = scan_warnings(scan, paths, options)
         self.sizes = scan.sizes[readable]
         self.annotations = annotations.of_images(readable)
+        self.images = ImageFiles.whole(folder, self.annotations.file_names, self.sizes, options)
         self.labels = classes.labels[self.annotations.class_rows]
         self._set_boxes(unreadable=len(scan.problems))
 
@@ -116,6 +122,21 @@ class DetectionDataset:
         other.labels = np.array([place[name] for name in self.class_names])[self.labels]
         return other
 
+    def reduced_for(self, transform: Transform | TrainTransform) -> DetectionDataset:
+        """The same data with images decoded at 1/2, 1/4 or 1/8 of their size where `transform` needs no more of them.
+
+        See `needed_size`: none is then enlarged that would not be anyway. Their boxes are scaled with them.
+        """
+        other = copy(self)
+        other.images = self.images.reduced_for(partial(needed_size, transform))
+        return other
+
+    def cached(self, cache: ImageCache) -> DetectionDataset:
+        """The same data with images that are decoded once, as far as the cache, which is for `images`, has room."""
+        other = copy(self)
+        other.images = replace(self.images, cache=cache)
+        return other
+
     def __len__(self) -> int:
         return len(self.annotations.image_ids)
 
@@ -141,37 +162,26 @@ class DetectionDataset:
 
     def path(self, index: int) -> Path:
         """The file of an image."""
-        return self.image_dir / self.annotations.file_names[index]
+        return self.images.path(index)
 
     def sample(self, index: int) -> Sample:
         """An image, the objects to train on, and the regions to ignore.
 
         Raises `UserError` naming the file when it cannot be read, or is not of the size that its annotations are for.
         """
-        height, width = self.sizes[index].tolist()
-        image = self._read(index)
-        if image.shape[:2] != (height, width):
-            raise UserError(size_problem(self.path(index), image.shape[:2], (height, width), self.options))
         rows = slice(self._offsets[index], self._offsets[index + 1])
         kept = self._trained_on[rows]
-        return Sample(
-            image=image,
+        sample = Sample(
+            image=self.images.read(index),
             boxes=self._boxes[rows][kept],
             labels=self.labels[rows][kept],
             image_id=int(self.image_ids[index]),
             file_name=self.annotations.file_names[index],
-            original_size=(height, width),
+            original_size=tuple(self.sizes[index].tolist()),
             ignored=self._boxes[rows][self.annotations.ignored[rows] & self.valid[rows]],
         )
-
-    def _read(self, index: int) -> np.ndarray:
-        try:
-            return read_image(self.path(index), self.options)
-        except UserError as error:
-            if not str(error).endswith("no such image file"):
-                raise
-            hint = SimilarNames(self.image_dir).hint(self.annotations.file_names[index])
-            raise UserError(f"{error}{hint}") from error
+        reduction = int(self.images.reductions[index])
+        return sample if reduction == 1 else _scaled_down(sample, reduction)
 
     def boxes_per_class(self) -> np.ndarray:
         """(C,) int64 number of boxes to train on."""
@@ -202,6 +212,23 @@ class DetectionDataset:
             why = f"{counts.ignored} of its annotations are crowd regions ({self.annotations.ignored_hint})"
             why += f", {counts.degenerate} are degenerate" if counts.degenerate else ""
         raise UserError(f"{self.source}: has no box to train on: {why}")
+
+
+def _scaled_down(sample: Sample, reduction: int) -> Sample:
+    """A sample whose image is reduced already, with its boxes and regions, less what has no size any more."""
+    height, width = sample.image.shape[:2]
+    corner = np.array((width, height, width, height), np.float32)
+    boxes, ignored = (
+        np.minimum(part / reduction, corner).astype(np.float32) for part in (sample.boxes, sample.ignored)
+    )
+    kept = ~is_degenerate(boxes)
+    return replace(
+        sample,
+        boxes=boxes[kept],
+        labels=sample.labels[kept],
+        ignored=ignored[~is_degenerate(ignored)],
+        scale=(1 / reduction, 1 / reduction),
+    )
 
 
 def check_options(unreadable: str, prescan: bool) -> None:

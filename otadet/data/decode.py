@@ -17,6 +17,14 @@ from otadet.data.stderr import caught_stderr, pass_on
 _FLAGS = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 _TO_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11
 
+_REDUCED = {
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+"""Without the bit for colour, which is set beside it."""
+
 _OF_CODECS = re.compile(
     r"Corrupt JPEG|Premature end|Invalid|Unknown|Inconsistent|Warning|More samples|libpng|TIFF|\w+(Decode\w*)?: |"
     r"\[ *(WARN|ERROR)|\s*\[\d+\] prec\("
@@ -35,15 +43,18 @@ class Damaged(ValueError):
     """The picture decodes, but not to what was saved."""
 
 
-def decode(data: bytes, header: Header, max_pixels: int) -> np.ndarray:
+def decode(data: bytes, header: Header, max_pixels: int, reduction: int = 1) -> np.ndarray:
     """(H, W) grey or (H, W, 3) RGB, uint8 or uint16, orientation ignored.
+
+    reduction: 1, 2, 4 or 8, by which OpenCV divides height and width of a JPEG, rounding up; what it leaves to Pillow,
+    and all other formats, stay as large as they are.
 
     Raises `Damaged`, or anything that Pillow does on a file that it cannot decode.
     """
     if header.format == "JPEG" and was_cut(header, data[-64:]) and _scan_has_no_end(data):
         raise Damaged("truncated: the data of its picture have no end")
     # Of a PNG that was cut short OpenCV may return the first rows; Pillow refuses.
-    pixels = _decode_opencv(data, header) if header.format != "PNG" or _ends_as_png(data) else None
+    pixels = _decode_opencv(data, header, reduction) if header.format != "PNG" or _ends_as_png(data) else None
     if pixels is None:
         pixels = _decode_pillow(data, max_pixels)
     # Both decoders apply the orientation of a TIFF, whatever they are told; 6 and 8 undo each other, the others itself.
@@ -92,12 +103,15 @@ def _quiet() -> Iterator[list[str]]:
         pass_on([line for line in lines if line.strip() and not _OF_CODECS.match(line)])
 
 
-def _decode_opencv(data: bytes, header: Header) -> np.ndarray | None:
+def _decode_opencv(data: bytes, header: Header, reduction: int) -> np.ndarray | None:
     # For a TIFF with 16 bits OpenCV mixes the channels up when it is asked for RGB.
     to_rgb = _TO_RGB if header.format == "JPEG" else None
+    flags = _FLAGS | (cv2.IMREAD_COLOR if to_rgb is None else to_rgb)
+    if header.format == "JPEG":
+        flags |= _REDUCED[reduction]
     pixels = None
     with _quiet() as lines, suppress(cv2.error, MemoryError):
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS | (cv2.IMREAD_COLOR if to_rgb is None else to_rgb))
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         return None
     for line in lines:

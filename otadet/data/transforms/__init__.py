@@ -11,7 +11,10 @@ One of yours moves `boxes` and `ignored` along with the image. It need not have 
   before they are read;
 * `others`, a number: that many other samples are drawn from the generator, and passed as a third argument, untouched by
   the transforms before it, and read when it looks at them;
-* `for_batch(rng)`: what it is in one batch, where something is drawn for all its images at once.
+* `for_batch(rng)`: what it is in one batch, where something is drawn for all its images at once;
+* `needed_size(height, width)`: the size that it brings an image of that size to at the most, or the others, where it
+  needs some; files that are far larger are decoded smaller then. Only the first that resizes, and those that need
+  others, are asked; where one of them does not say, images are decoded whole.
 
 In a list `Mosaic` comes first, then `MixUp` and `CopyPaste`, then what moves the picture, then colours. Those that take
 others bring them to the sample's size themselves. What of a box is cut off or covered counts alike everywhere:

@@ -11,6 +11,7 @@ import numpy as np
 from otadet.data.pixels import resize
 from otadet.data.sample import Sample
 from otadet.data.transforms.geometry import SHARE
+from otadet.data.transforms.mosaic import size_within
 from otadet.data.transforms.objects import Hidden, Objects, kept
 from otadet.data.transforms.ranges import Range, check_range
 from otadet.limits import Limits
@@ -48,6 +49,10 @@ class CopyPaste(Part):
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the result: that of the image."""
         return height, width
+
+    def needed_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) that another sample is brought to at the most, given the size that it has alone."""
+        return size_within(height, width, height, width, scale=self.scale[1])
 
     def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample]) -> Sample:
         if rng.random() >= self.p or not len(others[0].boxes):

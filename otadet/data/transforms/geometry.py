@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, cast
 
+import cv2
 import numpy as np
 
 from otadet.data.pixels import padded, paste, resize
@@ -41,6 +42,10 @@ class ResizeShortestEdge(Part):
         """(height, width) of the result for an image of that size; None where one of several sizes is drawn."""
         return self._size(height, width, self.sizes[0]) if len(set(self.sizes)) == 1 else None
 
+    def needed_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the largest result for an image of that size."""
+        return self._size(height, width, max(self.sizes))
+
     def _size(self, height: int, width: int, shortest: int) -> tuple[int, int]:
         factor = min(shortest / min(height, width), self.max_size / max(height, width))
         return max(1, round(height * factor)), max(1, round(width * factor))
@@ -61,14 +66,18 @@ class Letterbox(Part):
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         height, width = sample.image.shape[:2]
-        factor = min(self.size[0] / height, self.size[1] / width)
-        rounded = round if self.rounding == "nearest" else int
-        sample = resized(sample, max(1, rounded(height * factor)), max(1, rounded(width * factor)), self.shrink)
+        sample = resized(sample, *self.needed_size(height, width), self.shrink)
         return replace(sample, image=padded(sample.image, self.size, padding_of(self)))
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the result: that of every image."""
         return self.size[0], self.size[1]
+
+    def needed_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of an image of that size before it is padded."""
+        factor = min(self.size[0] / height, self.size[1] / width)
+        rounded = round if self.rounding == "nearest" else int
+        return max(1, rounded(height * factor)), max(1, rounded(width * factor))
 
 
 @dataclass(frozen=True)
@@ -98,13 +107,14 @@ class RandomFlip(Part):
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         image, boxes, ignored = sample.image, sample.boxes, sample.ignored
+        # OpenCV copies a mirrored picture ten times faster than numpy.
         if rng.random() < self.horizontal:
-            image, (boxes, ignored) = image[:, ::-1], (_mirrored(part, image.shape[1]) for part in (boxes, ignored))
+            boxes, ignored = (_mirrored(part, image.shape[1]) for part in (boxes, ignored))
+            image = cv2.flip(image, 1)
         if rng.random() < self.vertical:
-            height = image.shape[0]
-            image = image[::-1]
-            boxes, ignored = (_swapped(_mirrored(_swapped(part), height)) for part in (boxes, ignored))
-        return replace(sample, image=np.ascontiguousarray(image), boxes=boxes, ignored=ignored)
+            boxes, ignored = (_swapped(_mirrored(_swapped(part), image.shape[0])) for part in (boxes, ignored))
+            image = cv2.flip(image, 0)
+        return replace(sample, image=image, boxes=boxes, ignored=ignored)
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ class RandomTranspose(Part):
             return sample
         return replace(
             sample,
-            image=np.ascontiguousarray(sample.image.transpose(1, 0, 2)),
+            image=cv2.transpose(sample.image),
             boxes=_swapped(sample.boxes),
             ignored=_swapped(sample.ignored),
             scale=sample.scale[::-1],

@@ -62,6 +62,10 @@ class Mosaic(Part):
             return height, width
         return self.size if self.p == 1 else None
 
+    def needed_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) that another sample is brought to at the most, given the size that it has alone."""
+        return size_within(height, width, *(self.size or (height, width)), scale=max(self.scale[1], 1.0))
+
     def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample]) -> Sample:
         if rng.random() >= self.p:
             return sample
@@ -129,6 +133,10 @@ class MixUp(Part):
         """(height, width) of the result: that of the image."""
         return height, width
 
+    def needed_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) that another sample is brought to at the most, given the size that it has alone."""
+        return size_within(height, width, height, width, scale=self.scale[1])
+
     def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample]) -> Sample:
         if rng.random() >= self.p:
             return sample
@@ -148,9 +156,13 @@ class MixUp(Part):
 
 def fitted(sample: Sample, height: int, width: int, scale: float = 1.0) -> Sample:
     """The sample at the largest size that fits into `height` x `width` pixels, times `scale`."""
-    own_height, own_width = sample.image.shape[:2]
+    return resized(sample, *size_within(*sample.image.shape[:2], height, width, scale=scale))
+
+
+def size_within(own_height: int, own_width: int, height: int, width: int, *, scale: float) -> tuple[int, int]:
+    """(height, width) of an image of that own size at the largest that fits into `height` x `width`, times `scale`."""
     factor = scale * min(height / own_height, width / own_width)
-    return resized(sample, max(1, round(own_height * factor)), max(1, round(own_width * factor)))
+    return max(1, round(own_height * factor)), max(1, round(own_width * factor))
 
 
 def without_padding(sample: Sample, color: tuple[int, int, int]) -> Sample:

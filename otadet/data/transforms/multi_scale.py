@@ -30,6 +30,11 @@ class MultiScale(Part):
         """What it is in one batch. rng: the same for all its images."""
         return self.resizes[int(rng.integers(len(self.resizes)))]
 
+    def needed_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the largest result for an image of that size."""
+        sizes = [resize.needed_size(height, width) for resize in self.resizes]
+        return max(size[0] for size in sizes), max(size[1] for size in sizes)
+
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         raise UserError(
             f"{self}: only the loader of a training knows what a batch is; use it as the transform of the training "

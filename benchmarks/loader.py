@@ -1,0 +1,147 @@
+"""Images per second of the training loader in one process, beside bare `cv2.imread` and `cv2.resize`.
+
+python benchmarks/loader.py
+python benchmarks/loader.py --images PATH/TO/PHOTOS --resize 480/800 --rounds 40
+
+Each round loads one batch with otadet (checked, decoded, resized, mirrored at random, padded, packed, with its boxes),
+then reads and resizes the same files with nothing but OpenCV, so that what disturbs the machine disturbs both. OpenCV
+is measured with the interpolation that otadet uses, averages where a picture shrinks, and with its default, which is
+faster there and aliases. Without --images, pictures of 427 x 640 to 1333 x 1000 pixels are made.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import cv2
+import numpy as np
+import torch
+from trainbench.hardware import device_name
+
+from otadet.cli import run
+from otadet.data.annotations import Annotations
+from otadet.data.batch import Batch
+from otadet.data.class_list import SourceClasses
+from otadet.data.dataset import DetectionDataset
+from otadet.data.image_names import ImageNames
+from otadet.data.images import IMAGE_SUFFIXES
+from otadet.data.loader import train_loader
+from otadet.data.transforms import Compose, RandomFlip, ResizeShortestEdge
+from otadet.errors import UserError
+
+SIZES = ((480, 640), (640, 480), (427, 640), (800, 1333), (720, 1280), (1333, 1000))
+"""(height, width) of the pictures that are made."""
+BOXES = 7
+"""Per image, as in COCO."""
+
+
+def parse_args() -> Namespace:
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="with photos; default: pictures are made")
+    parser.add_argument("--count", type=int, default=48, metavar="N", help="images at most; default: 48")
+    parser.add_argument("--resize", default="800/1333", metavar="SHORT/LONG", help="default: 800/1333")
+    parser.add_argument("--batch", type=int, default=4, metavar="N", help="images per batch; default: 4")
+    parser.add_argument("--rounds", type=int, default=30, metavar="N", help="default: 30")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    short, _, long = args.resize.partition("/")
+    if not (short.isdigit() and long.isdigit()):
+        raise UserError(f"--resize {args.resize}: must be two numbers of pixels, such as 800/1333")
+    resize = ResizeShortestEdge((int(short),), int(long))
+    cv2.setNumThreads(0)
+    with TemporaryDirectory() as folder:
+        dataset = data_of(args.images or made(Path(folder), args.count), args.count)
+        reduced = dataset.reduced_for(resize)
+        print(
+            f"{len(dataset)} images, resized to {args.resize}, batches of {args.batch}, {device_name(torch.device('cpu'))}"
+        )
+        for name, source in {"whole images": dataset, "reduced decoding": reduced}.items():
+            print(f"{name}: {compared(source, resize, args.batch, args.rounds)}")
+
+
+def compared(dataset: DetectionDataset, resize: ResizeShortestEdge, batch_size: int, rounds: int) -> str:
+    loader = train_loader(
+        dataset,
+        Compose((resize, RandomFlip(0.5))),
+        batch_size=batch_size,
+        iterations=rounds + 2,
+        group_by_aspect=True,
+        pad_value=(124, 116, 104),
+        size_divisor=32,
+    )
+    batches = iter(loader)
+    for _ in range(2):
+        next(batches)
+    seconds: dict[str, list[float]] = {"otadet": [], "OpenCV": [], "OpenCV, default interpolation": []}
+    for _ in range(rounds):
+        batch = timed(lambda: next(batches), seconds["otadet"])
+        timed(lambda: bare(dataset, batch, resize, area=True), seconds["OpenCV"])
+        timed(lambda: bare(dataset, batch, resize, area=False), seconds["OpenCV, default interpolation"])
+    own = seconds.pop("otadet")
+    lines = [f"{batch_size / median(own):.1f} images/s"]
+    for name, others in seconds.items():
+        ratio = median(other / mine for other, mine in zip(others, own, strict=True))
+        lines.append(f"  {ratio:.2f} of the {batch_size / median(others):.1f} images/s of {name}")
+    return "\n".join(lines)
+
+
+def bare(dataset: DetectionDataset, batch: Batch, resize: ResizeShortestEdge, area: bool) -> None:
+    for name in batch.file_names:
+        image = cv2.imread(str(dataset.image_dir / name))
+        height, width = resize.needed_size(*image.shape[:2])
+        shrinks = area and height < image.shape[0]
+        cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def timed(call: Callable, seconds: list[float]) -> Batch:
+    begun = perf_counter()
+    result = call()
+    seconds.append(perf_counter() - begun)
+    return result
+
+
+def made(folder: Path, count: int) -> Path:
+    """JPEGs with the detail of photos, about 1.5 bits per pixel."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        height, width = SIZES[number % len(SIZES)]
+        coarse = rng.integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
+        smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        noisy = (smooth + rng.normal(0, 5, smooth.shape)).clip(0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{number:05}.jpg"), noisy, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return folder
+
+
+def data_of(folder: Path, count: int) -> DetectionDataset:
+    names = [path.name for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES][:count]
+    if not names:
+        raise UserError(f"{folder}: has no images")
+    rows = np.repeat(np.arange(len(names)), BOXES)
+    rng = np.random.default_rng(0)
+    return DetectionDataset(
+        Annotations(
+            source=folder,
+            image_dir=folder,
+            classes=SourceClasses((0,), ("object",), np.array([len(rows)]), np.array([False])),
+            image_ids=np.arange(len(names)),
+            file_names=ImageNames.of(names),
+            image_sizes=np.zeros((len(names), 2), np.int64),
+            image_rows=rows,
+            class_rows=np.zeros(len(rows), np.int64),
+            boxes=np.sort(rng.uniform(0, 300, (len(rows), 2, 2)), axis=1).reshape(-1, 4),
+            areas=np.full(len(rows), np.nan),
+            ignored=np.zeros(len(rows), bool),
+        )
+    )
+
+
+if __name__ == "__main__":
+    run(main)
