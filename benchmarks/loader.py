@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,7 +26,6 @@ from trainbench.hardware import device_name
 
 from otadet.cli import run
 from otadet.data.annotations import Annotations
-from otadet.data.batch import Batch
 from otadet.data.class_list import SourceClasses
 from otadet.data.dataset import DetectionDataset
 from otadet.data.image_names import ImageNames
@@ -60,9 +60,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         dataset = data_of(args.images or made(Path(folder), args.count), args.count)
         reduced = dataset.reduced_for(resize)
-        print(
-            f"{len(dataset)} images, resized to {args.resize}, batches of {args.batch}, {device_name(torch.device('cpu'))}"
-        )
+        processor = device_name(torch.device("cpu"))
+        print(f"{len(dataset)} images, resized to {args.resize}, batches of {args.batch}, {processor}")
         for name, source in {"whole images": dataset, "reduced decoding": reduced}.items():
             print(f"{name}: {compared(source, resize, args.batch, args.rounds)}")
 
@@ -82,9 +81,10 @@ def compared(dataset: DetectionDataset, resize: ResizeShortestEdge, batch_size: 
         next(batches)
     seconds: dict[str, list[float]] = {"otadet": [], "OpenCV": [], "OpenCV, default interpolation": []}
     for _ in range(rounds):
-        batch = timed(lambda: next(batches), seconds["otadet"])
-        timed(lambda: bare(dataset, batch, resize, area=True), seconds["OpenCV"])
-        timed(lambda: bare(dataset, batch, resize, area=False), seconds["OpenCV, default interpolation"])
+        batch = timed(seconds["otadet"], lambda: next(batches))
+        paths = [dataset.image_dir / name for name in batch.file_names]
+        timed(seconds["OpenCV"], bare, paths, resize, True)
+        timed(seconds["OpenCV, default interpolation"], bare, paths, resize, False)
     own = seconds.pop("otadet")
     lines = [f"{batch_size / median(own):.1f} images/s"]
     for name, others in seconds.items():
@@ -93,17 +93,17 @@ def compared(dataset: DetectionDataset, resize: ResizeShortestEdge, batch_size: 
     return "\n".join(lines)
 
 
-def bare(dataset: DetectionDataset, batch: Batch, resize: ResizeShortestEdge, area: bool) -> None:
-    for name in batch.file_names:
-        image = cv2.imread(str(dataset.image_dir / name))
+def bare(paths: list[Path], resize: ResizeShortestEdge, area: bool) -> None:
+    for path in paths:
+        image = cv2.imread(str(path))
         height, width = resize.needed_size(*image.shape[:2])
         shrinks = area and height < image.shape[0]
         cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def timed(call: Callable, seconds: list[float]) -> Batch:
+def timed(seconds: list[float], call: Callable[..., Any], *args: object) -> Any:
     begun = perf_counter()
-    result = call()
+    result = call(*args)
     seconds.append(perf_counter() - begun)
     return result
 

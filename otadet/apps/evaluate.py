@@ -45,6 +45,7 @@ def parser() -> ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(parser(), argv)
+    from otadet.apps.reading import images_to_evaluate
     from otadet.evaluation.coco import coco_predictions
     from otadet.evaluation.evaluator import evaluate
     from otadet.evaluation.report import as_json, format_result, write_metrics
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"warning: {line}", file=sys.stderr)
     evaluation = evaluate(
         load_pipeline(exp, args.checkpoint, dataset.class_names, state=state).to(device),
-        dataset,
+        images_to_evaluate(exp, dataset),
         batch_size=exp.run.batch_size if args.batch is None else args.batch,
         workers=exp.run.workers,
         unreadable=exp.data.unreadable,

@@ -12,6 +12,7 @@ import torch
 from loguru import logger
 from torch import nn
 
+from otadet.apps.reading import images_to_train_on
 from otadet.apps.results import draw_results
 from otadet.apps.training_log import log_data, log_device, log_left_out
 from otadet.apps.validation import Validation
@@ -211,7 +212,7 @@ def build_trainer(
 
     def batches(start: int) -> Iterable[Batch]:
         return train_loader(
-            train_set,
+            images_to_train_on(exp, train_set, transform),
             transform,
             batch_size=run.batch_size,
             iterations=settings.iterations,

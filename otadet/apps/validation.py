@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from otadet.apps.reading import images_to_evaluate
 from otadet.data.dataset import DetectionDataset
 from otadet.distributed import world_size
 from otadet.engine.stop import EvaluationStopped, StopRequest
@@ -33,7 +34,7 @@ class Validation:
             # In fp32 whatever the training is in, as tools/eval.py has it: both give the same numbers.
             evaluation = evaluate(
                 exp.build_pipeline(model, self._val_set.class_names),
-                self._val_set,
+                images_to_evaluate(exp, self._val_set),
                 batch_size=max(1, exp.run.batch_size // world_size()),
                 workers=exp.run.workers,
                 unreadable=exp.data.unreadable,

@@ -17,7 +17,7 @@ from otadet.data.image_files import ImageCache, ImageFiles
 from otadet.data.image_names import IS_THERE
 from otadet.data.images import DEFAULT, ReadOptions
 from otadet.data.prescan import scan_images, scan_warnings
-from otadet.data.sample import Sample, Transform, TrainTransform
+from otadet.data.sample import Sample, TrainTransform, Transform
 from otadet.data.transforms.needed import needed_size
 from otadet.data.transforms.objects import is_degenerate, sides
 from otadet.errors import UserError

@@ -45,6 +45,6 @@ def _largest(height: int, width: int, needed: tuple[int, int]) -> int:
 
 def shrunk(pixels: np.ndarray, reduction: int) -> np.ndarray:
     """(H, W, 3) -> (H // reduction, W // reduction, 3): the means of squares of pixels."""
-    height, width = reduced_size(*pixels.shape[:2], reduction)
+    height, width = reduced_size(pixels.shape[0], pixels.shape[1], reduction)
     whole = pixels[: height * reduction, : width * reduction]
     return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)

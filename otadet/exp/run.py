@@ -25,6 +25,9 @@ class Run(Part):
     """Loader processes per device."""
     group_by_aspect: bool = True
     """The images of one device's batch are all wide or all tall, so that less of it is padding."""
+    reduced_decoding: Literal["off", "train", "all"] = "train"
+    """Decode images at 1/2, 1/4 or 1/8 of their size where the input is no larger than that: in training, or in
+    evaluation as well. There, the AP changes a little."""
     amp: bool = False
     """Mixed precision where the hardware gains by it; elsewhere fp32."""
     amp_dtype: Literal["fp16", "bf16"] | None = None

@@ -31,6 +31,7 @@ from otadet.data.transforms import (
     ResizeShortestEdge,
     Until,
 )
+from otadet.data.transforms.mosaic import size_within
 from otadet.data.transforms.needed import needed_size
 from otadet.errors import UserError
 
@@ -64,7 +65,8 @@ def box_means(pixels: np.ndarray, reduction: int) -> np.ndarray:
 def test_a_reduced_picture_is_the_mean_of_squares_of_the_whole(tmp_path, name, size, reduction):
     path = saved(tmp_path / name, smooth(*size), quality=95)
     image, whole = read_reduced(path, reduction)
-    assert whole == size and image.flags["C_CONTIGUOUS"]
+    assert whole == size
+    assert image.flags["C_CONTIGUOUS"]
     expected = box_means(read_image(path), reduction)
     assert image.shape == expected.shape
     assert abs(image - expected).max() < 3
@@ -88,12 +90,13 @@ def test_every_kind_of_pixel(tmp_path, mode):
     colour = Image.fromarray(smooth(64, 96))
     path = tmp_path / ("a.jpg" if mode in ("CMYK", "progressive") else "a.png")
     if mode == "I;16":
-        Image.fromarray((np.asarray(colour.convert("L")).astype(np.uint16) * 257)).save(path)
+        Image.fromarray(np.asarray(colour.convert("L")).astype(np.uint16) * 257).save(path)
     else:
         converted = colour if mode == "progressive" else colour.convert(mode)
         converted.save(path, **({"progressive": True} if mode == "progressive" else {}))
     image, _ = read_reduced(path, 2)
-    assert image.shape == (32, 48, 3) and image.dtype == np.uint8
+    assert image.shape == (32, 48, 3)
+    assert image.dtype == np.uint8
     assert abs(image - box_means(read_image(path), 2)).mean() < 3
 
 
@@ -103,7 +106,7 @@ def test_damage_is_found_all_the_same(tmp_path, reduction):
     data = bytearray(saved(tmp_path / "a.jpg", rng.integers(0, 256, (128, 128, 3), np.uint8)).read_bytes())
     for cut in (data[: len(data) // 2], data[: len(data) // 2] + bytes(300) + data[len(data) // 2 + 300 :]):
         (tmp_path / "b.jpg").write_bytes(cut)
-        with pytest.raises(UserError, match="b.jpg: cannot be read as an image"):
+        with pytest.raises(UserError, match=r"b\.jpg: cannot be read as an image"):
             read_reduced(tmp_path / "b.jpg", reduction)
 
 
@@ -117,7 +120,8 @@ def test_a_reduced_image_is_as_large_as_needed_and_half_of_it_would_not_be(heigh
     needed = resize.needed_size(height, width)
     assert reduction in (1, 2, 4, 8)
     if reduction > 1:
-        assert height // reduction >= needed[0] and width // reduction >= needed[1]
+        assert height // reduction >= needed[0]
+        assert width // reduction >= needed[1]
     if reduction < 8:
         assert height // (2 * reduction) < needed[0] or width // (2 * reduction) < needed[1]
 
@@ -173,6 +177,17 @@ def test_what_a_transform_needs(transform, expected):
     assert needed_size(transform, 400, 600) == expected
 
 
+@given(sides, sides, sides, sides, st.sampled_from([RESIZE, BOX, MultiScale((BOX, RESIZE))]))
+def test_others_are_as_large_as_mosaic_has_them(height, width, other_height, other_width, resize):
+    """Whatever the size of the picture that they are mixed into."""
+    needed = needed_size(Compose((resize, Mosaic(scale=(0.5, 1.2)))), other_height, other_width)
+    for one in getattr(resize, "resizes", (resize,)):
+        canvas = one.output_size(height, width) or one.needed_size(height, width)
+        tile = size_within(other_height, other_width, *canvas, scale=1.2)
+        assert tile[0] <= needed[0] + 1
+        assert tile[1] <= needed[1] + 1
+
+
 @pytest.fixture
 def large(tmp_path: Path) -> Callable[[], DetectionDataset]:
     """Two images of 403 x 601 with a dark object each on a bright ground, one of them a small picture."""
@@ -196,11 +211,13 @@ def test_boxes_go_with_the_pixels_and_back_to_the_file(large):
     dataset = whole.reduced_for(RESIZE)
     assert dataset.images.reductions.tolist() == [4, 4, 1]
     sample, full = dataset.sample(0), whole.sample(0)
-    assert sample.image.shape == (100, 150, 3) and sample.original_size == (403, 601)
+    assert sample.image.shape == (100, 150, 3)
+    assert sample.original_size == (403, 601)
     assert sample.scale == (0.25, 0.25)
     np.testing.assert_array_equal(sample.boxes / 0.25, full.boxes[:1])
     # 0.5 pixels at the border are beyond the last whole square.
-    assert len(full.boxes) == 2 and len(sample.boxes) == len(sample.labels) == 1
+    assert len(full.boxes) == 2
+    assert len(sample.boxes) == len(sample.labels) == 1
     np.testing.assert_array_equal(sample.ignored, [[148, 0, 150, 100]])
     x1, y1, x2, y2 = (round(float(corner)) for corner in sample.boxes[0])
     assert sample.image[y1 + 1 : y2 - 1, x1 + 1 : x2 - 1].max() < 40
@@ -219,7 +236,8 @@ def test_what_is_found_in_a_resized_picture_leads_back_to_the_file(large):
 def test_small_images_are_not_touched(large):
     whole, dataset = large(), large().reduced_for(RESIZE)
     one, other = whole.sample(2), dataset.sample(2)
-    assert (one.image == other.image).all() and (one.boxes == other.boxes).all()
+    assert (one.image == other.image).all()
+    assert (one.boxes == other.boxes).all()
 
 
 def test_batches_are_nearly_those_of_whole_images(large):
@@ -228,7 +246,8 @@ def test_batches_are_nearly_those_of_whole_images(large):
         return list(train_loader(dataset, transform, batch_size=2, iterations=3, pad_value=GREY, size_divisor=32))
 
     for one, other in zip(batches(large()), batches(large().reduced_for(RESIZE)), strict=True):
-        assert one.image_ids == other.image_ids and one.original_sizes == other.original_sizes
+        assert one.image_ids == other.image_ids
+        assert one.original_sizes == other.original_sizes
         assert one.images.shape == other.images.shape
         assert (one.images.float() - other.images.float()).abs().mean() < 3
 
@@ -237,7 +256,7 @@ def test_a_file_of_another_size_than_annotated_is_found(large, tmp_path):
     dataset = large().reduced_for(RESIZE)
     # One that has as many pixels when it is reduced.
     cv2.imwrite(str(tmp_path / "0.jpg"), smooth(402, 600))
-    with pytest.raises(UserError, match="0.jpg: has 600 x 402 pixels, but its annotations are for 601 x 403"):
+    with pytest.raises(UserError, match=r"0\.jpg: has 600 x 402 pixels, but its annotations are for 601 x 403"):
         dataset.sample(0)
     (tmp_path / "1.jpg").rename(tmp_path / "1.JPG")
     with pytest.raises(UserError, match=r"1.jpg: no such image file.*1.JPG"):

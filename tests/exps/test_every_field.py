@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -121,8 +122,15 @@ class Three:
     def __init__(self, options: dict[str, Any]) -> None:
         self.class_names = tuple(options["class_names"] or ("a", "b", "c"))
 
+        self.calls: list[str] = []
+
     def __len__(self) -> int:
         return 96
+
+    def reduced_for(self, transform: Any) -> Three:
+        self.calls.append(f"reduced for {transform}")
+        self.images = SimpleNamespace(reductions=np.ones(96))
+        return self
 
 
 def composed(exp: BaseExp, part: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
@@ -150,6 +158,7 @@ def composed(exp: BaseExp, part: str, monkeypatch: pytest.MonkeyPatch, tmp_path:
         made += [repr(trainer.settings), step_of(trainer), repr(trainer.step.optimizer), repr(vars(trainer.step.loss))]
         made += [repr(exp.build_train_transform()), trainer_rates(trainer)]
         made += [f"{name} {arguments}" for name, arguments in recorder.calls]
+        made += [f"images {dataset.calls}"]
         made += [best_of(exp), timeout_of(exp, patch)]
     return made
 

@@ -156,7 +156,8 @@ class MixUp(Part):
 
 def fitted(sample: Sample, height: int, width: int, scale: float = 1.0) -> Sample:
     """The sample at the largest size that fits into `height` x `width` pixels, times `scale`."""
-    return resized(sample, *size_within(*sample.image.shape[:2], height, width, scale=scale))
+    own_height, own_width = sample.image.shape[:2]
+    return resized(sample, *size_within(own_height, own_width, height, width, scale=scale))
 
 
 def size_within(own_height: int, own_width: int, height: int, width: int, *, scale: float) -> tuple[int, int]:

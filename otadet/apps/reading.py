@@ -1,0 +1,32 @@
+"""How the images of an experiment's data sets are decoded, in training and in evaluation."""
+
+from __future__ import annotations
+
+import numpy as np
+from loguru import logger
+
+from otadet.data.dataset import DetectionDataset
+from otadet.data.sample import TrainTransform
+from otadet.exp import BaseExp
+
+
+def images_to_train_on(exp: BaseExp, dataset: DetectionDataset, transform: TrainTransform) -> DetectionDataset:
+    """The training set with its images decoded as `run.reduced_decoding` has it, for `transform`."""
+    if exp.run.reduced_decoding == "off":
+        return dataset
+    reduced = dataset.reduced_for(transform)
+    if said := _said(reduced.images.reductions):
+        logger.info(f"decoding: {said}; the training needs no more of them (run.reduced_decoding)")
+    return reduced
+
+
+def images_to_evaluate(exp: BaseExp, dataset: DetectionDataset) -> DetectionDataset:
+    """A set to evaluate on with its images decoded as `run.reduced_decoding` has it; whole unless that is "all"."""
+    return dataset.reduced_for(exp.input.transform) if exp.run.reduced_decoding == "all" else dataset
+
+
+def _said(reductions: np.ndarray) -> str:
+    """How many images are decoded at which part of their size; "" where all are whole."""
+    counts = {reduction: int((reductions == reduction).sum()) for reduction in (2, 4, 8)}
+    parts = [f"{count} at 1/{reduction}" for reduction, count in counts.items() if count]
+    return f"{', '.join(parts)} of the size of the files, of {len(reductions)} images" if parts else ""
