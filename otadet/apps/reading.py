@@ -7,6 +7,8 @@ from loguru import logger
 
 from otadet.data.dataset import DetectionDataset
 from otadet.data.sample import TrainTransform
+from otadet.distributed import processes_on_this_machine
+from otadet.engine.cores import usable_cores
 from otadet.exp import BaseExp
 
 
@@ -30,3 +32,14 @@ def _said(reductions: np.ndarray) -> str:
     counts = {reduction: int((reductions == reduction).sum()) for reduction in (2, 4, 8)}
     parts = [f"{count} at 1/{reduction}" for reduction, count in counts.items() if count]
     return f"{', '.join(parts)} of the size of the files, of {len(reductions)} images" if parts else ""
+
+
+def data_advice(exp: BaseExp) -> str:
+    """What of the experiment may help where a training waits for its data."""
+    run, cores = exp.run, usable_cores() // processes_on_this_machine()
+    steps = []
+    if run.workers < cores:
+        steps.append(f"raise run.workers ({run.workers}; there are {cores} cores per process)")
+    if run.reduced_decoding == "off":
+        steps.append("set run.reduced_decoding train")
+    return " or ".join(steps) or "store the images at about the size of the input, or on a faster disk"

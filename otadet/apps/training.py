@@ -12,7 +12,7 @@ import torch
 from loguru import logger
 from torch import nn
 
-from otadet.apps.reading import images_to_train_on
+from otadet.apps.reading import data_advice, images_to_train_on
 from otadet.apps.results import draw_results
 from otadet.apps.training_log import log_data, log_device, log_left_out
 from otadet.apps.validation import Validation
@@ -252,6 +252,7 @@ def _settings(exp: BaseExp, dataset_size: int) -> TrainSettings:
         log_every=run.log_every,
         save_every=run.save_every,
         best_by=run.best_by,
+        data_advice=data_advice(exp),
     )
 
 

@@ -62,11 +62,11 @@ class Progress:
         elif not self._bar and now >= self._next_line:
             self._log(iteration, f"{self._speed(iteration):.3g} it/s")
 
-    def report(self, iteration: int, values: Mapping[str, float]) -> float:
-        """Show the averages of the interval that ends here. Returns its speed in iterations per second."""
+    def report(self, iteration: int, values: Mapping[str, float], note: str = "") -> float:
+        """Show the averages of the interval that ends here, and a note. Returns its speed in iterations per second."""
         speed = self._speed(iteration)
         shown = [f"{name} {value:.4g}" for name, value in values.items()]
-        self._values = "  ".join([*shown, f"{speed:.3g} it/s"])
+        self._values = "  ".join([*shown, f"{speed:.3g} it/s", *([note] if note else [])])
         if self._bar:
             self._draw(iteration)
         else:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from loguru import logger
@@ -14,6 +14,9 @@ from torch import Tensor
 from otadet.distributed import is_main, rank, sum_over_ranks, world_size
 from otadet.engine.metrics import MetricsLog
 from otadet.engine.progress import Progress
+from otadet.engine.waiting import Shares, Waiting
+
+T = TypeVar("T")
 
 
 class LossSums:
@@ -59,7 +62,8 @@ class Recorder:
     """Every process has one, since the losses are averaged over them; that of the main process shows and writes.
 
     output: folder of metrics.csv. total: iterations of the training. start: iterations done before. resumed: whether
-    the folder's metrics are continued rather than replaced. sums: of the losses since its last row.
+    the folder's metrics are continued rather than replaced. sums: of the losses since its last row. data_advice: what
+    to do where the data take longer than all else.
     """
 
     def __init__(
@@ -71,11 +75,19 @@ class Recorder:
         sums: LossSums,
         *,
         resumed: bool,
+        data_advice: str = "",
     ) -> None:
         self._iterations_per_epoch = iterations_per_epoch
         self._metrics = MetricsLog(output, start if resumed else None) if is_main() else None
         self._progress = Progress(total, start, quiet=not is_main())
         self._sums = sums
+        self._waiting = Waiting()
+        self._data_advice = data_advice
+        self._warned_of: Shares | None = None
+
+    def watched(self, batches: Iterable[T]) -> Iterator[T]:
+        """The same batches; how long they are waited for is recorded."""
+        return self._waiting.watched(batches)
 
     def begin(self) -> None:
         """The first iteration follows."""
@@ -91,8 +103,12 @@ class Recorder:
         means = self._sums.means()
         values = {"loss": sum(means.values()), **means, "lr": lr}
         self._sums.clear()
-        speed = self._progress.report(iteration, values)
-        self._write(iteration, {**values, "iterations_per_second": speed}, "train")
+        lap = self._waiting.lap()
+        speed = self._progress.report(iteration, values, "" if lap is None else str(lap))
+        times = {} if lap is None else lap.milliseconds()
+        self._write(iteration, {**values, "iterations_per_second": speed, **times}, "train")
+        if lap is not None and self._warned_of is None and self._warn_of_data(lap, f"the last {lap.iterations}"):
+            self._warned_of = lap
 
     def log_scores(self, iteration: int, scores: Mapping[str, float], *, best: bool) -> None:
         """Show and write the result of an evaluation."""
@@ -100,9 +116,26 @@ class Recorder:
         logger.info(f"evaluation at iteration {iteration}: {shown}{'  (best so far)' if best else ''}")
         self._write(iteration, scores, "evaluation")
 
-    def paused(self) -> AbstractContextManager[None]:
-        """Stop the clock and clear the bar while something other than training runs, such as an evaluation."""
-        return self._progress.paused()
+    def sum_up(self) -> None:
+        """The training is over: say whether the data were what it waited for."""
+        total = self._waiting.total
+        if total != self._warned_of:
+            self._warn_of_data(total, f"all {total.iterations}")
+
+    def _warn_of_data(self, shares: Shares, which: str) -> bool:
+        if shares.data <= shares.compute:
+            return False
+        logger.warning(
+            f"waiting for data {100 * shares.of_data:.0f} % of the time of {which} iterations ({shares} per iteration)"
+            f"{self._data_advice and ': '}{self._data_advice}"
+        )
+        return True
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the clocks and clear the bar while something other than training runs, such as an evaluation."""
+        with self._progress.paused(), self._waiting.paused():
+            yield
 
     def close(self) -> None:
         """Clear the screen's last line and finish the files."""

@@ -57,6 +57,8 @@ class TrainSettings:
     best_by: str = "AP"
     """The score of an evaluation that decides which checkpoint is `best.pth`: the one with the highest, of equal ones
     the last. -1 means that there is no score."""
+    data_advice: str = ""
+    """What to do where the training waits for its data more than it computes."""
 
 
 class Trainer:
@@ -127,10 +129,12 @@ class Trainer:
             self.settings.iterations_per_epoch,
             self._losses,
             resumed=self._resumed,
+            data_advice=self.settings.data_advice,
         )
         try:
             with self.stop:
                 self._loop(recorder)
+            recorder.sum_up()
         finally:
             recorder.close()
         if self._work_left():
@@ -142,7 +146,7 @@ class Trainer:
 
     def _loop(self, recorder: Recorder) -> None:
         settings = self.settings
-        batches = iter(self.loader(self.iteration))
+        batches = recorder.watched(self.loader(self.iteration))
         self.step.network.train()
         recorder.begin()
         while self._work_left():

@@ -21,7 +21,7 @@ PANEL_SIZE = 760, 560
 MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 100, 36, 60, 70
 GRID, AXIS = (225, 225, 225), (90, 90, 90)
 ACCURACY = ("AP", "AP50", "AP75")
-NOT_A_LOSS = ("iteration", "epoch", "lr", "iterations_per_second")
+NOT_A_LOSS = ("iteration", "epoch", "lr", "iterations_per_second", "data_ms", "compute_ms")
 
 
 @dataclass(frozen=True)

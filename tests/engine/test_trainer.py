@@ -59,8 +59,9 @@ def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
 
 
 def metrics_of(folder: Path) -> list[dict[str, str]]:
-    """All but the speed, which no two runs have alike."""
-    return [{name: value for name, value in row.items() if name != "iterations_per_second"} for row in rows(folder)]
+    """All but the times, which no two runs have alike."""
+    times = ("iterations_per_second", "data_ms", "compute_ms")
+    return [{name: value for name, value in row.items() if name not in times} for row in rows(folder)]
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

@@ -257,7 +257,8 @@ def test_sigterm_to_the_whole_group_in_mid_training_costs_nothing(train, experim
     whole, resumed = (load_checkpoint(folder / "last.pth") for folder in (tmp_path / "whole", out))
     for weights in ("model", "ema"):
         assert all(torch.equal(resumed[weights][name], tensor) for name, tensor in whole[weights].items())
-    tables = [[{**row, "iterations_per_second": ""} for row in rows(folder)] for folder in (tmp_path / "whole", out)]
+    times = dict.fromkeys(("iterations_per_second", "data_ms", "compute_ms"), "")
+    tables = [[{**row, **times} for row in rows(folder)] for folder in (tmp_path / "whole", out)]
     assert tables[0] == tables[1]
 
 
