@@ -1,6 +1,7 @@
 """Train the detector of an experiment.
 
 otadet train
+otadet train data photos
 otadet train -f exps/ota_fcos_r50.py -d 8 --amp --output runs/ota
 otadet train -f exps/quickstart.py --resume length 20epochs
 otadet train -f exps/quickstart.py --resume auto
@@ -9,7 +10,7 @@ otadet train -f exps/my_data.py -c runs/ota/best.pth lr 0.002
 The output folder gets last.pth, its predecessor last.previous.pth, best.pth, metrics.csv, train.log, and at the end
 curves.png and predictions.png. It is runs/NAME of the experiment, or that of the checkpoint to resume, unless --output
 says otherwise. Without -f the experiment is the one that the checkpoint describes, or else the quickstart, whose data
-are drawn on first use.
+are drawn on first use. With `data FOLDER`, a folder of your own pictures, it is my_data, which fits itself to them.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 AUTO = "auto"
 DEFAULT = "quickstart"
 """The experiment where none is named."""
+OWN_PICTURES = "my_data"
+"""The one where nothing but somebody's pictures is named."""
 
 
 def parser() -> ArgumentParser:
@@ -152,9 +155,18 @@ def _experiment(args: Namespace, read: ReadCheckpoint | None) -> BaseExp:
     from otadet.exp.stored import stored_exp
 
     if read is None:
-        return load_exp(DEFAULT if args.exp is None else args.exp)
+        default = OWN_PICTURES if _names_pictures(args.overrides) else DEFAULT
+        return load_exp(default if args.exp is None else args.exp)
     assert read.state is not None  # nobody has taken it yet
     return stored_exp(read.path, read.state, fields_of(BaseExp()))
+
+
+def _names_pictures(overrides: Sequence[str]) -> bool:
+    """Whether they name, as `data`, a folder or a file that is there, and not one that the quickstart draws."""
+    from otadet.data.synthetic.write import can_be_written
+
+    named = [value for name, value in zip(overrides[::2], overrides[1::2], strict=False) if name == "data"]
+    return bool(named) and os.path.exists(named[-1]) and not can_be_written(named[-1])
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,7 @@ def _train_in(
     start = _read_on_main(lambda path, state: state or load_checkpoint(path), checkpoint, read)
     names = None if resumed is None else names_as_trained(exp.data.class_names, resumed["class_names"])
     train_set, val_set = build_datasets(exp, [] if start is None else start["class_names"], names)
+    exp, reasons = exp.for_data(train_set, world_size())
     torch.manual_seed(exp.run.seed)
     model = exp.build_model(len(train_set.class_names)).to(device)
     if start is not None and checkpoint is not None:
@@ -107,7 +108,7 @@ def _train_in(
     if resume is not None:
         trainer.resume(resume, resumed)
     del resumed, start
-    log_data(exp, train_set, val_set)
+    log_data(exp, train_set, val_set, reasons)
     log_device(device, precision, insist_on_amp)
     try:
         return _train_and_draw(exp, trainer, validation, val_set, left_out)

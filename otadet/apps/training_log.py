@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from loguru import logger
 
@@ -14,8 +16,8 @@ from otadet.exp import BaseExp
 _NAMED_AT_MOST = 20
 
 
-def log_data(exp: BaseExp, train_set: DetectionDataset, val_set: DetectionDataset) -> None:
-    """What the data sets hold, and how they are gone through."""
+def log_data(exp: BaseExp, train_set: DetectionDataset, val_set: DetectionDataset, reasons: Sequence[str] = ()) -> None:
+    """What the data sets hold, and how they are gone through. reasons: of what was chosen for them."""
     for note in dict.fromkeys((*train_set.notes, *val_set.notes)):
         logger.info(f"data: {note}")
     logger.info(f"training set: {train_set.summary()}")
@@ -24,6 +26,8 @@ def log_data(exp: BaseExp, train_set: DetectionDataset, val_set: DetectionDatase
         for line in dataset.warnings:
             logger.warning(f"{name} set: {line}")
     logger.info(f"classes: {', '.join(train_set.class_names)}")
+    for reason in reasons:
+        logger.info(f"recipe: {reason}")
     share = f", {exp.run.batch_size // world_size()} per device" if world_size() > 1 else ""
     logger.info(f"batch: {exp.run.batch_size} images{share}; {exp.run.workers} loader processes")
     if (crowded := too_many_workers(exp.run.workers, processes_on_this_machine())) is not None:

@@ -2,9 +2,10 @@
 
 from otadet.data.transforms import Letterbox, MultiScale, ResizeShortestEdge
 from otadet.exp.base import BaseExp
-from otadet.exp.data import CocoData, DataFolder, SyntheticShapes, YoloData
+from otadet.exp.data import CocoData, CrowdHumanData, DataFolder, SyntheticShapes, VocData, YoloData
 from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.exp.load import load_detector, load_exp, load_pipeline, load_predictor
+from otadet.exp.recipe import RecipeExp
 from otadet.exp.run import SCORES, Run
 from otadet.inference.input_spec import InputSpec
 from otadet.inference.postprocess import Postprocess
@@ -22,6 +23,7 @@ __all__ = [
     "BaseExp",
     "CocoData",
     "Cosine",
+    "CrowdHumanData",
     "DataFolder",
     "Epochs",
     "FocalGIoU",
@@ -31,12 +33,14 @@ __all__ = [
     "Letterbox",
     "MultiScale",
     "Postprocess",
+    "RecipeExp",
     "ResNet",
     "ResizeShortestEdge",
     "RetinaNet",
     "Run",
     "Steps",
     "SyntheticShapes",
+    "VocData",
     "YoloData",
     "load_detector",
     "load_exp",

@@ -108,6 +108,13 @@ class BaseExp:
             raise UserError(f"data: a {type(self.data).__name__} has no test split")
         return self.data.test(class_names, self.input.image_bits)
 
+    def for_data(self, train_set: DetectionDataset, devices: int) -> tuple[BaseExp, Sequence[str]]:
+        """The experiment as it trains on these data, and why, in lines for the log; see `RecipeExp`.
+
+        devices: that the training runs on.
+        """
+        return self, ()
+
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         return self.optimizer.build(model)
 

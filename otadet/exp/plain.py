@@ -31,7 +31,7 @@ from otadet.data.transforms import (
     Until,
 )
 from otadet.errors import UserError
-from otadet.exp.data import CocoData, DataFolder, SyntheticShapes, YoloData
+from otadet.exp.data import CocoData, CrowdHumanData, DataFolder, SyntheticShapes, VocData, YoloData
 from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.exp.run import Run
 from otadet.inference.input_spec import InputSpec
@@ -45,7 +45,7 @@ from otadet.values import PLAIN, options_of, without_numpy
 PARTS: dict[str, type] = {
     part.__name__: part
     for part in (
-        *(DataFolder, CocoData, YoloData, SyntheticShapes),
+        *(DataFolder, CocoData, YoloData, VocData, CrowdHumanData, SyntheticShapes),
         *(InputSpec, FCOS, RetinaNet, ResNet, YOLOX, FocalGIoU, BCEIoU, FreeAnchor, Run, Postprocess),
         *(SGD, AdamW, Steps, Cosine, Iterations, Epochs),
         *(type(named_assigner(name)) for name in assigner_names()),

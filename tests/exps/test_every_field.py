@@ -14,11 +14,12 @@ import torchvision
 
 from otadet.apps import train, training, validation
 from otadet.data.dataset import DetectionDataset
+from otadet.data.formats.layout import Layout
 from otadet.data.splits import Split
 from otadet.data.transforms import RandomFlip
 from otadet.errors import UserError
 from otadet.exp import BaseExp, load_exp
-from otadet.exp.data import base, folder, synthetic
+from otadet.exp.data import base, coco, folder, synthetic
 from otadet.exp.fields import Field, all_fields
 from otadet.exp.words import WORDS
 from otadet.values import choices_of, options_of
@@ -101,6 +102,8 @@ class Recorder:
                 return Three(kwargs)
             if name == "read_split":
                 return Split(None, ())
+            if name == "find_data":
+                return Layout("COCO", "a stand-in", {})
             return real(*args, **kwargs) if name == "choose_precision" else None
 
         return call
@@ -137,7 +140,7 @@ def composed(exp: BaseExp, part: str, monkeypatch: pytest.MonkeyPatch, tmp_path:
     """All that the experiment composes, as text; the network only where `part` has a say in it."""
     made: list[str] = [exp.name]
     with monkeypatch.context() as patch:
-        patch.setattr(folder.os.path, "isdir", lambda path: True)
+        patch.setattr(coco.os.path, "isdir", lambda path: True)
         patch.setattr("otadet.models.backbones.resnet._download_imagenet", pretrained)
         recorder = Recorder(patch)
         dataset = exp.build_train_dataset()

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from otadet.data.formats.coco import coco_file, find_coco
-from otadet.data.formats.layout import Layout
+from otadet.data.formats.crowdhuman import CrowdHumanSplit, find_crowdhuman
+from otadet.data.formats.crowdhuman_file import Which
+from otadet.data.formats.layout import ALL, Layout
+from otadet.data.formats.voc import find_voc
 from otadet.data.formats.yolo import find_yolo
 from otadet.data.image_file import shown
 from otadet.data.images import DEFAULT, ReadOptions
@@ -24,6 +27,8 @@ class FindOptions:
     """Whether images may lie out of their folder."""
     images: ReadOptions = DEFAULT
     """How the image files are read: in some formats their size is needed."""
+    boxes: Which = "full"
+    """Of CrowdHuman: of which kind."""
 
 
 def _find_coco(path: Path, options: FindOptions) -> Layout | None:
@@ -35,12 +40,21 @@ def _find_yolo(path: Path, options: FindOptions) -> Layout | None:
     return find_yolo(path, outside_images=options.outside_images, options=options.images)
 
 
+def _find_crowdhuman(path: Path, options: FindOptions) -> Layout | None:
+    if os.path.isfile(path):
+        source = CrowdHumanSplit(path, path.absolute().parent, options.boxes)
+        return Layout("CrowdHuman", path.name, {ALL: source})
+    return find_crowdhuman(path, boxes=options.boxes)
+
+
 FINDERS: Mapping[str, Callable[[Path, FindOptions], Layout | None]] = {
     "coco": _find_coco,
     "yolo": _find_yolo,
+    "voc": lambda path, options: find_voc(path),
+    "crowdhuman": _find_crowdhuman,
 }
 """By the word that names a format: what finds it in a folder, or takes one of its files."""
-FILES = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".data": "yolo"}
+FILES = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".data": "yolo", ".odgt": "crowdhuman"}
 """Suffix of the file that describes data -> its format."""
 PARTS = {"coco": "CocoData", "yolo": "YoloData", "voc": "VocData", "crowdhuman": "CrowdHumanData"}
 _LOOKED_FOR = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Annotated, Literal
 
 from otadet.data.dataset import DetectionDataset
@@ -20,10 +20,12 @@ from otadet.part import Part
 Unreadable = Literal["fail", "skip"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class FileData(Part):
-    """Images and annotations in files: how they are read, and what is made where a split is missing."""
+    """Images and annotations in a folder: how they are read, and what is made where a split is missing."""
 
+    folder: str = "datasets/coco"
+    _: KW_ONLY
     class_names: tuple[str, ...] | None = None
     """By label; None: those of the data."""
     num_classes: Annotated[int, Limits(1, 100_000)] | None = None
@@ -41,8 +43,6 @@ class FileData(Part):
     """Look at every image file before the start."""
     max_pixels: Annotated[int, Limits(1, 2**40)] = 2**28
     """An image file with more is refused: 0.8 GB as RGB."""
-    outside_images: bool = False
-    """File names of the annotations may be absolute, or lead out of the image folder."""
     exif_orientation: bool = False
     """Turn pictures as EXIF says; the annotations must be for the upright ones then. Predictors always do."""
 
@@ -57,10 +57,9 @@ class FileData(Part):
     def layout(self) -> Layout:
         """The splits. Raises `UserError` where there is no such folder, or nothing that can be read in it."""
 
-    @property
-    @abstractmethod
-    def place(self) -> str:
-        """The folder or the file: what messages name."""
+    def in_folder(self, folder: str) -> FileData:
+        """The same settings for another folder."""
+        return replace(self, folder=folder)
 
     def options(self, image_bits: int = 16) -> ReadOptions:
         """How the image files are read. image_bits: that the values of 16-bit files use."""
@@ -72,7 +71,7 @@ class FileData(Part):
 
     def split(self, name: str) -> Split:
         """The annotations of "train", "val" or "test". Raises `UserError` naming file, entry and fix."""
-        return read_split(self.place, self.layout(), name, SplitRule(self.val_share, self.split_seed, self.group))
+        return read_split(self.folder, self.layout(), name, SplitRule(self.val_share, self.split_seed, self.group))
 
     def train(self, class_names: Sequence[str] | None = None, image_bits: int = 16) -> DetectionDataset:
         """The training set. class_names: by label, in place of the field. Raises `UserError` as `split` and

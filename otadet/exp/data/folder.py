@@ -1,102 +1,66 @@
-"""Folders of annotated pictures, their format found out or named."""
+"""Folders of annotated pictures whose format is found out, or said and then found in them."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal
 
-from otadet.data.formats.coco import CocoSource
+from otadet.data.formats.crowdhuman_file import Which
 from otadet.data.formats.detect import FindOptions, find_data
-from otadet.data.formats.layout import Layout, Source
+from otadet.data.formats.layout import Layout
 from otadet.errors import UserError
 from otadet.exp.data.base import FileData
 
-Format = Literal["auto", "coco", "yolo"]
+Format = Literal["auto", "coco", "yolo", "voc", "crowdhuman"]
 
 
 @dataclass(frozen=True)
 class DataFolder(FileData):
     """A folder of pictures and annotations in any format that otadet reads, or the one file that describes it."""
 
-    folder: str = "datasets/coco"
     format: Format = "auto"
     """"auto": found out, and said in the log."""
-
-    @property
-    def place(self) -> str:
-        return self.folder
-
-    def in_folder(self, folder: str) -> DataFolder:
-        """The same settings for another folder."""
-        return replace(self, folder=folder)
+    boxes: Which = "full"
+    """Of CrowdHuman; see `CrowdHumanData`."""
+    outside_images: bool = False
+    """File names in COCO and YOLO data may be absolute, or lead out of the folder."""
 
     def layout(self) -> Layout:
-        return find_data(self.folder, self.format, FindOptions(self.outside_images, self.options()))
+        layout = find_data(self.folder, self.format, FindOptions(self.outside_images, self.options(), self.boxes))
+        if self.boxes != "full" and layout.format != "CrowdHuman":
+            raise UserError(
+                f"data.boxes {self.boxes}: {self.folder} is {layout.format}, whose objects have one box each"
+            )
+        if self.outside_images and layout.format not in ("COCO", "YOLO"):
+            raise UserError(f"data.outside_images true: {self.folder} is {layout.format}, which names no paths")
+        return layout
 
 
 @dataclass(frozen=True)
 class YoloData(FileData):
     """YOLO data: a folder, or the `data.yaml` that describes them."""
 
-    folder: str = "datasets/yolo"
-
-    @property
-    def place(self) -> str:
-        return self.folder
-
-    def in_folder(self, folder: str) -> YoloData:
-        """The same settings for another folder."""
-        return replace(self, folder=folder)
+    outside_images: bool = False
+    """Images may lie out of the folder."""
 
     def layout(self) -> Layout:
         return find_data(self.folder, "yolo", FindOptions(self.outside_images, self.options()))
 
 
 @dataclass(frozen=True)
-class CocoData(FileData):
-    """A folder with files of COCO annotations and images whose paths, relative to it, are named."""
-
-    folder: str = "datasets/coco"
-    train_json: str = "annotations/instances_train2017.json"
-    train_images: str = "train2017"
-    val_json: str | None = "annotations/instances_val2017.json"
-    """None: a share of the training images is for validation."""
-    val_images: str = "val2017"
-    test_json: str | None = None
-    test_images: str | None = None
-    """None: beside `test_json`."""
-
-    def check(self) -> None:
-        super().check()
-        if self.test_images is not None and self.test_json is None:
-            raise UserError(f"test_images {self.test_images}: there is no test split; set test_json, too")
-
-    @property
-    def place(self) -> str:
-        return self.folder
-
-    def in_folder(self, folder: str) -> CocoData:
-        """The same paths in another folder."""
-        return replace(self, folder=folder)
+class VocData(FileData):
+    """Pascal VOC: a folder with XML files, perhaps with lists of images per split. `difficult` objects are ignored."""
 
     def layout(self) -> Layout:
-        folder = Path(self.folder)
-        if not os.path.isdir(folder):
-            raise UserError(
-                f"{folder}: no such folder; name another in the experiment, or by data FOLDER after a command"
-            )
-        named = {
-            "train": (self.train_json, self.train_images),
-            "val": (self.val_json, self.val_images),
-            "test": (self.test_json, self.test_images),
-        }
-        splits: dict[str, Source] = {
-            split: CocoSource(
-                folder / json, (folder / json).parent if images is None else folder / images, self.outside_images
-            )
-            for split, (json, images) in named.items()
-            if json is not None
-        }
-        return Layout("COCO", self.train_json, splits)
+        return find_data(self.folder, "voc")
+
+
+@dataclass(frozen=True)
+class CrowdHumanData(FileData):
+    """CrowdHuman: a folder with .odgt files and images, or one such file. Its own evaluation is made with them."""
+
+    boxes: Which = "full"
+    """Of the whole person, of what is seen of it, or of the head."""
+
+    def layout(self) -> Layout:
+        return find_data(self.folder, "crowdhuman", FindOptions(boxes=self.boxes))

@@ -10,7 +10,8 @@ from otadet.data.dataset import DetectionDataset
 from otadet.data.images import DEFAULT, ReadOptions
 from otadet.data.synthetic.write import can_be_written, write_synthetic
 from otadet.exp.data.base import FileData, Unreadable
-from otadet.exp.data.folder import CocoData, DataFolder
+from otadet.exp.data.coco import CocoData
+from otadet.exp.data.folder import DataFolder
 from otadet.limits import Limits
 from otadet.part import Part
 

@@ -1,0 +1,154 @@
+"""Experiments that fit themselves to their data: input size, batch size, length and warm-up, each with its reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+
+from otadet.data.check.statistics import Statistics, share_below, shortest_edge_for, statistics
+from otadet.data.dataset import DetectionDataset
+from otadet.data.transforms import ResizeShortestEdge
+from otadet.errors import UserError
+from otadet.exp.base import BaseExp
+from otadet.exp.fields import paths_of
+from otadet.exp.methods import check_heard
+from otadet.exp.run import Run
+from otadet.inference.input_spec import InputSpec
+from otadet.optim.length import Epochs, Iterations
+from otadet.optim.schedule import Cosine, Steps
+
+SMALL = 16
+"""Pixels at the input: a box of that size covers two points of the finest level."""
+SMALL_SHARE = 0.1
+"""Of the boxes, how many may be smaller."""
+DIVISOR = 32
+"""Input sizes are multiples of it, as the coarsest stage of a backbone wants them."""
+SHORTEST, LONGEST = 256, 640
+"""Pixels that an input has by default, where neither the boxes nor the pictures ask for more; and at most."""
+BATCH = 8
+FEWEST_ITERATIONS = 600
+"""From scratch no detector is any good before."""
+EPOCHS = ((2_000, 40), (20_000, 24), (math.inf, 12))
+"""(fewer pictures than this, how often each is shown)."""
+MOST_EPOCHS = 400
+EVALUATIONS = 5
+
+
+class RecipeExp(BaseExp):
+    """An experiment for whatever data: what neither its file nor the command line sets is chosen for the data.
+
+    That is `input.resize`, `run.batch_size`, `length`, `run.eval_every` and `schedule.warmup`. The values below hold
+    where there are no data yet.
+    """
+
+    input: InputSpec = InputSpec(ResizeShortestEdge((320,), 320))
+    schedule: Steps | Cosine = Cosine(warmup=0.05)
+    length: Iterations | Epochs = Epochs(40)
+    run: Run = Run(
+        batch_size=BATCH, workers=0, group_by_aspect=False, amp=True, grad_clip=10.0, ema=0.995, eval_every=8
+    )
+
+    _set: frozenset[str] = frozenset()
+    """Paths that a command line has set."""
+
+    def override(self, pairs: Sequence[str]) -> None:
+        before = paths_of(self, pairs)
+        super().override(pairs)
+        self._set |= before
+
+    def for_data(self, train_set: DetectionDataset, devices: int) -> tuple[BaseExp, Sequence[str]]:
+        found = statistics(train_set.annotations, train_set.sizes)
+        fitted = copy(self)
+        reasons = [_described(found)]
+        for choose in (_input_size, _batch_size, _length, _rhythm):
+            for choice in choose(found, fitted, devices):
+                if fitted.is_free(choice.path):
+                    BaseExp.override(fitted, [choice.path, choice.value])
+                    reasons += [choice.reason] if choice.reason else []
+        return fitted, reasons if len(reasons) > 1 else ()
+
+    def is_free(self, path: str) -> bool:
+        """Whether nobody has set what is at this path: neither a command, nor the experiment's file."""
+        if any(path == other or path.startswith(f"{other}.") or other.startswith(f"{path}.") for other in self._set):
+            return False
+        part, _, field = path.partition(".")
+        own, default = getattr(self, part), getattr(RecipeExp, part)
+        if field:
+            own, default = getattr(own, field, None), getattr(default, field)
+        try:
+            check_heard(self, BaseExp, part)
+        except UserError:
+            return False
+        return own == default
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value for one field."""
+
+    path: str
+    value: str
+    """As on a command line."""
+    reason: str = ""
+    """One line for the log; "" where another choice has said it."""
+
+
+def _described(found: Statistics) -> str:
+    height, width = np.median(found.image_sizes, axis=0).round().astype(int)
+    half = np.median(found.box_sizes) if found.boxes else 0
+    return (
+        f"{found.images:,} pictures of about {width} x {height} px; {found.boxes:,} boxes of {len(found.class_names)} "
+        f"classes, half of them smaller than {half:.0f} px; chosen for them is what follows, and what you set wins:"
+    )
+
+
+def _input_size(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
+    shorter, longer = np.median(found.image_sizes.min(axis=1)), np.median(found.image_sizes.max(axis=1))
+    own = _multiple(shorter)
+    wanted = _multiple(shortest_edge_for(found, SMALL, SMALL_SHARE))
+    short = min(max(wanted, min(SHORTEST, own)), max(SHORTEST, own))
+    long = _multiple(short * longer / shorter)
+    if long > LONGEST:
+        short, long = max(DIVISOR, _multiple(LONGEST * shorter / longer)), LONGEST
+    below = share_below(found.box_sizes_at(ResizeShortestEdge((short,), long)), SMALL)
+    why = "small boxes want more, but that would be slow" if wanted > short and long == LONGEST else "no more is needed"
+    if wanted > short and long < LONGEST:
+        why = "as large as the pictures"
+    share = f"{100 * below:.0f} % of the boxes are below {SMALL} px there"
+    yield Choice("input.resize", f"{short}/{long}", f"input.resize {short}/{long}: {share}; {why}")
+
+
+def _batch_size(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
+    wanted = min(BATCH, max(2, 2 ** int(math.log2(max(found.images / 8, 1)))))
+    yield Choice("run.batch_size", str(devices * math.ceil(wanted / devices)))
+
+
+def _length(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
+    batch = exp.run.batch_size
+    usual = next(epochs for images, epochs in EPOCHS if found.images < images)
+    floor = math.ceil(FEWEST_ITERATIONS * batch / found.images)
+    epochs = min(max(usual, floor), MOST_EPOCHS)
+    iterations = Epochs(epochs).iterations(found.images, batch)
+    why = f"{found.images:,} pictures are shown {usual} times each"
+    if floor > usual:
+        why = f"so few pictures are shown until there are {FEWEST_ITERATIONS} iterations, as from scratch it takes them"
+    reason = f"length {epochs}epochs: {why}; {iterations:,} iterations of run.batch_size {batch}"
+    yield Choice("length", f"{epochs}epochs", reason)
+
+
+def _rhythm(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
+    iterations = exp.iterations(found.images)
+    epochs = iterations * exp.run.batch_size / found.images
+    warmup = min(max(50, min(500, iterations // 20)), iterations // 4)
+    every = max(1, round(epochs / EVALUATIONS))
+    yield Choice("schedule.warmup", str(warmup))
+    yield Choice("run.eval_every", str(every), f"schedule.warmup {warmup} iterations, evaluated every {every} epochs")
+
+
+def _multiple(pixels: float) -> int:
+    """The next multiple of `DIVISOR`."""
+    return max(DIVISOR, DIVISOR * math.ceil(pixels / DIVISOR - 1e-6))

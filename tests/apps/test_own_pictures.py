@@ -1,0 +1,97 @@
+"""`otadet train data FOLDER` with a folder in any format, and what is measured on its test split."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from otadet.apps import evaluate, train
+from otadet.apps.train import configured, parse_args
+from otadet.data.synthetic.write import write_synthetic
+from otadet.engine.checkpoint import load_checkpoint
+from otadet.errors import UserError
+from otadet.exp.stored import stored_exp
+from tests.helpers.own_pictures import FORMATS, WRITERS, write_coco, write_yolo
+
+SMALL = ["model.backbone.depth", "10", "model.backbone.width", "8", "model.channels", "16", "model.tower_depth", "1"]
+SHARED = Path(__file__).parents[3] / "shared/data"
+TRAIN, VAL, TEST = ([f"{split}{number}.png" for number in range(3)] for split in "abc")
+
+
+def trained(data: Path, output: Path, *settings: str) -> Path:
+    train.main(
+        ["--device", "cpu", "--output", str(output), "data", str(data), *SMALL, "length", "2iterations", *settings]
+    )
+    return output / "last.pth"
+
+
+@pytest.mark.parametrize("format", WRITERS)
+def test_any_format_is_trained_and_tested(format: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    splits = {"train": TRAIN, "val": VAL, "test": TEST}
+    checkpoint = trained(WRITERS[format](tmp_path / "mine", splits), tmp_path / "run")
+    log = (tmp_path / "run/train.log").read_text()
+    assert re.search(rf"data: {FORMATS[format]}: .*, 3 splits, 1 class", log)
+    assert re.search(r"recipe: input\.resize \d+/\d+: 0 % of the boxes are below 16 px", log)
+    assert "recipe: length" not in log, "it was set"
+    capsys.readouterr()
+    evaluate.main(["-c", str(checkpoint), "--device", "cpu", "--split", "test", "--json"])
+    measured = json.loads(capsys.readouterr().out)["data"]
+    assert (measured["split"], measured["images"]) == ("test", 3)
+    evaluate.main(["-c", str(checkpoint), "--device", "cpu", "--split", "train"])
+    assert f"train split, 3 images of {tmp_path / 'mine'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("format", WRITERS)
+def test_a_split_that_is_not_there(format: str, tmp_path: Path) -> None:
+    folder = WRITERS[format](tmp_path / "mine", {"train": [*TRAIN, *VAL]})
+    checkpoint = trained(folder, tmp_path / "run")
+    log = (tmp_path / "run/train.log").read_text()
+    assert re.search(rf"data: {FORMATS[format]}: .*, 1 split, 1 class", log)
+    assert "no val split, so one is made: 1 of 6 images, each by itself (val_share 0.2, split_seed 0" in log
+    with pytest.raises(UserError, match=r"mine: has no test split, but (train|images of no named split) alone"):
+        evaluate.main(["-c", str(checkpoint), "--device", "cpu", "--split", "test"])
+
+
+def test_what_was_chosen_is_in_the_checkpoint(tmp_path: Path) -> None:
+    folder = write_yolo(tmp_path / "mine", {"train": TRAIN, "val": VAL})
+    path = trained(folder, tmp_path / "run", "run.batch_size", "3")
+    exp = stored_exp(path, load_checkpoint(path), ("data", "input", "run", "schedule"))
+    assert (exp.name, exp.data.folder, exp.run.batch_size) == ("my_data", str(folder), 3)
+    assert exp.input.resize.sizes == (64,), "the pictures' own, and not the experiment's default"
+    assert exp.schedule.warmup == 0, "of 2 iterations"
+
+
+def test_which_experiment_it_is(tmp_path: Path) -> None:
+    mine = write_coco(tmp_path / "mine", {"train": TRAIN})
+    drawn = tmp_path / "drawn"
+    write_synthetic(drawn, images_train=1, images_val=1, size=48, classes=1)
+    (tmp_path / "empty").mkdir()
+    expected = {
+        f"data {mine}": "my_data",
+        f"data {mine / 'train.json'}": "my_data",
+        f"data {drawn}": "quickstart",
+        f"data {tmp_path / 'empty'}": "quickstart",
+        f"data {tmp_path / 'new'}": "quickstart",
+        "lr 0.1": "quickstart",
+        f"-f blood_cells data {mine}": "blood_cells",
+    }
+    for words, name in expected.items():
+        assert configured(parse_args(words.split())).name == name, words
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("blood_cells", "COCO: annotations/instances_train.json, annotations/instances_val.json, 2 splits, 2 classes"),
+        ("aquarium", "YOLO: data.yaml, 3 splits, 7 classes"),
+    ],
+)
+def test_the_shared_pictures(name: str, line: str) -> None:
+    if not (SHARED / name).is_dir():
+        pytest.skip(f"{name} is not here")
+    exp = configured(parse_args(["data", str(SHARED / name)]))
+    assert exp.name == "my_data"
+    assert exp.build_train_dataset().notes == (line,)
