@@ -29,6 +29,7 @@ COMMANDS = {
     "eval": ("evaluate", "measure a checkpoint on its validation or test set"),
     "predict": ("predict", "draw what a checkpoint detects in images"),
     "convert": ("convert", "make a published checkpoint of another program one of otadet's"),
+    "convert-data": ("convert_data", "write a data set as COCO, YOLO or Pascal VOC, with its images"),
     "export": ("export", "write a checkpoint as an ONNX file"),
     "show": ("show", "draw which anchors the rules of label assignment choose"),
     "bench": ("bench", "time, memory and launches of every rule"),

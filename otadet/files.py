@@ -8,6 +8,7 @@ import glob
 import os
 import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,6 +57,36 @@ def atomic_write(path: str | Path, mode: str = "wb", *, keep_as: str | Path | No
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A temporary folder beside `path` that becomes it when the block ends without an error.
+
+    Parent folders are made. Raises `OutputError` before the block where `path` holds something or cannot be made, and
+    after it where the disk is full or broken; nothing is left behind then.
+    """
+    path = Path(os.path.abspath(path))
+    try:
+        if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
+            raise OutputError(f"{path}: is not empty; name a new folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{path}: cannot be written ({reason}); choose another output folder") from error
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        if path.is_dir():
+            path.rmdir()
+        os.replace(temporary, path)
+    except OSError as error:
+        if (cause := _disk_error(error)) is not None:
+            raise OutputError(f"{path}: cannot be written ({cause.strerror}); nothing is left of it") from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_writable(*paths: str | Path | None) -> None:
@@ -147,6 +178,10 @@ def _keep(path: Path, kept: Path) -> None:
 
 def _set_default_mode(path: Path) -> None:
     # mkstemp makes files that only their owner can read; an output has the permissions any new file would have.
+    path.chmod(0o666 & ~_umask())
+
+
+def _umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
-    path.chmod(0o666 & ~umask)
+    return umask

@@ -99,10 +99,12 @@ def _listed(lists: Sequence[str | Path], files: dict[str, str], images: VocImage
     again = 0
     for path in lists:
         for number, line in enumerate(read_text(path, "list of images", errors="surrogateescape").split("\n"), start=1):
-            name = _without_flag(line.strip().replace("\\", "/"))
-            if not name:
+            line = line.strip().replace("\\", "/")
+            if not line:
                 continue
-            key = next((key for key in (name, os.path.splitext(name)[0]) if key in files or images.by_stem(key)), None)
+            name = _without_flag(line)
+            meant = (line, name, os.path.splitext(name)[0])
+            key = next((key for key in meant if key in files or images.by_stem(key)), None)
             if key is None:
                 raise UserError(
                     f"{shown(path)}: line {number}: {brief_value(name)} has no XML file and no image; remove it"

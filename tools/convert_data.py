@@ -1,0 +1,15 @@
+"""Write a data set in another format, with its images: COCO, YOLO or Pascal VOC.
+
+See `otadet.apps.convert_data.py`, or --help.
+"""
+
+from otadet.engine.stop import end_at_once_on_signals
+
+if __name__ == "__main__":
+    end_at_once_on_signals()  # before the imports that take seconds
+
+from otadet.apps.convert_data import main
+from otadet.cli import run_tool
+
+if __name__ == "__main__":
+    run_tool(main)
