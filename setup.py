@@ -10,6 +10,8 @@ version = re.search(r'__version__ = "(.+)"', (root / "otadet/__init__.py").read_
 
 matching = ["scipy>=1.10"]
 onnx = ["onnxruntime>=1.18", "onnxscript>=0.3"]
+# The versions that otadet/evaluation/judge.py names.
+fast_eval = ["faster-coco-eval>=1.7,<1.9"]
 test = [*matching, *onnx, "POT>=0.9.4", "hypothesis>=6.100", "mypy>=1.11", "pytest>=8", "ruff>=0.6"]
 readme = root / "README.md"
 
@@ -38,5 +40,11 @@ setup(
         "torch>=2.6",
         "torchvision>=0.21",
     ],
-    extras_require={"matching": matching, "onnx": onnx, "test": test, "all": [*test, "tensorboard>=2.14"]},
+    extras_require={
+        "matching": matching,
+        "onnx": onnx,
+        "fast-eval": fast_eval,
+        "test": test,
+        "all": [*test, *fast_eval, "tensorboard>=2.14"],
+    },
 )

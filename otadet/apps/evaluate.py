@@ -1,4 +1,6 @@
-"""Evaluate a checkpoint on a split of its experiment's data: COCO's twelve numbers, and why they are 0 if they are.
+"""Evaluate a checkpoint on a split of its experiment's data: the numbers, and why they are 0 if they are.
+
+COCO's twelve, or miss rate, AP, recall and Jaccard index where the data are CrowdHuman's.
 
 otadet eval -c runs/quickstart/best.pth --per-class
 otadet eval -c runs/my_data/best.pth --split test
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from otadet.apps.arguments import experiment_parser, load_trained, parse, pick_device, say
 from otadet.errors import UserError
+from otadet.evaluation.judge import AUTO, JUDGES
 from otadet.names import name_list
 
 if TYPE_CHECKING:
@@ -37,6 +40,10 @@ def parser() -> ArgumentParser:
     )
     made.add_argument("-b", "--batch", type=int, metavar="N", help="images at once; default: run.batch_size")
     made.add_argument("--per-class", action="store_true", help="print a table with the numbers of each class")
+    made.add_argument(
+        "--protocol", choices=("coco", "crowdhuman"), help="whose evaluation; default: the one that the data have"
+    )
+    made.add_argument("--judge", default=AUTO, choices=JUDGES, help="what computes COCO's numbers; auto: the fastest")
     made.add_argument("--json", action="store_true", help="print the numbers and the diagnosis as JSON")
     made.add_argument("--save-json", type=Path, metavar="FILE", help="write the predictions in COCO's result format")
     made.add_argument("--metrics", type=Path, metavar="FILE", help="write what --json prints")
@@ -68,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         batch_size=exp.run.batch_size if args.batch is None else args.batch,
         workers=exp.run.workers,
         unreadable=exp.data.unreadable,
+        protocol=args.protocol,
+        judge=args.judge,
         progress=partial(show_progress, len(dataset)),
     )
     if evaluation is None:

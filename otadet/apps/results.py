@@ -48,10 +48,9 @@ def draw_results(exp: BaseExp, trainer: Trainer, val_set: DetectionDataset) -> N
     images = [sample.image for sample in samples]
     prediction_sheet(images, predictor(images), val_set.class_names, trainer.output / "predictions.png", truths)
     plot_curves(trainer.output / "metrics.csv", trainer.output / "curves.png")
+    score = trainer.settings.best_by
     if trainer.best is None or trainer.best <= NO_SCORE:
-        best = (
-            f"no {exp.run.best_by} on the validation set, so that {trainer.best_checkpoint} is of the last evaluation"
-        )
+        best = f"no {score} on the validation set, so that {trainer.best_checkpoint} is of the last evaluation"
     else:
-        best = f"best {exp.run.best_by} {trainer.best:.3f}, in {trainer.best_checkpoint}"
+        best = f"best {score} {trainer.best:.3f}, in {trainer.best_checkpoint}"
     logger.info(f"{best}; curves.png and predictions.png are beside it")

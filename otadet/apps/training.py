@@ -196,19 +196,19 @@ def build_trainer(
     exp: BaseExp,
     model: nn.Module,
     train_set: DetectionDataset,
-    evaluate: Callable[[nn.Module], dict[str, float]],
+    evaluate: Validation | None,
     device: torch.device,
     output: str | Path,
     precision: Precision | None = None,
     left_out: dict[int, str] | None = None,
 ) -> Trainer:
-    """The trainer of an experiment. `model` is on `device` already; `evaluate` is as in `Trainer`.
+    """The trainer of an experiment. `model` is on `device` already; without `evaluate` nothing is evaluated.
 
     precision: None is what is best on `device`. left_out: as in `train_loader`.
     """
     run, size = exp.run, len(train_set)
     precision = precision or choose_precision(device, amp=run.amp, name=run.amp_dtype)
-    settings = _settings(exp, size)
+    settings = _settings(exp, size, evaluate)
     transform = exp.build_train_transform()
 
     def batches(start: int) -> Iterable[Batch]:
@@ -244,7 +244,7 @@ def build_trainer(
     return trainer
 
 
-def _settings(exp: BaseExp, dataset_size: int) -> TrainSettings:
+def _settings(exp: BaseExp, dataset_size: int, validation: Validation | None) -> TrainSettings:
     run = exp.run
     return TrainSettings(
         iterations=exp.iterations(dataset_size),
@@ -252,7 +252,8 @@ def _settings(exp: BaseExp, dataset_size: int) -> TrainSettings:
         eval_every=iterations_for(run.eval_every, dataset_size, run.batch_size) if run.eval_every else None,
         log_every=run.log_every,
         save_every=run.save_every,
-        best_by=run.best_by,
+        best_by="AP" if validation is None else validation.best_by,
+        lower_is_better=validation is not None and validation.lower_is_better,
         data_advice=data_advice(exp),
     )
 

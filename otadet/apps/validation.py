@@ -8,16 +8,24 @@ from otadet.apps.reading import images_to_evaluate
 from otadet.data.dataset import DetectionDataset
 from otadet.distributed import world_size
 from otadet.engine.stop import EvaluationStopped, StopRequest
-from otadet.evaluation.coco import CocoResult
 from otadet.evaluation.evaluator import Interrupted, evaluate
-from otadet.exp import SCORES, BaseExp
+from otadet.evaluation.protocols import PROTOCOLS
+from otadet.evaluation.result import Result
+from otadet.exp import BaseExp
 
 
 class Validation:
-    """Measures a model on the validation set: each process predicts its share, the main one has the scores."""
+    """Measures a model on the validation set: each process predicts its share, the main one has the scores.
+
+    Raises `UserError` where the score that the best checkpoint goes by is not one of these data's evaluation.
+    """
 
     def __init__(self, exp: BaseExp, val_set: DetectionDataset) -> None:
-        self.result: CocoResult | None = None
+        self.protocol = PROTOCOLS[val_set.annotations.protocol]
+        self.best_by = self.protocol.best_by(exp.run.best_by)
+        """The score that decides which checkpoint is best."""
+        self.lower_is_better = self.best_by in self.protocol.lower_is_better
+        self.result: Result | None = None
         """What the last call found, in the main process."""
         self.stop = StopRequest(quiet=True)
         """Who may ask for an end in the midst of it."""
@@ -25,7 +33,7 @@ class Validation:
         self._left_out: dict[int, str] = {}
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
-        """The scores in `SCORES`, without those that have no ground truth. Empty on all processes but the main one.
+        """The protocol's `logged` scores that have ground truth. Empty on all processes but the main one.
 
         Raises `EvaluationStopped` on all processes where any was asked to stop.
         """
@@ -46,5 +54,6 @@ class Validation:
         if evaluation is None:
             return {}
         self.result = evaluation.result
-        scores = {name: self.result.stats[name] for name in SCORES}
-        return {name: score for name, score in scores.items() if score >= 0 or name in ("AP", exp.run.best_by)}
+        scores = {name: self.result.stats[name] for name in self.protocol.logged}
+        kept = (self.protocol.main, self.best_by)
+        return {name: score for name, score in scores.items() if score >= 0 or name in kept}

@@ -55,10 +55,18 @@ class TrainSettings:
     save_every: int = 1000
     """Between two `last.pth`, beside those at evaluations and at the end; the one before is `last.previous.pth`."""
     best_by: str = "AP"
-    """The score of an evaluation that decides which checkpoint is `best.pth`: the one with the highest, of equal ones
-    the last. -1 means that there is no score."""
+    """The score of an evaluation that decides which checkpoint is `best.pth`: the one with the best, of equal ones the
+    last. -1 means that there is no score."""
+    lower_is_better: bool = False
+    """Whether the best of these scores is the lowest rather than the highest."""
     data_advice: str = ""
     """What to do where the training waits for its data more than it computes."""
+
+    def merit(self, score: float) -> float:
+        """What is higher for a better score, and lowest for none."""
+        if score <= NO_SCORE:
+            return -math.inf
+        return -score if self.lower_is_better else score
 
 
 class Trainer:
@@ -218,7 +226,8 @@ class Trainer:
         score = float(scores[self.settings.best_by])
         if math.isnan(score):
             score = NO_SCORE
-        best = self.best is None or score >= self.best
+        merit = self.settings.merit
+        best = self.best is None or merit(score) >= merit(self.best)
         if best:
             self.best = score
             self.save(self.best_checkpoint)
@@ -247,6 +256,7 @@ class Trainer:
             "iterations": self.settings.iterations,
             "evaluated_at": self._evaluated_at,
             "best": self.best,
+            "best_by": self.settings.best_by,
             "class_names": self.class_names,
             "parts": self.parts,
             "experiment": self.experiment,
@@ -286,8 +296,9 @@ class Trainer:
         if "interval" in state:
             self._losses.restore(state["interval"], self.step.device)
         self.iteration, self._evaluated_at = state["iteration"], state["evaluated_at"]
-        # In another output folder there is no best.pth yet that has this score.
-        self.best = from_main(lambda: state["best"] if os.path.isfile(self.best_checkpoint) else None)
+        # In another output folder there is no best.pth yet that has this score; and other scores do not compare.
+        known = state.get("best_by", self.settings.best_by) == self.settings.best_by
+        self.best = from_main(lambda: state["best"] if known and os.path.isfile(self.best_checkpoint) else None)
         self._resumed = True
         if from_main(lambda: os.path.realpath(path) == os.path.realpath(self.last_checkpoint)):
             self._saved_at = self.iteration

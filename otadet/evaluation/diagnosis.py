@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
-from otadet.boxes import pairwise_iou, xywh_to_xyxy
+from otadet.evaluation.compared import UNKNOWN, Compared
+from otadet.evaluation.overlaps import ious, same_keys
 
 NEGLIGIBLE_AP = 0.001
 """An AP below this is shown as 0 and deserves an explanation."""
@@ -68,32 +68,27 @@ class Diagnosis:
         return "\n".join(f"  {name:<14} {text}" for name, text in lines.items())
 
 
-def diagnose(truth: dict, predictions: list[dict], names: Mapping[int, str], ap: float) -> Diagnosis:
-    """Count what an evaluation with this AP compared.
-
-    truth: a COCO data set; predictions: COCO results; names: category id -> class name.
-    """
-    objects = [annotation for annotation in truth["annotations"] if not annotation["iscrowd"]]
-    image_ids = {image["id"] for image in truth["images"]}
-    predicted_images = {prediction["image_id"] for prediction in predictions}
-    predicted = {prediction["category_id"] for prediction in predictions}
-    present = {annotation["category_id"] for annotation in objects}
-    best_iou, best_class_iou = _best_ious(objects, predictions)
-    per_image = np.unique([annotation["image_id"] for annotation in objects], return_counts=True)[1]
+def diagnose(compared: Compared, ap: float) -> Diagnosis:
+    """Count what an evaluation with this AP compared."""
+    truths, detections, names = compared.truths, compared.found, compared.class_names
+    objects = ~truths.ignored
+    known = detections.image_rows[detections.image_rows != UNKNOWN]
+    present, predicted = np.unique(truths.labels[objects]), np.unique(detections.labels)
+    best_iou, best_class_iou = _best_ious(compared)
     found = Diagnosis(
-        images=len(image_ids),
-        truths=len(objects),
-        crowd_regions=len(truth["annotations"]) - len(objects),
-        predictions=len(predictions),
-        predicted_images=len(predicted_images),
-        matching_images=len(predicted_images & image_ids),
+        images=len(compared.image_ids),
+        truths=int(objects.sum()),
+        crowd_regions=int(truths.ignored.sum()),
+        predictions=len(detections),
+        predicted_images=detections.images,
+        matching_images=len(np.unique(known)),
         predicted_classes=_names(predicted, names),
         truth_classes=_names(present, names),
-        matching_classes=_names(predicted & present, names),
-        top_score=max((prediction["score"] for prediction in predictions), default=None),
+        matching_classes=_names(np.intersect1d(predicted, present), names),
+        top_score=float(detections.scores.max()) if len(detections) else None,
         best_iou=best_iou,
         best_class_iou=best_class_iou,
-        most_truths_per_image=int(per_image.max(initial=0)),
+        most_truths_per_image=int(np.bincount(truths.image_rows[objects]).max(initial=0)),
         cause="",
     )
     return replace(found, cause=_cause(found)) if ap < NEGLIGIBLE_AP else found
@@ -133,34 +128,21 @@ def _cause(found: Diagnosis) -> str:
     )
 
 
-def _best_ious(objects: list[dict], predictions: list[dict]) -> tuple[float, float]:
+def _best_ious(compared: Compared) -> tuple[float, float]:
     """The largest IoU between a prediction and an object of its image, of any class and of the same class."""
-    by_image: dict[int, list[dict]] = {}
-    for annotation in objects:
-        by_image.setdefault(annotation["image_id"], []).append(annotation)
-    found_by_image: dict[int, list[dict]] = {}
-    for prediction in predictions:
-        found_by_image.setdefault(prediction["image_id"], []).append(prediction)
+    objects = np.flatnonzero(~compared.truths.ignored)
+    found, boxes, labels = compared.found, compared.truths.boxes[objects], compared.truths.labels[objects]
     best, best_of_class = 0.0, 0.0
-    for image_id in by_image.keys() & found_by_image.keys():
-        objects_here, found_here = by_image[image_id], found_by_image[image_id]
-        overlaps = pairwise_iou(_corners(objects_here), _corners(found_here))
-        same_class = _categories(objects_here)[:, None] == _categories(found_here)[None]
+    for those, here in same_keys(found.image_rows, compared.truths.image_rows[objects]):
+        overlaps = ious(boxes[here], found.boxes[those])
+        same_class = labels[here][:, None] == found.labels[those][None]
         best = max(best, float(overlaps.max()))
         best_of_class = max(best_of_class, float((overlaps * same_class).max()))
     return best, best_of_class
 
 
-def _corners(entries: list[dict]) -> torch.Tensor:
-    return xywh_to_xyxy(torch.tensor([entry["bbox"] for entry in entries], dtype=torch.float64))
-
-
-def _categories(entries: list[dict]) -> torch.Tensor:
-    return torch.tensor([entry["category_id"] for entry in entries])
-
-
-def _names(category_ids: set[int], names: Mapping[int, str]) -> tuple[str, ...]:
-    return tuple(name for category_id, name in names.items() if category_id in category_ids)
+def _names(labels: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(names[label] for label in labels.tolist())
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -16,7 +16,10 @@ from otadet.data.loader import BatchStream, eval_loader
 from otadet.data.make_batch import SampleSource
 from otadet.data.workers import no_stop
 from otadet.distributed import gather_objects, is_main, on_any_rank, raise_together, rank, world_size
-from otadet.evaluation.coco import CocoResult, evaluate_coco, readable
+from otadet.evaluation.coco import readable
+from otadet.evaluation.judge import AUTO
+from otadet.evaluation.protocols import PROTOCOLS
+from otadet.evaluation.result import Result
 from otadet.inference.one_by_one import one_by_one
 from otadet.inference.pipeline import Pipeline, to_image
 from otadet.structures import Detections
@@ -30,7 +33,7 @@ class Interrupted(Exception):
 class Evaluation:
     """What was found in a data set, and how good it is."""
 
-    result: CocoResult
+    result: Result
     detections: dict[int, Detections]
     """Image id -> what was found there, in pixels of the file."""
 
@@ -42,6 +45,8 @@ def evaluate(
     batch_size: int = 16,
     workers: int = 0,
     unreadable: str = "fail",
+    protocol: str | None = None,
+    judge: str = AUTO,
     left_out: dict[int, str] | None = None,
     stop: Callable[[], bool] = no_stop,
     progress: Callable[[int], None] | None = None,
@@ -55,13 +60,17 @@ def evaluate(
         batch_size: images that are loaded together on each process.
         workers: loader processes per process; 0: none.
         unreadable: "fail" raises the `UserError` of an image that cannot be read, "skip" evaluates without it.
+        protocol: whose evaluation, a name in `PROTOCOLS`; None: the one that the data have.
+        judge: the program that computes the numbers; "auto": the fastest of those that are there.
         left_out: gets an entry, index -> what is wrong, for each image that was skipped on this process.
         stop: whether this process was asked to stop, which it tells the others.
         progress: is called with the number of images that this process is done with.
 
     Raises `Interrupted` on all processes where any was asked to stop, `UserError` for classes that the data set does
-    not have, and where no image can be read.
+    not have, for a judge that is not there, and where no image can be read.
     """
+    measure = PROTOCOLS[protocol or dataset.annotations.protocol]
+    measure.find_judge(judge)
     left_out = {} if left_out is None else left_out
     loader = pipeline_loader(
         pipeline, dataset, batch_size=batch_size, workers=workers, unreadable=unreadable, left_out=left_out, stop=stop
@@ -82,7 +91,7 @@ def evaluate(
         return None
     found = dict(sorted(entry for share, _ in shares for entry in share.items()))
     problems = {index: message for _, messages in shares for index, message in messages.items()}
-    return Evaluation(evaluate_coco(dataset, found, readable(dataset, found, problems)), found)
+    return Evaluation(measure.evaluate(dataset, found, readable(dataset, found, problems), judge=judge), found)
 
 
 def pipeline_loader(

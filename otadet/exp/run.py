@@ -9,9 +9,9 @@ from otadet.errors import UserError
 from otadet.limits import Limits
 from otadet.part import Part
 
-Score = Literal["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100"]
+Score = Literal["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "MR", "recall", "JI"]
 SCORES: tuple[str, ...] = get_args(Score)
-"""Of COCO's twelve numbers those that are logged during training."""
+"""What is logged of the evaluations: COCO's AP to AR100, CrowdHuman's MR, AP, recall and JI."""
 _COUNT = Limits(0, 10**9, open_low=True)
 
 
@@ -44,8 +44,8 @@ class Run(Part):
     """Iterations."""
     save_every: Annotated[int, _COUNT] = 1000
     """Iterations between two last.pth, beside those at evaluations and at the end."""
-    best_by: Score = "AP"
-    """The score that decides which checkpoint is best.pth."""
+    best_by: Score | None = None
+    """The score that decides which checkpoint is best.pth; None: AP, or MR where the data are CrowdHuman's."""
     process_timeout: Annotated[float, Limits(1, 10**6)] = 300.0
     """Seconds without a sign of life after which a process of torchrun's counts as gone."""
 

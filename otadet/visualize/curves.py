@@ -21,7 +21,9 @@ PANEL_SIZE = 760, 560
 MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 100, 36, 60, 70
 GRID, AXIS = (225, 225, 225), (90, 90, 90)
 ACCURACY = ("AP", "AP50", "AP75")
-NOT_A_LOSS = ("iteration", "epoch", "lr", "iterations_per_second", "data_ms", "compute_ms")
+CROWD = ("MR", "AP", "recall", "JI")
+"""Where there is a column MR, of an evaluation on CrowdHuman."""
+NOT_A_LOSS = ("iteration", "epoch", "lr", "iterations_per_second", "data_ms", "compute_ms", *CROWD)
 
 
 @dataclass(frozen=True)
@@ -46,19 +48,21 @@ class Panel:
 
 
 def plot_curves(csv_path: str | Path, out: str | Path) -> None:
-    """Draw the loss terms, the learning rate and the AP over iterations into one picture, a panel each.
+    """Draw the loss terms, the learning rate and the scores over iterations into one picture, a panel each.
 
-    csv_path: `metrics.csv` of a run: a column `iteration`, and any of `lr`, `AP`, `AP50`, `AP75` and loss terms; a
-    cell may be blank. An AP below 0 (COCO's "no objects") is left out, and so is a panel without any value.
+    csv_path: `metrics.csv` of a run: a column `iteration`, and any of `lr`, the scores of `ACCURACY` or `CROWD`, and
+    loss terms; a cell may be blank. A score below 0 (COCO's "no objects") is left out, and so is a panel without any
+    value.
 
     Raises `UserError` for a file that is missing, is not such a table, or holds no values.
     """
     columns = _read_columns(Path(csv_path))
     losses = [name for name in columns if name not in NOT_A_LOSS and not name.startswith(("AP", "AR"))]
+    scores = CROWD if "MR" in columns else ACCURACY
     panels = [
         Panel("loss", _curves(columns, losses), smooth=True),
         Panel("learning rate", _curves(columns, ["lr"])),
-        Panel("AP on the validation set", _curves(columns, ACCURACY, lowest=0.0), marks=True),
+        Panel(f"{scores[0]} on the validation set", _curves(columns, scores, lowest=0.0), marks=True),
     ]
     panels = [panel for panel in panels if panel.curves]
     if not panels:

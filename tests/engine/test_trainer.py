@@ -473,6 +473,24 @@ def test_evaluation_sees_the_average_and_decides_the_best(tmp_path):
     assert [row["AP"] for row in rows(tmp_path)] == ["0.1", "0.4", "0.3", "0.2"]
 
 
+def test_the_best_may_be_the_lowest_and_no_score_never_is(tmp_path):
+    scores = iter([-1.0, 0.6, 0.3, -1.0, 0.3, 0.5, math.nan, 0.4])
+    settings = {"eval_every": 1, "best_by": "MR", "lower_is_better": True}
+    trainer = toy_trainer(tmp_path, evaluate=lambda model: {"MR": next(scores)}, **settings)
+    trainer.train()
+    best = load_checkpoint(tmp_path / "best.pth")
+    assert (best["iteration"], best["best"]) == (5, 0.3)
+
+
+def test_a_run_that_goes_on_by_another_score_begins_anew(tmp_path):
+    toy_trainer(tmp_path, iterations=4, evaluate=lambda model: {"AP": 0.2}).train()
+    settings = {"best_by": "MR", "lower_is_better": True}
+    rest = toy_trainer(tmp_path, evaluate=lambda model: {"MR": 0.7}, **settings)
+    rest.resume(rest.last_checkpoint)
+    rest.train()
+    assert (rest.best, load_checkpoint(tmp_path / "best.pth")["iteration"]) == (0.7, 8)
+
+
 def test_an_evaluation_that_was_cut_short_is_made_up_for(tmp_path):
     def cut_short(model):
         raise KeyboardInterrupt

@@ -65,7 +65,7 @@ def test_the_truth_itself_has_full_marks(make_dataset, capsys):
         ("cell", 2, 2),
         ("dust", 1, 1),
     ]
-    assert [entry.AP for entry in result.per_class] == pytest.approx([1, 1])
+    assert [entry.scores["AP"] for entry in result.per_class] == pytest.approx([1, 1])
     assert result.diagnosis.cause == ""
     assert capsys.readouterr().out == ""
 
@@ -104,7 +104,7 @@ def test_no_predictions_are_explained(make_dataset, detections):
 def test_no_ground_truth_is_explained(make_dataset, crowd):
     result = evaluate_coco(make_dataset({}, crowd), perfect())
     assert set(result.stats.values()) == {-1}
-    assert [entry.AP for entry in result.per_class] == [-1, -1]
+    assert [entry.scores["AP"] for entry in result.per_class] == [-1, -1]
     assert result.diagnosis.crowd_regions == len(crowd)
     assert "no ground truth" in result.diagnosis.cause
 
@@ -171,7 +171,7 @@ def test_the_saved_predictions_have_the_same_numbers(make_dataset, tmp_path):
     assert 0.05 < result.stats["AP"] < 0.95
     assert list(result.stats) == list(STATS)
     assert list(result.stats.values()) == pytest.approx(again.stats.tolist())
-    assert np.mean([entry.AP for entry in result.per_class]) == pytest.approx(result.stats["AP"])
+    assert np.mean([entry.scores["AP"] for entry in result.per_class]) == pytest.approx(result.stats["AP"])
 
 
 def test_an_image_that_was_left_out_does_not_count(make_dataset):

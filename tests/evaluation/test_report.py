@@ -3,9 +3,10 @@ from dataclasses import replace
 
 import pytest
 
-from otadet.evaluation.coco import STATS, ClassResult, CocoResult
+from otadet.evaluation.coco import STATS
 from otadet.evaluation.diagnosis import Diagnosis
 from otadet.evaluation.report import format_result, write_metrics
+from otadet.evaluation.result import ClassResult, Result
 
 DIAGNOSIS = Diagnosis(
     images=4,
@@ -25,9 +26,14 @@ DIAGNOSIS = Diagnosis(
 )
 
 
-def result(ap: float, cause: str = "", **stats: float) -> CocoResult:
-    classes = [ClassResult("ağaç", -1, -1, -1, -1, 0, 150), ClassResult("leaf", ap, 0.5, 0.25, 0.625, 30, 50)]
-    return CocoResult({**dict.fromkeys(STATS, 0.5), "AP": ap, **stats}, classes, replace(DIAGNOSIS, cause=cause))
+def result(ap: float, cause: str = "", **stats: float) -> Result:
+    names = ("AP", "AP50", "AP75", "AR100")
+    classes = [
+        ClassResult("ağaç", dict.fromkeys(names, -1), 0, 150),
+        ClassResult("leaf", dict(zip(names, (ap, 0.5, 0.25, 0.625), strict=True)), 30, 50),
+    ]
+    numbers = {**dict.fromkeys(STATS, 0.5), "AP": ap, **stats}
+    return Result("coco", "pycocotools 2", numbers, classes, replace(DIAGNOSIS, cause=cause))
 
 
 def test_each_number_stands_below_its_name():
@@ -38,7 +44,8 @@ def test_each_number_stands_below_its_name():
 
 
 def test_a_good_result_has_a_diagnosis_of_one_line():
-    last = format_result(result(0.4)).splitlines()[-1]
+    *_, last, _, judge = format_result(result(0.4)).splitlines()
+    assert judge == "COCO's evaluation, by pycocotools 2"
     assert last.startswith("30 ground truths, 200 predictions")
     assert "3 of 4" in last
     assert "top score 0.812" in last

@@ -124,6 +124,7 @@ class Three:
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.class_names = tuple(options["class_names"] or ("a", "b", "c"))
+        self.annotations = SimpleNamespace(protocol="coco")
 
         self.calls: list[str] = []
 

@@ -32,6 +32,16 @@ def test_blank_cells_are_skipped(tmp_path):
     assert all(colored(panel) > 50 for panel in drawn)
 
 
+def test_the_scores_of_crowds_are_no_losses(tmp_path):
+    table = "iteration,loss,cls,MR,AP,recall,JI\n10,3,2,,,,\n20,2,1,0.5,0.8,0.9,0.7\n30,1.5,1,0.4,0.9,0.9,0.8\n"
+    plot_curves(write(tmp_path / "crowd.csv", table), tmp_path / "crowd.png")
+    without = "iteration,loss,cls\n10,3,2\n20,2,1\n30,1.5,1\n"
+    plot_curves(write(tmp_path / "losses.csv", without), tmp_path / "losses.png")
+    (losses, scores), (alone,) = panels(tmp_path / "crowd.png"), panels(tmp_path / "losses.png")
+    assert np.array_equal(losses, alone)
+    assert colored(scores) > 4 * 50
+
+
 def test_a_panel_without_values_is_left_out(tmp_path):
     plot_curves(write(tmp_path / "m.csv", "iteration,lr,loss,AP\n10,0.1,3,\n20,0.1,2,-1\n"), tmp_path / "curves.png")
     assert len(panels(tmp_path / "curves.png")) == 2
