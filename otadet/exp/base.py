@@ -19,8 +19,8 @@ from otadet.data.transforms import Compose, Letterbox, MultiScale, RandomFlip, R
 from otadet.errors import UserError
 from otadet.exp.data import DataFolder, FileData, SyntheticShapes
 from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResNet, RetinaNet
-from otadet.exp.fields import changed, check_fields, fields_of, is_part
-from otadet.exp.methods import check_heard, own_methods
+from otadet.exp.fields import changed, check_fields, fields_of, is_part, paths_set
+from otadet.exp.heard import check_heard, own_methods, unheard_settings
 from otadet.exp.plain import to_plain
 from otadet.exp.run import Run
 from otadet.inference.input_spec import InputSpec
@@ -129,15 +129,23 @@ class BaseExp:
     # Fields.
 
     def override(self, pairs: Sequence[str]) -> None:
-        """Set fields from `name value name value ...`. Raises `UserError` for an unknown name or a wrong value."""
+        """Set fields from `name value name value ...`.
+
+        Raises `UserError` for an unknown name or a wrong value, and where one can have no effect beside the others.
+        """
         if len(pairs) % 2:
             raise UserError(f"{' '.join(pairs)}: overrides come as pairs, name value; the last one is incomplete")
-        values = changed(self, list(zip(pairs[::2], pairs[1::2], strict=True)))
+        settings = list(zip(pairs[::2], pairs[1::2], strict=True))
+        values, paths = changed(self, settings), paths_set(self, settings)
         for name in values:
             check_heard(self, BaseExp, name)
         for name, value in values.items():
             setattr(self, name, value)
         self.check()
+        # What the experiment itself has there may be silenced by what was set: that is then what was asked for.
+        for path, message in unheard_settings(self, BaseExp).items():
+            if any(f"{path}.".startswith(f"{one}.") or one.startswith(f"{path}.") for one in paths):
+                raise UserError(message)
 
     def check(self) -> None:
         """Raise `UserError` for values that cannot work, alone or together."""

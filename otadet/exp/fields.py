@@ -104,11 +104,19 @@ def changed(experiment: object, pairs: Sequence[tuple[str, str]]) -> dict[str, A
     where one path alone ends so. Raises `UserError` for an unknown name, for one that several parts have, and for a
     wrong value.
     """
+    return _changed(experiment, _settings(experiment, pairs))
+
+
+def paths_set(experiment: object, pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """The paths of the fields that `pairs` name. Raises `UserError` as `changed` does."""
+    return [".".join(steps) for steps, _ in _settings(experiment, pairs)]
+
+
+def _settings(experiment: object, pairs: Sequence[tuple[str, str]]) -> Settings:
     whole, found = _split(experiment, pairs)
     composed = _changed(experiment, whole)
     paths = [field.path for field in _fields_with(experiment, composed)]
-    settings = whole + [(tuple(_resolved(name, paths).split(".")), text) for name, text in found]
-    return _changed(experiment, settings)
+    return whole + [(tuple(_resolved(name, paths).split(".")), text) for name, text in found]
 
 
 def paths_of(experiment: object, pairs: Sequence[str]) -> frozenset[str]:

@@ -20,7 +20,7 @@ from otadet.engine.weights import put_weights
 from otadet.errors import UserError, did_you_mean
 from otadet.exp.base import BaseExp
 from otadet.exp.fields import all_fields, no_such_field, undeclared_attributes
-from otadet.exp.methods import check_called
+from otadet.exp.heard import check_called, unheard_settings
 from otadet.exp.stored import StoredExp
 from otadet.inference.pipeline import Pipeline
 from otadet.inference.predictor import Predictor
@@ -45,6 +45,8 @@ def load_exp(path: str | Path) -> BaseExp:
             raise UserError(_undeclared(name, experiment))
         check_called(experiment, BaseExp)
         experiment.check()
+        for message in unheard_settings(experiment, BaseExp).values():
+            raise UserError(message)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (Exception, SystemExit) as error:

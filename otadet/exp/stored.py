@@ -9,7 +9,7 @@ from typing import Any
 from otadet.errors import UserError
 from otadet.exp.base import BaseExp
 from otadet.exp.fields import changed, check_fields, fields_of
-from otadet.exp.methods import METHODS
+from otadet.exp.heard import METHODS
 from otadet.exp.plain import ForeignPartError, from_plain
 from otadet.names import printable
 
