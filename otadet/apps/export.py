@@ -66,6 +66,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     metadata = export_onnx(pipeline, output, options, experiment=exp.name, report=report)
     size = output.stat().st_size
     if args.json:
-        print(json.dumps({"file": str(output), "bytes": size, "metadata": metadata.to_strings()}, ensure_ascii=False))
+        print(json.dumps({"file": str(output), "bytes": size, "metadata": metadata.to_plain()}, ensure_ascii=False))
     else:
         print(f"wrote {output} ({size / 1e6:.1f} MB)")

@@ -1,4 +1,4 @@
-"""What a checkpoint says of its training, by path of the field, whatever the version of otadet that wrote it."""
+"""Names that fields had before experiments held parts: in checkpoints, and in commands."""
 
 from __future__ import annotations
 
@@ -29,13 +29,49 @@ _NAMES_OF_PARTS = {
         "process_timeout"
     ),
 }
-_PATHS = {
+_RENAMED = {
     "data_dir": "data.folder",
     "flip": "augment.0.horizontal",
     "warmup_iterations": "schedule.warmup",
+}
+"""Those that have another name now, and the same value."""
+_REPLACED = {
+    "train_sizes": "train_resize",
+    "test_size": "input.resize",
+    "letterbox": "input.resize",
+    "steps": "schedule.at",
+    "max_iterations": "length",
+    "max_epochs": "length",
+    "epochs": "length",
+    "iterations": "length",
+    "learning_rate": "optimizer.lr",
+}
+"""Those, and some that other programs have, in whose place is something else now."""
+_EXAMPLES = {
+    "data_dir": "data FOLDER",
+    "train_sizes": "train_resize 640,800/1333",
+    "test_size": "input.resize 800/1333",
+    "letterbox": "input.resize 640x640",
+    "max_iterations": "length 9000iterations",
+    "max_epochs": "length 12epochs",
+    "epochs": "length 12epochs",
+    "iterations": "length 9000iterations",
+    "warmup_iterations": "schedule.warmup 500",
+    "steps": "schedule.at 0.67,0.89",
+}
+_PATHS = {
+    **_RENAMED,
     **{name: f"{part}.{name}" for part, names in _NAMES_OF_PARTS.items() for name in names.split()},
 }
 """Name of a field before experiments held parts -> the path where the same value is now."""
+
+
+def what_became_of(name: str) -> str:
+    """`"it has ... in its place"` for an older name, or an empty string."""
+    path = (_RENAMED | _REPLACED).get(name)
+    if path is None:
+        return ""
+    return f"it has {path} in its place{f', such as `{_EXAMPLES[name]}`' if name in _EXAMPLES else ''}"
 
 
 def values_of(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
+from otadet.engine.older import what_became_of
 from otadet.errors import UserError, did_you_mean
-from otadet.exp.older_names import what_became_of
 from otadet.exp.words import READERS, WORDS, kinds_with, part_by_word
 from otadet.part import field_types, types_of
 from otadet.values import check_value, options_of, parse_value
@@ -157,6 +157,12 @@ def _resolved(name: str, paths: Sequence[str]) -> str:
     matching = [path for path in paths if path.endswith(f".{name}")]
     if len(matching) > 1:
         raise UserError(f"{name}: several parts have such a field; choose {' or '.join(matching)}")
+    if name == "iterations" and matching == ["assigner.iterations"]:
+        # Most who write it mean the other, and would change the labels without noticing.
+        raise UserError(
+            "iterations: which? assigner.iterations is of Sinkhorn-Knopp; the length of the training is set by length, "
+            "such as `length 9000iterations`"
+        )
     if matching:
         return matching[0]
     raise UserError(no_such_field(name, paths))

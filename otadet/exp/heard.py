@@ -136,7 +136,7 @@ def _silenced(path: str, part: Any) -> Iterator[tuple[str, str]]:
 def _unheard_data(experiment: Any, base: type) -> Iterator[tuple[str, str]]:
     """Of the data where the experiment has methods of its own that make the data sets of something else."""
     deaf = {
-        split
+        split: method.__name__
         for split in ("train", "val")
         if (method := getattr(type(experiment), f"build_{split}_dataset")) is not getattr(base, method.__name__)
         and not {"data", "__class__"} & set(_names(method, experiment))
@@ -145,8 +145,8 @@ def _unheard_data(experiment: Any, base: type) -> Iterator[tuple[str, str]]:
         if (len(deaf) == 2 and name not in _HEARD_ELSEWHERE) or name.partition("_")[0] in deaf:
             yield (
                 f"data.{name}",
-                f"data.{name}: the experiment's own build_train_dataset and build_val_dataset do not look at it "
-                "(self.data); to set it changes nothing",
+                f"data.{name}: the experiment's own {' and '.join(deaf.values())} "
+                f"{'do' if len(deaf) == 2 else 'does'} not look at it (self.data); to set it changes nothing",
             )
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from otadet.data.sample import Transform
 from otadet.data.transforms import FitInto
@@ -57,10 +58,14 @@ class OnnxMetadata:
     classes: Classes = "all"
     """Of an anchor that have a score: "all", or the "best" alone, the others being 0."""
 
-    def to_strings(self) -> dict[str, str]:
+    def to_plain(self) -> dict[str, Any]:
+        """Name -> value, as plain data."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        values["input_spec"] = self.input_spec.to_dict()
-        return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+        return values | {"input_spec": self.input_spec.to_dict()}
+
+    def to_strings(self) -> dict[str, str]:
+        """The entries as they are stored."""
+        return {name: value if isinstance(value, str) else json.dumps(value) for name, value in self.to_plain().items()}
 
     @classmethod
     def from_strings(cls, strings: Mapping[str, str], path: str | Path) -> OnnxMetadata:

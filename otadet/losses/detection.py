@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from otadet.assigners.base import Assigner
-from otadet.assigners.ops.inputs import check_batch, limited
+from otadet.assigners.ops.inputs import check_batch
 from otadet.boxes import boxes_to_distances, giou, iou
 from otadet.distributed import mean_over_ranks
 from otadet.focal import focal_negative, focal_positive, focal_soft
+from otadet.losses.common import in_float32, targets_of, weighted
 from otadet.structures import BACKGROUND, Anchors, Assignment, GroundTruth, Predictions
 
 QualityTarget = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -132,25 +133,3 @@ class DetectionLoss(nn.Module):
             positive = focal_soft(hit, score.to(hit.dtype), self.alpha, self.gamma)
         gain = positive - focal_negative(hit, self.alpha, self.gamma)
         return background + weighted(gain * (gt_index >= 0), assignment).sum()
-
-
-def in_float32(predictions: Predictions) -> Predictions:
-    """The predictions in the precision that losses are computed in."""
-    quality = None if predictions.quality is None else predictions.quality.float()
-    return Predictions(predictions.logits.float(), predictions.boxes.float(), quality)
-
-
-def weighted(values: Tensor, assignment: Assignment) -> Tensor:
-    """(N, A) values, each times the weight of its anchor."""
-    return values if assignment.weight is None else values * assignment.weight.to(values.dtype)
-
-
-def targets_of(gt_index: Tensor, truths: Sequence[GroundTruth]) -> tuple[Tensor, Tensor]:
-    """(N, A) -> labels (N, A) and boxes (N, A, 4) of each anchor's object; label 0, a box of 0 where none."""
-    device = gt_index.device
-    boxes = limited(torch.cat([torch.zeros(1, 4, device=device), *(truth.boxes.float() for truth in truths)]))
-    labels = torch.cat([torch.zeros(1, dtype=torch.int64, device=device), *(truth.labels for truth in truths)])
-    sizes = torch.tensor([len(truth.boxes) for truth in truths], dtype=torch.int64)
-    first = (sizes.cumsum(0) - sizes + 1).to(device, non_blocking=True)
-    row = torch.where(gt_index >= 0, gt_index + first[:, None], 0)
-    return labels[row], boxes[row]

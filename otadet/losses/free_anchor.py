@@ -13,7 +13,7 @@ from otadet.assigners.ops.ignored import in_ignored_regions
 from otadet.assigners.ops.inputs import are_valid, check_batch, check_objects, limited
 from otadet.boxes import giou, iou
 from otadet.distributed import mean_over_ranks
-from otadet.losses.detection import in_float32
+from otadet.losses.common import in_float32
 from otadet.structures import Anchors, GroundTruth, Predictions
 
 

@@ -12,7 +12,7 @@ from otadet.assigners.base import Assigner
 from otadet.assigners.ops.inputs import check_batch
 from otadet.boxes import centers, iou
 from otadet.distributed import mean_over_ranks
-from otadet.losses.detection import in_float32, targets_of, weighted
+from otadet.losses.common import in_float32, targets_of, weighted
 from otadet.structures import BACKGROUND, Anchors, GroundTruth, Predictions
 
 _LEAST_SIDE = 1e-8

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from otadet.assigners import ATSSAssigner
-from tests.helpers.dense_rules import dense_atss
+from tests.helpers.dense_assigners import DenseATSS
 from tests.helpers.problems import random_problem
 from tests.helpers.small_grids import grid, no_say, truth
 
@@ -42,10 +42,10 @@ def test_equals_the_dense_rule(topk: int, seed: int) -> None:
     # Centres off the grid, so that no two points are equally near.
     truths[0].boxes[:] += torch.rand(30, 4, generator=generator)
     assignment = ATSSAssigner(topk)(predictions, anchors, truths)
-    gt_index, wanted = dense_atss(anchors, truths[0], topk)
-    assert torch.equal(assignment.gt_index[0], gt_index)
-    assert torch.equal(assignment.ambiguous[0], wanted > 1)
-    assert (wanted > 1).any()
+    expected = DenseATSS(topk)(predictions, anchors, truths)
+    assert torch.equal(assignment.gt_index, expected.gt_index)
+    assert torch.equal(assignment.ambiguous, expected.ambiguous)
+    assert expected.ambiguous.any()
 
 
 def test_impossible_topk() -> None:

@@ -8,7 +8,7 @@ import torch
 from otadet.assigners import FCOSAssigner
 from otadet.models import AnchorGrid
 from otadet.structures import BACKGROUND
-from tests.helpers.dense_rules import dense_fcos
+from tests.helpers.dense_assigners import DenseFCOS
 from tests.helpers.problems import random_problem
 from tests.helpers.small_grids import grid, no_say, truth
 
@@ -62,10 +62,10 @@ def test_equals_the_dense_rule(radius: float | None, seed: int) -> None:
     predictions, anchors, truths = random_problem(generator, 60, 2, 512, 640)
     truths[0].boxes[:5, 2:] += 300
     assignment = FCOSAssigner(radius)(predictions, anchors, truths)
-    gt_index, wanted = dense_fcos(anchors, truths[0], radius)
-    assert torch.equal(assignment.gt_index[0], gt_index)
-    assert torch.equal(assignment.ambiguous[0], wanted > 1)
-    assert (wanted > 1).any()
+    expected = DenseFCOS(radius)(predictions, anchors, truths)
+    assert torch.equal(assignment.gt_index, expected.gt_index)
+    assert torch.equal(assignment.ambiguous, expected.ambiguous)
+    assert expected.ambiguous.any()
 
 
 @pytest.mark.parametrize("radius", [1.5, None])

@@ -13,7 +13,7 @@ from otadet.assigners.hungarian import OTACost, match
 from otadet.errors import UserError
 from otadet.structures import Predictions
 from tests.helpers.dense_ota import ordered
-from tests.helpers.dense_rules import detr_cost, least_total
+from tests.helpers.detr_cost import detr_cost, least_total
 from tests.helpers.problems import random_problem
 from tests.helpers.small_grids import grid, truth
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from otadet.assigners import MaxIoUAssigner
 from otadet.structures import BACKGROUND, IGNORED, GroundTruth, Predictions
-from tests.helpers.dense_rules import dense_max_iou
+from tests.helpers.dense_assigners import DenseMaxIoU
 from tests.helpers.problems import random_problem
 from tests.helpers.small_grids import grid, no_say, truth
 
@@ -63,10 +63,10 @@ def test_equals_the_dense_rule(low_quality: bool, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     predictions, anchors, truths = random_problem(generator, 40, 2, 256, 320)
     assignment = MaxIoUAssigner(low_quality=low_quality)(predictions, anchors, truths)
-    gt_index, wanted = dense_max_iou(anchors, truths[0], low_quality=low_quality)
-    assert torch.equal(assignment.gt_index[0], gt_index)
-    assert torch.equal(assignment.ambiguous[0], wanted > 1)
-    assert (gt_index == IGNORED).any()
+    expected = DenseMaxIoU(low_quality=low_quality)(predictions, anchors, truths)
+    assert torch.equal(assignment.gt_index, expected.gt_index)
+    assert torch.equal(assignment.ambiguous, expected.ambiguous)
+    assert (expected.gt_index == IGNORED).any()
 
 
 def any_anchor_boxes(generator: torch.Generator, points: Tensor) -> Tensor:
@@ -92,10 +92,9 @@ def test_no_pair_that_has_a_say_is_spared(low_quality: bool, squares: bool, seed
     truths = [GroundTruth(boxes, torch.zeros(30, dtype=torch.int64)), truth([100.0, 100.0, 164.0, 164.0])]
     both = Predictions(predictions.logits.expand(2, -1, -1), predictions.boxes.expand(2, -1, -1))
     assignment = MaxIoUAssigner(low_quality=low_quality)(both, anchors, truths)
-    for image, one in enumerate(truths):
-        gt_index, wanted = dense_max_iou(anchors, one, low_quality=low_quality)
-        assert torch.equal(assignment.gt_index[image], gt_index)
-        assert torch.equal(assignment.ambiguous[image], wanted > 1)
+    expected = DenseMaxIoU(low_quality=low_quality)(both, anchors, truths)
+    assert torch.equal(assignment.gt_index, expected.gt_index)
+    assert torch.equal(assignment.ambiguous, expected.ambiguous)
 
 
 @pytest.mark.parametrize("settings", [{"negative": 0.0}, {"negative": 0.6}, {"positive": 1.5}], ids=str)

@@ -10,7 +10,7 @@ import torch
 
 from otadet.assigners import TaskAlignedAssigner
 from otadet.structures import GroundTruth, Predictions
-from tests.helpers.dense_rules import dense_tal, dense_yolo_tal
+from tests.helpers.dense_assigners import DenseTAL, DenseYoloTAL
 from tests.helpers.problems import random_problem
 from tests.helpers.small_grids import grid, logit, truth
 
@@ -42,10 +42,10 @@ def test_equals_the_dense_rule(settings: dict, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     predictions, anchors, truths = random_problem(generator, 30, 4, 256, 320)
     assignment = TaskAlignedAssigner(**settings)(predictions, anchors, truths)
-    gt_index, wanted = dense_tal(predictions, anchors, truths[0], **settings)
-    assert torch.equal(assignment.gt_index[0], gt_index)
-    assert torch.equal(assignment.ambiguous[0], wanted > 1)
-    assert (wanted > 1).any()
+    expected = DenseTAL(**settings)(predictions, anchors, truths)
+    assert torch.equal(assignment.gt_index, expected.gt_index)
+    assert torch.equal(assignment.ambiguous, expected.ambiguous)
+    assert expected.ambiguous.any()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -64,10 +64,10 @@ def test_yolo_equals_the_dense_rule(tiny: bool, seed: int) -> None:
         boxes = objects.boxes[nearest] + torch.randn(len(nearest), 4, generator=generator)
         predictions = Predictions(predictions.logits, boxes[None])
     assignment = TaskAlignedAssigner.yolo()(predictions, anchors, [objects])
-    gt_index, wanted = dense_yolo_tal(predictions, anchors, objects)
-    assert torch.equal(assignment.gt_index[0], gt_index)
-    assert torch.equal(assignment.ambiguous[0], wanted > 1)
-    assert (gt_index >= 0).sum() > 30
+    expected = DenseYoloTAL()(predictions, anchors, [objects])
+    assert torch.equal(assignment.gt_index, expected.gt_index)
+    assert torch.equal(assignment.ambiguous, expected.ambiguous)
+    assert (expected.gt_index >= 0).sum() > 30
 
 
 def test_yolo_gives_a_tie_to_a_box_that_did_not_take_the_anchor() -> None:

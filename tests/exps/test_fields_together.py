@@ -63,7 +63,7 @@ VALUES = {
     "score_threshold": ("0.6",),
     "topk_per_level": ("9", "1"),
     "nms_iou": ("0.9", "0"),
-    "max_detections": ("40", "9"),
+    "max_detections": ("40", "4"),
 }
 """By name of a field: other valid values, between them such as may silence another field."""
 

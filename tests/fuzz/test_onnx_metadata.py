@@ -377,3 +377,9 @@ def test_bytes_that_are_no_text(models, path):
     message = use(path)
     assert message is not None
     assert is_clear(message, path)
+
+
+def test_metadata_as_plain_data_is_json_of_real_objects() -> None:
+    plain = json.loads(json.dumps(WITH_NMS.to_plain()))
+    assert (plain["class_names"], plain["size"], plain["nms"]) == (["cat", "dög", "cow"], [64, 96], True)
+    assert plain["input_spec"]["mean"] == [120.0, 110.0, 100.0]

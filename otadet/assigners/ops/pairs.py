@@ -176,12 +176,6 @@ class Pairs:
         counts = self.gt_row.new_zeros(self.num_boxes)
         return counts.index_add_(0, self.gt_row, self.valid.to(counts.dtype)).view(self.table_size[:2])
 
-    def count_per_anchor(self, condition: Tensor) -> Tensor:
-        """(P,) bool -> (N, A) int32: the number of an anchor's pairs that fulfil the condition."""
-        counts = condition.new_zeros(self.table_size[0] * self.num_anchors, dtype=torch.int32)
-        counts.index_add_(0, self.anchor_row, (condition & self.valid).to(torch.int32))
-        return counts.view(self.table_size[0], self.num_anchors)
-
     def first_box(self, condition: Tensor) -> Tensor:
         """(P,) bool -> (N, A) int64: an anchor's first box that fulfils the condition, or `BACKGROUND`."""
         num_images, num_boxes, _ = self.table_size

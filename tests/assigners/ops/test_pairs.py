@@ -125,7 +125,6 @@ def test_the_best_per_anchor_and_per_box() -> None:
 def test_conditions_per_anchor() -> None:
     found = listed()
     everything = torch.ones_like(found.valid)
-    assert found.count_per_anchor(everything).tolist() == [[0, 1, 2, 1, 1], [1, 0, 0, 0, 0]]
     assert found.first_box(everything).tolist() == [[-1, 0, 0, 1, 0], [0, -1, -1, -1, -1]]
     assert found.first_box(found.gt_index == 1).tolist() == [[-1, -1, 1, 1, -1], [-1] * 5]
     assert found.any_of_anchor(found.gt_index == 1).tolist() == [[False, False, True, True, False], [False] * 5]
