@@ -142,7 +142,9 @@ def _unheard_data(experiment: Any, base: type) -> Iterator[tuple[str, str]]:
         and not {"data", "__class__"} & set(_names(method, experiment))
     }
     for name in _changed_fields(experiment.data) if is_part(experiment.data) else ():
-        if (len(deaf) == 2 and name not in _HEARD_ELSEWHERE) or name.partition("_")[0] in deaf:
+        if (len(deaf) == 2 and name not in _HEARD_ELSEWHERE) or name in {
+            f"{split}_{what}" for split in deaf for what in ("json", "images")
+        }:
             yield (
                 f"data.{name}",
                 f"data.{name}: the experiment's own {' and '.join(deaf.values())} "
