@@ -141,10 +141,9 @@ def _unheard_data(experiment: Any, base: type) -> Iterator[tuple[str, str]]:
         if (method := getattr(type(experiment), f"build_{split}_dataset")) is not getattr(base, method.__name__)
         and not {"data", "__class__"} & set(_names(method, experiment))
     }
+    of_split = {f"{split}_{what}" for split in deaf for what in ("json", "images")}
     for name in _changed_fields(experiment.data) if is_part(experiment.data) else ():
-        if (len(deaf) == 2 and name not in _HEARD_ELSEWHERE) or name in {
-            f"{split}_{what}" for split in deaf for what in ("json", "images")
-        }:
+        if name in of_split or (len(deaf) == 2 and name not in _HEARD_ELSEWHERE):
             yield (
                 f"data.{name}",
                 f"data.{name}: the experiment's own {' and '.join(deaf.values())} "

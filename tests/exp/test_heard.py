@@ -70,6 +70,7 @@ def test_an_experiment_file_has_nothing_that_is_not_heard(tmp_path: Path) -> Non
 BOTH = """
 from otadet.exp import *
 class Exp(BaseExp):
+    data = CocoData()
     def build_train_dataset(self, class_names=None):
         return {train}
     def build_val_dataset(self, class_names=None):
@@ -80,14 +81,9 @@ class Exp(BaseExp):
 @pytest.mark.parametrize(
     ("train", "val", "deaf", "heard"),
     [
-        (
-            "None",
-            "None",
-            ["data x", "data.prescan false", "class_names a,b"],
-            ["data.unreadable skip"],
-        ),
+        ("None", "None", ["data x", "data.prescan false", "class_names a,b"], ["data.unreadable skip"]),
         ("None", "super().build_val_dataset()", ["data.train_json x"], ["data x", "data.val_json x"]),
-        ("self.data.val()", "None", ["data.val_json x"], ["data x"]),
+        ("self.data.val()", "None", ["data.val_json x"], ["data x", "data.val_share 0.1"]),
         ("self.data.train()", "self.data.val()", [], ["data x", "data.train_json x"]),
     ],
 )
