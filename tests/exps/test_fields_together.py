@@ -61,9 +61,9 @@ VALUES = {
     "box_weight": ("0.6",),
     "bag_size": ("3",),
     "score_threshold": ("0.6",),
-    "topk_per_level": ("9", "1"),
+    "topk_per_level": ("5",),
     "nms_iou": ("0.9", "0"),
-    "max_detections": ("40", "4"),
+    "max_detections": ("12",),
 }
 """By name of a field: other valid values, between them such as may silence another field."""
 
@@ -87,7 +87,7 @@ PREDICTIONS, ANCHORS, TRUTHS = problem()
 
 
 def predictions_for(exp: BaseExp) -> Predictions:
-    return replace(PREDICTIONS, quality=None) if exp.model.quality is None else PREDICTIONS
+    return replace(PREDICTIONS, quality=None) if getattr(exp.model, "quality", "own") is None else PREDICTIONS
 
 
 def labels(exp: BaseExp) -> list[Any]:
@@ -124,6 +124,8 @@ def detections(exp: BaseExp) -> list[Any]:
 
 
 SMALL = "postprocess.score_threshold 0.2 postprocess.topk_per_level 30 postprocess.max_detections 60"
+WITH = {"free_anchor": "assigner none", "bce_iou": "model yolox_nano"}
+"""By word: what it cannot be without."""
 BASE = {
     "ota": "assigner.iterations 12 assigner.eps 0.5",
     "steps": "schedule.warmup 0.05 schedule.at 0.6,0.8",
@@ -149,7 +151,7 @@ def exp_with(kind: str, word: str, *settings: str) -> BaseExp:
 def base_exp(kind: str, word: str) -> BaseExp:
     exp = BaseExp()
     exp.override(["length", "500iterations", "model.quality", "iou", *SMALL.split()])
-    exp.override([kind, word] * bool(word) + (["assigner", "none"] if word == "free_anchor" else []))
+    exp.override([kind, word] * bool(word) + WITH.get(word, "").split())
     exp.override(BASE.get(word, "").split())
     return exp
 
