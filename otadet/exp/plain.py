@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin
 from otadet.assigners import assigner_names, named_assigner
 from otadet.assigners.hungarian import DETRCost, OTACost
 from otadet.assigners.ops.costs import BCECost, FocalCost, GIoUCost, IoUCost, JointBCECost
+from otadet.data import transforms
 from otadet.data.transforms import (
     ColorJitter,
     Compose,
@@ -136,7 +137,8 @@ def _check_kind(path: str, cls: type, hint: Any) -> None:
     """Raise `UserError` where the field at `path` cannot hold a part of this class."""
     kinds = tuple(option for option in options_of(hint) if isinstance(option, type) and option not in PLAIN)
     if any(get_origin(option) is Callable for option in options_of(hint)):
-        is_right = "__call__" in dir(cls)
+        # Of what can be called, a transform: a Postprocess is called with something else.
+        is_right = cls.__module__.startswith(transforms.__name__)
     else:
         is_right = hint is Any or issubclass(cls, kinds)
     if not is_right:

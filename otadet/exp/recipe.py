@@ -15,7 +15,7 @@ from otadet.data.transforms import ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.exp.base import BaseExp
 from otadet.exp.fields import paths_of
-from otadet.exp.methods import check_heard
+from otadet.exp.heard import check_heard
 from otadet.exp.run import Run
 from otadet.inference.input_spec import InputSpec
 from otadet.optim.length import Epochs, Iterations

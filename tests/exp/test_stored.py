@@ -174,3 +174,12 @@ def test_parts_of_a_file_that_are_none_are_one_error(change: dict, message: str,
 def test_a_name_leads_nowhere_else(name: str, said: str) -> None:
     state = {"parts": BaseExp().describe(), "experiment": {"name": name, "methods": []}}
     assert stored_exp("best.pth", state, ("model",)).name == said
+
+
+@pytest.mark.parametrize("name", ["Postprocess", "OTAAssigner", "FocalCost", "Run"])
+@pytest.mark.parametrize("around", ["", "Compose"])
+def test_what_is_called_but_is_no_transform_is_refused_as_one(name: str, around: str) -> None:
+    part = {"part": name}
+    stored = [{"part": around, "transforms": [part]}] if around else [part]
+    with pytest.raises(UserError, match=rf"augment\.0.* is {name}, which is no part for it"):
+        from_plain(stored, "augment", fields_of(BaseExp())["augment"])
