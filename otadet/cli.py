@@ -7,6 +7,8 @@ otadet predict -c runs/mine/best.pth --path photos
 otadet export -c runs/mine/best.pth --nms
 otadet show -c runs/mine/best.pth --assigner ota atss --path image.png
 otadet convert yolox_nano.pth nano.pth            a published checkpoint of another program
+otadet convert-data datasets/mine yolo --to yolo    a data set in another format
+otadet check datasets/mine                        what is in it, and what is wrong with it
 otadet bench
 """
 
@@ -32,6 +34,7 @@ COMMANDS = {
     "convert-data": ("convert_data", "write a data set as COCO, YOLO or Pascal VOC, with its images"),
     "export": ("export", "write a checkpoint as an ONNX file"),
     "show": ("show", "draw which anchors the rules of label assignment choose"),
+    "check": ("check", "check a folder of annotated pictures"),
     "bench": ("bench", "time, memory and launches of every rule"),
 }
 """Word -> module of `otadet.apps`, and what it does."""

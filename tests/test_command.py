@@ -61,6 +61,16 @@ def test_help_imports_no_torch() -> None:
 
 
 def test_every_tool_calls_its_app() -> None:
-    for tool in ("train", "eval", "demo", "export_onnx", "visualize_assign", "ambiguity", "bench_assign", "convert"):
+    for tool in (
+        "train",
+        "eval",
+        "demo",
+        "export_onnx",
+        "visualize_assign",
+        "ambiguity",
+        "bench_assign",
+        "check_data",
+        "convert",
+    ):
         lines = (ROOT / "tools" / f"{tool}.py").read_text().splitlines()
         assert len(lines) < 30, tool

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
+from otadet.apps.check import FOUND_ERRORS, FOUND_WARNINGS
 from otadet.cli import COMMANDS, run
 from otadet.data.synthetic.write import write_synthetic
 
@@ -139,6 +140,8 @@ def test_every_command_runs(desk, monkeypatch, capsys):
             else:
                 run(runpy.run_path(str(desk / script))["main"])
         except SystemExit as ended:
+            if script == "check" and ended.code in (FOUND_WARNINGS, FOUND_ERRORS):
+                continue
             pytest.fail(f"{command.page}: {command}: status {ended.code}\n{capsys.readouterr().err}")
         if (trained := desk / "runs/blood_cells/best.pth").is_file():
             shutil.copy(trained, desk / "best.pth")

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from otadet.structures import Detections, GroundTruth
 from otadet.visualize.canvas import Style, draw_dashed, draw_rectangles, legend, resized, write_image
 from otadet.visualize.labels import place_labels
-from otadet.visualize.palette import WHITE, Color, distinct_color, text_color
+from otadet.visualize.palette import Color, distinct_color, text_color
+from otadet.visualize.sheet import in_a_row, rows_of, stacked
 from otadet.visualize.text import Font, load_font
-
-SHEET_WIDTH, SHEET_GAP = 2000, 10
-ROW_HEIGHTS = 320, 640
-"""The lowest and the highest row of a sheet, pixels; a row that one wide image fills may be lower."""
 
 
 def draw_detections(
@@ -73,7 +68,7 @@ def prediction_sheet(
     if not len(images):
         raise ValueError("a sheet needs at least one image")
     strips = []
-    for row in _layout([image.shape[1] / image.shape[0] for image in images]):
+    for row in rows_of([image.shape[1] / image.shape[0] for image in images]):
         cells = []
         for index in row.indices:
             scale = row.height / images[index].shape[0]
@@ -81,15 +76,12 @@ def prediction_sheet(
             truth = None if truths is None else truths[index]
             _draw(cell, detections[index], scale, class_names, Style(2, load_font(14)), truth)
             cells.append(cell)
-        strips.append(_in_a_row(cells))
+        strips.append(in_a_row(cells))
     labels = sorted({label for found in detections for label in found.labels.tolist()})
     entries: list[tuple[Color | None, str]] = [(distinct_color(label), class_names[label]) for label in labels]
     if truths is not None:
         entries.append((None, "ground truth"))
-    width = max(strip.shape[1] for strip in strips)
-    if entries:
-        strips.append(legend(entries, width, load_font(22)))
-    write_image(out, np.vstack([_widened(strip, width) for strip in strips]))
+    write_image(out, stacked(strips, entries))
 
 
 def _draw(
@@ -132,42 +124,3 @@ def _draw_labels(
             font.draw(canvas, place.text, place.x + margin, place.y, text_color(color))
     shown = [None if place is None else place.text for place in placed]
     return shown == [f"{class_names[label]} {score}" for label, score in zip(labels, scores, strict=True)]
-
-
-@dataclass(frozen=True)
-class _Row:
-    indices: list[int]
-    height: int
-
-
-def _layout(aspects: Sequence[float]) -> list[_Row]:
-    """Rows of images of equal height that fill the sheet's width, so that portraits and landscapes leave no holes."""
-    lowest, highest = ROW_HEIGHTS
-    wanted = np.clip(SHEET_WIDTH * np.sqrt(0.7 / sum(aspects)), lowest, highest)
-    groups: list[list[int]] = [[]]
-    filled = 0.0
-    for index, aspect in enumerate(aspects):
-        overflow = filled + aspect * wanted - SHEET_WIDTH
-        # The row is full when it ends closer to the border without this image than with it.
-        if groups[-1] and overflow > SHEET_WIDTH - filled:
-            groups.append([])
-            filled = 0.0
-        groups[-1].append(index)
-        filled += aspect * wanted
-    rows: list[_Row] = []
-    for group in groups:
-        height = (SHEET_WIDTH - SHEET_GAP * (len(group) + 1)) / sum(aspects[index] for index in group)
-        rows.append(_Row(group, max(1, int(min(height, highest)))))
-    if len(rows) > 1:
-        rows[-1] = _Row(groups[-1], min(rows[-1].height, rows[-2].height))
-    return rows
-
-
-def _in_a_row(cells: Sequence[np.ndarray]) -> np.ndarray:
-    """Cells of equal height, side by side on white."""
-    framed = [cv2.copyMakeBorder(cell, SHEET_GAP, 0, SHEET_GAP, 0, cv2.BORDER_CONSTANT, value=WHITE) for cell in cells]
-    return np.hstack(framed)
-
-
-def _widened(strip: np.ndarray, width: int) -> np.ndarray:
-    return cv2.copyMakeBorder(strip, 0, 0, 0, width + SHEET_GAP - strip.shape[1], cv2.BORDER_CONSTANT, value=WHITE)

@@ -14,6 +14,7 @@ import numpy as np
 from otadet.data.annotations import Annotations
 from otadet.data.check.crowding import Crowding, crowding
 from otadet.data.transforms.geometry import Letterbox, ResizeShortestEdge
+from otadet.data.transforms.multi_scale import MultiScale
 from otadet.data.transforms.objects import is_degenerate, sides
 
 STRIDES = (8, 16, 32, 64, 128)
@@ -21,7 +22,7 @@ STRIDES = (8, 16, 32, 64, 128)
 ANCHOR_STRIDES = 4
 """A level is made for boxes of that many strides: the side of RetinaNet's anchors."""
 
-Resize = ResizeShortestEdge | Letterbox
+Resize = ResizeShortestEdge | Letterbox | MultiScale
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ class Statistics:
     def box_sizes_at(self, resize: Resize) -> np.ndarray:
         """(M,) float64 as `box_sizes`, in pixels of what the network sees; NaN where the image's size is unknown.
 
-        Where one of several sizes is drawn in training, the middle one counts.
+        Where one of several sizes is drawn in training, the median counts.
         """
         return self.box_sizes * resize_factors(self.image_sizes, resize)[self.image_rows]
 
@@ -123,7 +124,12 @@ def objects(annotations: Annotations, image_sizes: np.ndarray) -> Objects:
 
 
 def resize_factors(image_sizes: np.ndarray, resize: Resize) -> np.ndarray:
-    """(S, 2) height, width -> (S,) by how much `resize` enlarges each image; NaN for a size that is unknown."""
+    """(S, 2) height, width -> (S,) by how much `resize` enlarges each image; NaN for a size that is unknown.
+
+    Where one of several sizes is drawn, the median counts.
+    """
+    if isinstance(resize, MultiScale):
+        return np.median([resize_factors(image_sizes, one) for one in resize.resizes], axis=0)
     height, width = np.where(image_sizes > 0, image_sizes, np.nan).T
     if isinstance(resize, Letterbox):
         return np.minimum(resize.size[0] / height, resize.size[1] / width)

@@ -1,0 +1,192 @@
+"""Check a folder of annotated pictures: what is in it, what is wrong with it, and how to train on it.
+
+otadet check datasets/mine                            numbers, findings, suggestions
+otadet check datasets/mine --sheet check.png          and a picture of examples with their boxes
+otadet check datasets/mine --size 640x640 --json      for another size of the network's input; as JSON
+otadet check datasets/mine -f mine.py                 for the size that an experiment trains at
+
+Fields of the experiment to change come last, as pairs: input.resize 640x640.
+
+The format is found out. Every image file is decoded, unless --fast is given, and compared with all others. What cannot
+be trained on is looked at, too: a split that cannot be read is a finding, and the others are checked. Exit status: 0
+without errors and warnings, 3 with warnings, 4 with errors; see --fail-on. `docs/check.md` has the list of findings.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from otadet.apps.arguments import parse, say
+
+if TYPE_CHECKING:
+    from otadet.data.annotations import Annotations
+    from otadet.data.check.split import Split
+    from otadet.data.check.statistics import Resize
+    from otadet.data.formats.layout import Layout
+    from otadet.data.images import ReadOptions
+    from otadet.errors import UserError
+    from otadet.exp import BaseExp
+
+FOUND_WARNINGS, FOUND_ERRORS = 3, 4
+"""Exit statuses; 1 and 2 are those of a program that fails."""
+FAIL_ON = ("error", "warning", "never")
+_FEW_FILES = 200
+"""That many are looked at before other processes would have started."""
+
+
+def parser() -> ArgumentParser:
+    made = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    made.add_argument("path", type=Path, metavar="PATH", help="folder of the data, or the file that describes them")
+    made.add_argument("overrides", nargs="*", metavar="name value", help="fields of the experiment of -f to change")
+    made.add_argument("--format", default="auto", help="where a folder fits two: coco, yolo, voc or crowdhuman")
+    made.add_argument("-f", "--exp", metavar="EXP", help="experiment whose size and reading of images count")
+    made.add_argument(
+        "--size", metavar="SIZE", help="that is trained at, such as 800/1333 or 640x640; default: suggested"
+    )
+    made.add_argument("--fast", action="store_true", help="look at the headers of image files alone")
+    made.add_argument("--workers", type=int, metavar="N", help="processes that decode images; default: one per core")
+    made.add_argument("--list", type=int, default=5, metavar="N", help="files that are named per finding; default: 5")
+    made.add_argument("--sheet", type=Path, metavar="FILE", help="draw examples, and images by chance: PNG or JPEG")
+    made.add_argument(
+        "--fail-on", choices=FAIL_ON, default="warning", help="from when on the status is not 0; default: warning"
+    )
+    made.add_argument("--json", action="store_true", help="print all numbers and all files of all findings as JSON")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(parser(), argv)
+    from otadet.apps.check_report import as_data, print_report
+    from otadet.data.check.advice import advice
+    from otadet.data.check.findings import check_splits
+    from otadet.data.formats.detect import FindOptions, find_data
+    from otadet.errors import UserError
+    from otadet.files import check_writable
+
+    for name, value in (("--workers", args.workers), ("--list", args.list)):
+        if value is not None and value < 0:
+            raise UserError(f"{name} {value}: must be at least 0")
+    check_writable(args.sheet)
+    exp = experiment(args.exp, args.overrides)
+    size = given_size(args.size, exp)
+    options = read_options(exp)
+    layout = find_data(args.path, args.format, FindOptions(images=options))
+    say(f"{args.path}: {layout}", args.json)
+    annotations, refused = read_splits(layout)
+    splits = look_at_files(annotations, options, args.fast, args.workers)
+    resize = suited_size(splits) if size is None else size
+    findings = check_splits(splits, resize, refused=refused, options=options)
+    suggestions = advice(splits[0].statistics, resize) if splits else []
+    if args.json:
+        print(json.dumps(as_data(splits, resize, findings, suggestions)))
+    else:
+        print_report(splits, resize, findings, suggestions, args.list)
+    if args.sheet:
+        from otadet.apps.check_sheet import draw_sheet
+
+        drawn = draw_sheet(splits, findings, options, args.sheet)
+        say(
+            f"{drawn} pictures: {args.sheet}" if drawn else f"{args.sheet}: not written, as no image can be shown",
+            args.json,
+        )
+    severities = {finding.severity for finding in findings}
+    if status := exit_status(severities, args.fail_on):
+        sys.exit(status)
+
+
+def exit_status(severities: Collection[str], fail_on: str) -> int:
+    """0, `FOUND_WARNINGS` or `FOUND_ERRORS`. fail_on: one of `FAIL_ON`."""
+    if fail_on != "never" and "error" in severities:
+        return FOUND_ERRORS
+    return FOUND_WARNINGS if fail_on == "warning" and "warning" in severities else 0
+
+
+def experiment(name: str | None, overrides: Sequence[str]) -> BaseExp | None:
+    """The experiment of -f. Raises `UserError` for settings without one."""
+    from otadet.errors import UserError
+    from otadet.exp import load_exp
+
+    if name is None:
+        if overrides:
+            raise UserError(f"{' '.join(overrides)}: fields of an experiment; name it with -f, or set --size SIZE")
+        return None
+    exp = load_exp(name)
+    exp.override(overrides)
+    return exp
+
+
+def read_options(exp: BaseExp | None) -> ReadOptions:
+    """How the image files are read."""
+    from otadet.data.images import DEFAULT
+
+    return DEFAULT if exp is None else exp.build_read_options()
+
+
+def read_splits(layout: Layout) -> tuple[dict[str, Annotations], list[tuple[str, UserError]]]:
+    """The annotations by split, the training split first, and the splits that cannot be read, with the reasons."""
+    from otadet.data.formats.layout import SPLITS
+    from otadet.errors import UserError
+
+    order = [*(name for name in SPLITS if name in layout.splits), *(n for n in layout.splits if n not in SPLITS)]
+    annotations, refused = {}, []
+    for name in order:
+        try:
+            annotations[name] = layout.splits[name].read()
+        except UserError as error:
+            refused.append((name, error))
+    return annotations, refused
+
+
+def look_at_files(
+    annotations: dict[str, Annotations], options: ReadOptions, fast: bool, workers: int | None
+) -> list[Split]:
+    """The splits with what is known of their image files."""
+    from otadet.data.check.scan import scan_files
+    from otadet.data.check.split import Split, image_paths
+    from otadet.engine.cores import usable_cores
+
+    splits = []
+    for name, one in annotations.items():
+        paths = image_paths(one)
+        processes = (0 if len(paths) <= _FEW_FILES or fast else usable_cores()) if workers is None else workers
+        files = scan_files(
+            paths, options=options, decode=not fast, workers=processes, progress=counter(name, len(paths))
+        )
+        splits.append(Split(name, one, files))
+    return splits
+
+
+def counter(name: str, total: int) -> Callable[[int], None]:
+    """Says on a terminal how many image files are done."""
+
+    def count(done: int) -> None:
+        if sys.stderr.isatty():
+            end = "\r" if done < total else "\r\033[K"
+            print(f"{name}: {done:,} of {total:,} images", end=end, file=sys.stderr, flush=True)
+
+    return count
+
+
+def given_size(text: str | None, exp: BaseExp | None) -> Resize | None:
+    """That of --size, else of the experiment, else None."""
+    from otadet.exp.words import resize_by_text
+
+    if text is not None:
+        return resize_by_text("--size", text)
+    if exp is None:
+        return None
+    return exp.input.resize if exp.train_resize is None else exp.train_resize
+
+
+def suited_size(splits: Sequence[Split]) -> Resize:
+    """The one that suits the training split; the paper's where no split could be read."""
+    from otadet.data.check.advice import input_resize
+    from otadet.data.transforms import ResizeShortestEdge
+
+    suited = input_resize(splits[0].statistics) if splits else None
+    return ResizeShortestEdge((800,), 1333) if suited is None else suited

@@ -1,0 +1,65 @@
+"""The picture sheet of the check: examples of what was found, and images by chance, with their boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from otadet.data.check.finding import Finding, Place
+from otadet.data.check.split import Split
+from otadet.data.images import ReadOptions, read_image
+from otadet.errors import UserError
+from otadet.visualize.annotations import AnnotatedImage, annotation_sheet
+
+EXAMPLES, BY_CHANCE, AT_MOST = 4, 8, 60
+"""Pictures of each finding, pictures by chance, and pictures in all."""
+_LARGEST = 1e6
+"""Pixels: a corner that is farther out is drawn there."""
+
+
+def draw_sheet(splits: Sequence[Split], findings: Sequence[Finding], options: ReadOptions, out: Path) -> int:
+    """Writes the sheet; returns how many pictures are on it, and writes none where that is 0."""
+    by_name = {split.name: split for split in splits}
+    names = list(dict.fromkeys(name for split in splits for name in split.annotations.classes.names))
+    places = [*_examples(findings), *_by_chance(splits)]
+    pictures = [_picture(by_name[place.split], place, names, caption, options) for caption, place in places[:AT_MOST]]
+    if pictures:
+        annotation_sheet(pictures, names, out)
+    return len(pictures)
+
+
+def _examples(findings: Sequence[Finding]) -> Iterator[tuple[str, Place]]:
+    for finding in findings:
+        in_images = [place for place in finding.places if place.image_row is not None]
+        for place in in_images[:EXAMPLES]:
+            yield f"{finding.severity}: {finding.id}", place
+
+
+def _by_chance(splits: Sequence[Split]) -> Iterator[tuple[str, Place]]:
+    """From all over the splits, always the same."""
+    rng = np.random.default_rng(0)
+    for split in splits:
+        number = min(split.images, max(1, BY_CHANCE // len(splits)))
+        for row in np.sort(rng.choice(split.images, number, replace=False)).tolist():
+            yield "by chance", split.place(row)
+
+
+def _picture(split: Split, place: Place, names: Sequence[str], caption: str, options: ReadOptions) -> AnnotatedImage:
+    annotations = split.annotations
+    rows = np.flatnonzero(annotations.image_rows == place.image_row)
+    rows = rows[np.isfinite(annotations.boxes[rows]).all(axis=1)]
+    label_of = np.array([names.index(name) for name in annotations.classes.names])
+    try:
+        image = read_image(place.file, options)
+    except UserError:
+        image, rows = None, rows[:0]
+    return AnnotatedImage(
+        image=image,
+        boxes=annotations.boxes[rows].clip(-_LARGEST, _LARGEST),
+        labels=label_of[annotations.class_rows[rows]],
+        marked=np.isin(rows, place.box_rows),
+        caption=caption,
+        file=f"{split.name} {Path(place.file).name}",
+    )

@@ -1,0 +1,50 @@
+"""All checks of all splits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from otadet.data.check.boxes import box_findings
+from otadet.data.check.duplicates import duplicate_findings
+from otadet.data.check.finding import SEVERITIES, Finding, Place
+from otadet.data.check.groups import amount_findings, group_findings
+from otadet.data.check.images import image_findings, unlisted_findings
+from otadet.data.check.kinds import KINDS, READER_DROPPED, SPLIT_UNREADABLE
+from otadet.data.check.labels import label_findings
+from otadet.data.check.split import Split
+from otadet.data.check.statistics import Resize
+from otadet.data.images import DEFAULT, ReadOptions
+from otadet.errors import UserError
+
+
+def check_splits(
+    splits: Sequence[Split],
+    resize: Resize,
+    *,
+    refused: Sequence[tuple[str, UserError]] = (),
+    options: ReadOptions = DEFAULT,
+) -> list[Finding]:
+    """All that is found, the worst first.
+
+    Args:
+        splits: those that could be read, the training split first.
+        resize: to the size that is trained at.
+        refused: names of those that could not, and why. What a split may lack because of them is not said.
+        options: how image files are read.
+    """
+    found = [unreadable(name, error) for name, error in refused]
+    for split in splits:
+        found += [*image_findings(split, options), *box_findings(split, resize), *amount_findings(split)]
+        found += [
+            READER_DROPPED.found(split.name, f"{number:,} {what}", number) for what, number in split.annotations.dropped
+        ]
+    found += [*duplicate_findings(splits), *group_findings(splits)]
+    if not refused:
+        found += [*label_findings(splits), *unlisted_findings(splits)]
+    ids = [kind.id for kind in KINDS]
+    return sorted(found, key=lambda finding: (SEVERITIES.index(finding.severity), ids.index(finding.id)))
+
+
+def unreadable(name: str, error: UserError) -> Finding:
+    """About a split whose reader raised."""
+    return SPLIT_UNREADABLE.found(name, str(error), 1, [Place(name, str(error).split(": ", 1)[0])])

@@ -1,0 +1,91 @@
+"""What may be wrong with classes: in each split, and from split to split."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from otadet.data.check.finding import Finding, of_all, some
+from otadet.data.check.kinds import (
+    LABEL_ALIKE,
+    LABEL_ONLY_ONE,
+    LABEL_RARE,
+    LABEL_UNKNOWN,
+    LABEL_UNMEASURED,
+    LABEL_UNTRAINED,
+    LABEL_UNUSED,
+)
+from otadet.data.check.split import Split
+
+RARE = 10
+"""Boxes of a class to train on, below which it is rare."""
+
+
+def label_findings(splits: Sequence[Split]) -> list[Finding]:
+    """All about classes. The split "train", or the only one, is trained on, "val" is measured with."""
+    boxes = {split.name: _boxes_per_class(split) for split in splits}
+    listed = {name: None for counts in boxes.values() for name in counts}
+    used = [name for name in listed if any(counts.get(name) for counts in boxes.values())]
+    train = boxes.get("train") or (next(iter(boxes.values())) if len(boxes) == 1 else None)
+    found = []
+    if unused := [name for name in listed if name not in used]:
+        message = f"{of_all(len(unused), len(listed), 'classes')}: no box in any split: {some(unused)}"
+        found.append(LABEL_UNUSED.found("+".join(boxes), message, len(unused)))
+    if len(used) == 1:
+        found.append(LABEL_ONLY_ONE.found("+".join(boxes), f"all boxes are of the class {some(used)}", 1))
+    if alike := _alike(list(listed)):
+        pairs = "; ".join(" = ".join(map(repr, names)) for names in alike[:5])
+        message = f"names that are nearly the same: {pairs}"
+        found.append(LABEL_ALIKE.found("+".join(boxes), message, len(alike)))
+    if train is not None:
+        found += _rare(splits, train)
+    if "train" in boxes:
+        for split in splits:
+            if split.name != "train":
+                found += _beside_train(split, boxes["train"], boxes[split.name])
+    return found
+
+
+def _boxes_per_class(split: Split) -> dict[str, int]:
+    numbers = split.statistics
+    return dict(zip(numbers.class_names, numbers.boxes_per_class.tolist(), strict=True))
+
+
+def _alike(names: Sequence[str]) -> list[list[str]]:
+    """Names of which only letters and digits are the same, whatever their case."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        # A name of nothing else, such as "+", is compared as it is.
+        groups.setdefault(re.sub(r"[\W_]+", "", name).casefold() or name, []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _rare(splits: Sequence[Split], train: dict[str, int]) -> list[Finding]:
+    rare = {name: count for name, count in train.items() if 0 < count < RARE}
+    if not rare:
+        return []
+    said = some([f"{name} ({count})" for name, count in sorted(rare.items(), key=lambda item: item[1])])
+    split = next((split for split in splits if split.name == "train"), splits[0])
+    message = f"{of_all(len(rare), len(train), 'classes')}: fewer than {RARE} boxes: {said}"
+    numbers = split.annotations
+    names = [name in rare for name in numbers.classes.names]
+    rows = split.objects.rows[[names[row] for row in split.objects.class_rows.tolist()]]
+    return [LABEL_RARE.found(split.name, message, len(rare), split.places_of_boxes(rows))]
+
+
+def _beside_train(split: Split, train: dict[str, int], own: dict[str, int]) -> list[Finding]:
+    unknown = [name for name, count in own.items() if count and name not in train]
+    untrained = [name for name, count in own.items() if count and train.get(name) == 0]
+    unmeasured = [name for name, count in train.items() if count and not own.get(name)]
+    found = []
+    for kind, names, what in (
+        (LABEL_UNKNOWN, unknown, "boxes here, and not listed in train"),
+        (LABEL_UNTRAINED, untrained, "boxes here, and none in train"),
+        (LABEL_UNMEASURED, unmeasured if split.name == "val" else [], "boxes in train, and none here"),
+    ):
+        if names:
+            wanted = [name in names for name in split.annotations.classes.names]
+            rows = split.objects.rows[[wanted[row] for row in split.objects.class_rows.tolist()]]
+            message = f"{of_all(len(names), len(own), 'classes')}: {what}: {some(names)}"
+            found.append(kind.found(split.name, message, len(names), split.places_of_boxes(rows)))
+    return found

@@ -1,0 +1,376 @@
+"""The check finds every planted fault, and nothing in what has none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from otadet.apps import check
+from otadet.data.check.kinds import KINDS
+from otadet.errors import UserError
+from tests.helpers.annotated_folder import AnnotatedFolder, picture
+
+
+def checked(capsys: pytest.CaptureFixture, path: Path, *options: str) -> tuple[int, dict]:
+    """Exit status, and what --json prints."""
+    status = 0
+    try:
+        check.main([str(path), "--json", "--size", "64x64", *options])
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    return status, json.loads(capsys.readouterr().out)
+
+
+def ids(report: dict, above: str = "") -> set[str]:
+    return {finding["id"] for finding in report["findings"] if finding["severity"] != above}
+
+
+def missing(folder: AnnotatedFolder) -> None:
+    folder.file("train", "clip0_000.png").unlink()
+
+
+def cut_short(folder: AnnotatedFolder) -> None:
+    file = folder.file("train", "clip0_001.png")
+    file.write_bytes(file.read_bytes()[:-400])
+
+
+def other_size(folder: AnnotatedFolder) -> None:
+    folder.images["train"][2] |= {"height": 128, "width": 128}
+
+
+def listed_twice(folder: AnnotatedFolder) -> None:
+    folder.add("train", "clip1_001.png")
+
+
+def file_in_two_splits(folder: AnnotatedFolder) -> None:
+    folder.add("val", "copy.png")
+    shutil.copy(folder.file("train", "clip2_000.png"), folder.file("val", "copy.png"))
+
+
+def alike_in_two_splits(folder: AnnotatedFolder) -> None:
+    pixels = cv2.resize(cv2.imread(str(folder.file("train", "clip2_001.png"))), (80, 80))
+    folder.add("val", "again.jpg", (pixels * 0.9 + 20).astype(np.uint8), size=80)
+
+
+def twice(folder: AnnotatedFolder) -> None:
+    folder.add("train", "second.png")
+    shutil.copy(folder.file("train", "clip3_000.png"), folder.file("train", "second.png"))
+
+
+def alike(folder: AnnotatedFolder) -> None:
+    folder.add("train", "recoded.jpg", cv2.imread(str(folder.file("train", "clip3_001.png"))))
+
+
+def rotated(folder: AnnotatedFolder) -> None:
+    folder.add("train", "turned.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture(100)).save(folder.file("train", "turned.jpg"), exif=exif)
+
+
+def unlisted(folder: AnnotatedFolder) -> None:
+    cv2.imwrite(str(folder.file("val", "forgotten.png")), picture(101))
+
+
+def blank(folder: AnnotatedFolder) -> None:
+    folder.add("train", "black.png", np.zeros((64, 64, 3), np.uint8))
+
+
+def twelve_bits(folder: AnnotatedFolder) -> None:
+    folder.add("train", "sensor.png", picture(102)[..., 0].astype(np.uint16) << 4)
+
+
+def torn_clip(folder: AnnotatedFolder) -> None:
+    folder.add("val", "clip4_007.png", picture(103))
+
+
+def boxes(folder: AnnotatedFolder, *made: list[float], label: int = 0) -> None:
+    for number, box in enumerate(made):
+        folder.box("train", folder.images["train"][10 + number]["id"], box, label)
+
+
+def degenerate(folder: AnnotatedFolder) -> None:
+    boxes(folder, [10, 10, 0, 5])
+
+
+def outside(folder: AnnotatedFolder) -> None:
+    boxes(folder, [200, 10, 10, 10])
+
+
+def over_edge(folder: AnnotatedFolder) -> None:
+    boxes(folder, [50, 40, 20, 12])
+
+
+def box_twice(folder: AnnotatedFolder) -> None:
+    boxes(folder, [40, 40, 20, 20])
+    boxes(folder, [40, 40.3, 20, 20])
+
+
+def two_classes(folder: AnnotatedFolder) -> None:
+    boxes(folder, [1, 40, 20, 20])
+    boxes(folder, [1, 40, 20, 20], label=1)
+
+
+def repeated(folder: AnnotatedFolder) -> None:
+    boxes(folder, *[[30.5, 31, 20, 25]] * 5)
+
+
+def tiny(folder: AnnotatedFolder) -> None:
+    boxes(folder, [50, 5, 1.5, 12])
+
+
+def huge(folder: AnnotatedFolder) -> None:
+    boxes(folder, [0, 0, 64, 63])
+
+
+def thin(folder: AnnotatedFolder) -> None:
+    boxes(folder, [2, 50, 60, 4])
+
+
+def small(folder: AnnotatedFolder) -> None:
+    for number in range(60):
+        place = folder.images["train"][number % 6]["id"]
+        folder.box("train", place, [5 * (number // 6) + 0.3 * (number % 6), 58, 4, 4], 0)
+
+
+def add_class(folder: AnnotatedFolder, name: str, train: int, val: int, *, listed: bool = True) -> None:
+    """A class with so many boxes per split. listed: in the training split, too."""
+    label = max(len(folder.categories["train"]), len(folder.categories["val"]))
+    for split, count in (("train", train), ("val", val)):
+        if listed or split == "val":
+            folder.categories[split].append({"id": label, "name": name})
+        for number in range(count):
+            image = folder.images[split][number % 8]["id"]
+            folder.box(split, image, [1 + label + 0.7 * number, 40 + 0.1 * number, 12, 14], label)
+
+
+def unknown(folder: AnnotatedFolder) -> None:
+    add_class(folder, "dog", 0, 3, listed=False)
+
+
+def untrained(folder: AnnotatedFolder) -> None:
+    add_class(folder, "eel", 0, 3)
+
+
+def unmeasured(folder: AnnotatedFolder) -> None:
+    add_class(folder, "fox", 12, 0)
+
+
+def unused(folder: AnnotatedFolder) -> None:
+    add_class(folder, "gnu", 0, 0)
+
+
+def other_case(folder: AnnotatedFolder) -> None:
+    add_class(folder, "Ape ", 12, 3)
+
+
+def rare(folder: AnnotatedFolder) -> None:
+    add_class(folder, "hen", 3, 3)
+
+
+PLANTS = {
+    "image-missing": missing,
+    "image-unreadable": cut_short,
+    "image-size": other_size,
+    "image-listed-twice": listed_twice,
+    "image-in-two-splits": file_in_two_splits,
+    "image-alike-in-two-splits": alike_in_two_splits,
+    "image-twice": twice,
+    "image-alike": alike,
+    "image-rotated": rotated,
+    "image-unlisted": unlisted,
+    "image-blank": blank,
+    "image-bits": twelve_bits,
+    "split-groups": torn_clip,
+    "box-degenerate": degenerate,
+    "box-outside": outside,
+    "box-over-edge": over_edge,
+    "box-twice": box_twice,
+    "box-of-two-classes": two_classes,
+    "box-repeated": repeated,
+    "box-tiny": tiny,
+    "box-huge": huge,
+    "box-thin": thin,
+    "box-small": small,
+    "label-unknown": unknown,
+    "label-untrained": untrained,
+    "label-unmeasured": unmeasured,
+    "label-unused": unused,
+    "label-alike": other_case,
+    "label-rare": rare,
+}
+"""Id of a finding -> what plants the fault."""
+BY_THEMSELVES = {"split-unreadable", "split-no-boxes", "label-only-one", "reader-dropped"}
+"""Found by tests of their own, as they exclude others."""
+SMALL = "split-small"
+
+
+@pytest.fixture
+def folder(tmp_path) -> AnnotatedFolder:
+    return AnnotatedFolder.clean(tmp_path / "data")
+
+
+def test_a_clean_set_has_nothing_above_a_note(folder, capsys):
+    folder.write()
+    status, report = checked(capsys, folder.path)
+    assert ids(report) == {SMALL}
+    assert status == 0
+
+
+@pytest.mark.parametrize("fault", PLANTS)
+def test_one_fault_is_one_finding(fault, folder, capsys):
+    PLANTS[fault](folder)
+    folder.write()
+    _, report = checked(capsys, folder.path)
+    assert ids(report) == {fault, SMALL}
+    assert len(report["findings"]) == 3
+
+
+def test_all_faults_at_once(folder, capsys):
+    for plant in PLANTS.values():
+        plant(folder)
+    folder.write()
+    status, report = checked(capsys, folder.path)
+    assert ids(report) == {*PLANTS, SMALL}
+    assert status == check.FOUND_ERRORS
+    severities = [finding["severity"] for finding in report["findings"]]
+    assert severities == sorted(severities, key=("error", "warning", "note").index)
+
+
+def test_every_kind_is_planted():
+    assert {*PLANTS, SMALL} | BY_THEMSELVES == {kind.id for kind in KINDS}
+
+
+def test_a_split_that_cannot_be_read_leaves_the_others(folder, capsys):
+    degenerate(folder)
+    unlisted(folder)
+    folder.annotations["val"][0]["category_id"] = 99
+    folder.write()
+    status, report = checked(capsys, folder.path)
+    assert ids(report) == {"split-unreadable", "box-degenerate", SMALL}
+    found = report["findings"][0]
+    assert found["split"] == "val"
+    assert "category_id 99 is not in the file" in found["message"]
+    assert status == check.FOUND_ERRORS
+
+
+def test_no_boxes_and_one_class(folder, capsys):
+    for split in folder.categories:
+        folder.categories[split] = folder.categories[split][:1]
+        folder.annotations[split] = [one for one in folder.annotations[split] if one["category_id"] == 0]
+    folder.annotations["val"] = []
+    folder.write()
+    _, report = checked(capsys, folder.path)
+    assert ids(report) == {"split-no-boxes", "label-only-one", "label-unmeasured", SMALL}
+
+
+def test_what_the_reader_repaired_in_yolo(tmp_path, capsys):
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (tmp_path / kind / split).mkdir(parents=True)
+        for number in range(12):
+            seed = number + 20 * (split == "val")
+            cv2.imwrite(str(tmp_path / f"images/{split}/{seed}.png"), picture(seed))
+            lines = [f"{label} 0.{5 + label} 0.{30 + number} 0.25 0.{20 + number}" for label in (0, 1)]
+            (tmp_path / f"labels/{split}/{seed}.txt").write_text("\n".join(lines) + "\n")
+    with open(tmp_path / "labels/train/0.txt", "a") as file:
+        file.write("0 0.1 0.6 0.3 0.6 0.2 0.9\n")
+    (tmp_path / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [ape, bear]\n")
+    status, report = checked(capsys, tmp_path)
+    assert ids(report) == {"reader-dropped", SMALL}
+    assert status == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "fail_on", "status"),
+    [
+        ("image-missing", "warning", 4),
+        ("image-missing", "never", 0),
+        ("box-tiny", "warning", 3),
+        ("box-tiny", "error", 0),
+    ],
+)
+def test_the_status_is_that_of_the_severity(fault, fail_on, status, folder, capsys):
+    PLANTS[fault](folder)
+    folder.write()
+    assert checked(capsys, folder.path, "--fail-on", fail_on)[0] == status
+
+
+def test_fast_looks_at_headers_alone(folder, capsys):
+    missing(folder)
+    other_size(folder)
+    alike_in_two_splits(folder)
+    folder.write()
+    assert ids(checked(capsys, folder.path, "--fast")[1]) == {"image-missing", "image-size", SMALL}
+
+
+def test_files_and_boxes_are_named(folder, capsys):
+    outside(folder)
+    file_in_two_splits(folder)
+    folder.write()
+    found = {finding["id"]: finding for finding in checked(capsys, folder.path)[1]["findings"]}
+    box = found["box-outside"]
+    assert box["count"] == 1
+    assert box["files"] == [
+        {"file": str(folder.file("train", "clip5_000.png")), "split": "train", "boxes": [[200, 10, 210, 20]]}
+    ]
+    pair = found["image-in-two-splits"]
+    assert pair["paired"]
+    assert [(one["split"], Path(one["file"]).name) for one in pair["files"]] == [
+        ("train", "clip2_000.png"),
+        ("val", "copy.png"),
+    ]
+
+
+def test_the_report_for_people(folder, capsys):
+    alike_in_two_splits(folder)
+    folder.write()
+    with pytest.raises(SystemExit) as ended:
+        check.main([str(folder.path), "--size", "64x64", "--list", "1"])
+    assert ended.value.code == check.FOUND_WARNINGS
+    printed = capsys.readouterr().out
+    assert "train: 16 images (0 without boxes), 48 boxes, 3 classes" in printed
+    assert "0 errors, 1 warning, 2 notes" in printed
+    assert f"{folder.file('train', 'clip2_001.png')} = {folder.file('val', 'again.jpg')}" in printed
+    assert "suggestions for training" in printed
+
+
+def test_the_sheet_shows_what_was_found(folder, capsys, tmp_path):
+    for plant in (cut_short, degenerate, outside, tiny, file_in_two_splits):
+        plant(folder)
+    folder.annotations["train"][0]["bbox"] = [float("nan"), 0, 1, 1]
+    folder.write()
+    checked(capsys, folder.path, "--sheet", str(tmp_path / "sheet.png"), "--workers", "1")
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert sheet.shape[1] > 1900
+    assert (sheet != 255).mean() > 0.5
+
+
+def test_mistakes_of_the_user(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        check.main([str(tmp_path / "nowhere")])
+    with pytest.raises(UserError, match="--list -1"):
+        check.main([str(tmp_path), "--list", "-1"])
+    with pytest.raises(UserError, match="--size big"):
+        check.main([str(tmp_path), "--size", "big"])
+    with pytest.raises(UserError, match="lr 1: fields of an experiment"):
+        check.main([str(tmp_path), "lr", "1"])
+
+
+def test_the_size_is_that_of_the_experiment(folder, capsys):
+    folder.write()
+    check.main([str(folder.path), "--json", "-f", "quickstart", "input.resize", "96x96"])
+    assert json.loads(capsys.readouterr().out)["size"] == "96x96"
+
+
+def test_without_a_size_it_is_the_one_that_suits(folder, capsys):
+    small(folder)
+    folder.write()
+    check.main([str(folder.path), "--json"])
+    assert json.loads(capsys.readouterr().out)["size"] == "128/213"
