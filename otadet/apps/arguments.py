@@ -6,6 +6,7 @@ import re
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from otadet.errors import UserError
@@ -49,6 +50,7 @@ def load_experiment(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, di
     must be had. Raises `UserError`, also where neither says what the experiment is.
     """
     from otadet.engine.checkpoint import load_checkpoint
+    from otadet.engine.cores import usable_cores
     from otadet.exp import load_exp
     from otadet.exp.stored import stored_exp
 
@@ -62,6 +64,8 @@ def load_experiment(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, di
     state = load_checkpoint(args.checkpoint)
     if args.exp is None:
         exp = stored_exp(args.checkpoint, state, needed)
+        # A file from elsewhere may ask for more processes than this machine can use.
+        exp.run = replace(exp.run, workers=min(exp.run.workers, usable_cores()))
         exp.override(args.overrides)
     return exp, state
 

@@ -24,6 +24,8 @@ ImageLike = np.ndarray | str | PathLike[str] | Image.Image
 """An array (H, W, 3) uint8 RGB, an image file, or a PIL image."""
 BATCH_SIZE = 16
 """Images that are computed at once."""
+HELD_PIXELS = 2**26
+"""Of inputs that wait for others of their size, 3 bytes each: beyond it the largest group is computed as it is."""
 
 
 class Predictor:
@@ -119,12 +121,17 @@ def detect_in(
         for (index, sample), result in zip(group, results, strict=True):
             found[index] = to_image(result, sample.scale, sample.original_size)
 
+    def pixels_of(size: tuple[int, int]) -> int:
+        return len(waiting[size]) * size[0] * size[1]
+
     for index, image in enumerate(wanted):
         sample = transform(_sample_of(image, options), np.random.default_rng(0))
         size = padded_size(sample.image.shape[:2], size_divisor)
         waiting.setdefault(size, []).append((index, sample))
         if len(waiting[size]) == batch_size:
             detect_group(waiting.pop(size))
+        while sum(map(pixels_of, waiting)) > HELD_PIXELS:
+            detect_group(waiting.pop(max(waiting, key=pixels_of)))
     for group in waiting.values():
         detect_group(group)
     return [found[index] for index in range(len(found))] if is_list else found[0]

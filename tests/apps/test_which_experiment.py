@@ -134,3 +134,16 @@ def test_a_checkpoint_that_was_replaced_is_not_taken_for_what_was_read(tmp_path:
     # It would be kept in memory as long as the training runs.
     assert read.state is None
     assert read.take(path) is None
+
+
+def test_a_checkpoint_alone_starts_no_more_processes_than_there_are_cores(tmp_path: Path) -> None:
+    from otadet.apps.arguments import load_experiment
+    from otadet.apps.evaluate import parser
+    from otadet.engine.cores import usable_cores
+
+    exp, path = load_exp("blood_cells"), tmp_path / "foreign.pth"
+    exp.override(["workers", "1024"])
+    save_checkpoint(path, {"model": {}, "parts": exp.describe(), "experiment": exp.about()})
+    assert load_experiment(parser().parse_args(["-c", str(path)]), ("run",))[0].run.workers == usable_cores()
+    # Who asks for them by name gets them.
+    assert load_experiment(parser().parse_args(["-c", str(path), "workers", "99"]), ("run",))[0].run.workers == 99
