@@ -12,13 +12,13 @@ import torch
 from loguru import logger
 from torch import nn
 
-from otadet.apps.reading import data_advice, images_to_train_on
+from otadet.apps.batches import train_batches
+from otadet.apps.reading import data_advice
 from otadet.apps.results import draw_results
 from otadet.apps.training_log import log_data, log_device, log_left_out
 from otadet.apps.validation import Validation
 from otadet.data.batch import Batch
 from otadet.data.dataset import DetectionDataset
-from otadet.data.loader import train_loader
 from otadet.distributed import from_main, is_main, rank, world_size
 from otadet.engine.checkpoint import (
     ReadCheckpoint,
@@ -212,21 +212,16 @@ def build_trainer(
     transform = exp.build_train_transform()
 
     def batches(start: int) -> Iterable[Batch]:
-        return train_loader(
-            images_to_train_on(exp, train_set, transform),
+        return train_batches(
+            exp,
+            train_set,
             transform,
-            batch_size=run.batch_size,
-            iterations=settings.iterations,
+            as_detector(model).size_divisor,
             start_iteration=start,
-            seed=run.seed,
-            group_by_aspect=run.group_by_aspect,
             rank=rank(),
             world_size=world_size(),
             workers=run.workers,
-            pad_value=exp.input.pad_value,
-            size_divisor=as_detector(model).size_divisor,
             pin_memory=device.type == "cuda",
-            unreadable=exp.data.unreadable,
             left_out=left_out,
             stop=lambda: trainer.stop.requested,
         )

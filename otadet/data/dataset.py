@@ -183,6 +183,10 @@ class DetectionDataset:
         reduction = int(self.images.reductions[index])
         return sample if reduction == 1 else _scaled_down(sample, reduction)
 
+    def objects(self) -> tuple[np.ndarray, np.ndarray]:
+        """(M,) the image and (M,) the label of every box to train on."""
+        return self.annotations.image_rows[self._trained_on], self.labels[self._trained_on]
+
     def boxes_per_class(self) -> np.ndarray:
         """(C,) int64 number of boxes to train on."""
         return np.bincount(self.labels[self._trained_on], minlength=len(self.class_names))

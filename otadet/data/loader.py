@@ -11,8 +11,9 @@ from loguru import logger
 
 from otadet.data.batch import Batch, padded_size
 from otadet.data.make_batch import Entry, EvalBatchMaker, SampleSource, TrainBatchMaker
-from otadet.data.order import ByOrientation, Order, Shuffled
+from otadet.data.order import ByOrientation, Order, shuffled
 from otadet.data.sample import TrainTransform, Transform
+from otadet.data.sampling import Sampling
 from otadet.data.transforms.compose import others_of
 from otadet.data.workers import Work, no_stop
 from otadet.errors import UserError
@@ -27,6 +28,7 @@ def train_loader(
     start_iteration: int = 0,
     seed: int = 0,
     group_by_aspect: bool = False,
+    sampling: Sampling | None = None,
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
@@ -40,10 +42,11 @@ def train_loader(
     """The batches `start_iteration` ... `iterations` - 1 of an endless stream, of which this rank gets its share.
 
     The stream is a function of the seed and the position in it alone: neither `workers`, nor `world_size`, nor the
-    iteration it is started at change a sample or its augmentation. Every epoch is a new permutation of the data set;
-    batches reach across epochs, so each of them is full. The other samples of a `MixingTransform` are drawn from the
-    whole data set by the generator that the transform draws from, and read when it looks at them; where `Until` ends
-    depends on `iterations` too. What is drawn for a whole batch (`MultiScale`) is a function of seed and iteration.
+    iteration it is started at change a sample or its augmentation. Every epoch is a new permutation of the data set, in
+    which `sampling` may repeat some images; batches reach across epochs, so each of them is full. The other samples of
+    a `MixingTransform` are drawn from the whole data set by the generator that the transform draws from, and read when
+    it looks at them; where `Until` ends depends on `iterations` too. What is drawn for a whole batch (`MultiScale`) is
+    a function of the seed and the iteration.
 
     Args:
         dataset: the samples.
@@ -53,6 +56,7 @@ def train_loader(
         start_iteration: the first that is wanted, of a training that goes on.
         group_by_aspect: the images of one rank in one batch are all wide or all tall, see `ByOrientation`; the stream
             is then also a function of `batch_size` and `world_size`.
+        sampling: how often each image comes per epoch; None: once.
         workers: loader processes; 0 loads in this one.
         pad_value, size_divisor: images are padded with this RGB to multiples of this, which the network says.
         pin_memory: for copies to a GPU that do not block.
@@ -68,7 +72,12 @@ def train_loader(
         raise UserError(f"seed is {seed}; it must not be negative")
     if batch_size < 1 or batch_size % world_size:
         raise UserError(f"batch_size {batch_size} cannot be shared equally by {world_size} devices; make it a multiple")
-    order = _by_orientation(dataset, seed) if group_by_aspect else Shuffled(np.arange(len(dataset)), (seed, 0))
+    repeats = None if sampling is None else sampling.repeats(dataset)
+    order = (
+        _by_orientation(dataset, seed, repeats)
+        if group_by_aspect
+        else shuffled(np.arange(len(dataset)), repeats, (seed, 0))
+    )
     batches = _TrainBatches(order, batch_size // world_size, start_iteration, iterations, rank, world_size)
     maker = TrainBatchMaker(
         *(dataset, transform, pad_value, size_divisor, unreadable == "skip", seed, order),
@@ -156,14 +165,14 @@ class BatchStream:
                 logger.warning(f"{message}; left out (unreadable images so far: {len(self.unreadable)})")
 
 
-def _by_orientation(dataset: SampleSource, seed: int) -> ByOrientation:
+def _by_orientation(dataset: SampleSource, seed: int, repeats: np.ndarray | None) -> ByOrientation:
     sizes = getattr(dataset, "sizes", None)
     if sizes is None:
         raise UserError(
             f"group_by_aspect: {type(dataset).__name__} does not know the sizes of its images; "
             "give it `sizes`, an array of (height, width), or set group_by_aspect false"
         )
-    return ByOrientation(sizes[:, 0] > sizes[:, 1], seed)
+    return ByOrientation(sizes[:, 0] > sizes[:, 1], seed, repeats)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Experiments: the base of every experiment file, the parts that its fields hold, and how such a file is loaded."""
 
+from otadet.data.sampling import RepeatFactor
 from otadet.data.transforms import Letterbox, MultiScale, ResizeShortestEdge
 from otadet.exp.base import BaseExp
 from otadet.exp.data import CocoData, CrowdHumanData, DataFolder, SyntheticShapes, VocData, YoloData
@@ -34,6 +35,7 @@ __all__ = [
     "MultiScale",
     "Postprocess",
     "RecipeExp",
+    "RepeatFactor",
     "ResNet",
     "ResizeShortestEdge",
     "RetinaNet",

@@ -15,6 +15,7 @@ from otadet.assigners import Assigner, OTAAssigner
 from otadet.data.dataset import DetectionDataset
 from otadet.data.images import ReadOptions
 from otadet.data.sample import TrainTransform
+from otadet.data.sampling import RepeatFactor
 from otadet.data.transforms import Compose, Letterbox, MultiScale, RandomFlip, ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.exp.data import DataFolder, FileData, SyntheticShapes
@@ -48,6 +49,8 @@ class BaseExp:
     """Resizing in training; None: that of the input."""
     augment: tuple[TrainTransform, ...] = (RandomFlip(0.5),)
     """Random changes in training, one after the other."""
+    sampling: RepeatFactor | None = None
+    """Images that come more often than others: `sampling repeat_factor`; None: each comes once per epoch."""
     model: FCOS | RetinaNet | YOLOX = FCOS(ResNet(50, weights="imagenet"))
     """The family of the network: `model fcos`, `retinanet`, or `yolox_nano` and its siblings."""
     assigner: Assigner | None = OTAAssigner()

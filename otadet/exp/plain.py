@@ -13,6 +13,7 @@ from otadet.assigners import assigner_names, named_assigner
 from otadet.assigners.hungarian import DETRCost, OTACost
 from otadet.assigners.ops.costs import BCECost, FocalCost, GIoUCost, IoUCost, JointBCECost
 from otadet.data import transforms
+from otadet.data.sampling import RepeatFactor
 from otadet.data.transforms import (
     ColorJitter,
     Compose,
@@ -46,7 +47,7 @@ from otadet.values import PLAIN, options_of, without_numpy
 PARTS: dict[str, type] = {
     part.__name__: part
     for part in (
-        *(DataFolder, CocoData, YoloData, VocData, CrowdHumanData, SyntheticShapes),
+        *(DataFolder, CocoData, YoloData, VocData, CrowdHumanData, SyntheticShapes, RepeatFactor),
         *(InputSpec, FCOS, RetinaNet, ResNet, YOLOX, FocalGIoU, BCEIoU, FreeAnchor, Run, Postprocess),
         *(SGD, AdamW, Steps, Cosine, Iterations, Epochs),
         *(type(named_assigner(name)) for name in assigner_names()),

@@ -10,6 +10,7 @@ from typing import Any
 from otadet.assigners import assigner_names, named_assigner
 from otadet.assigners.hungarian import DETRCost, OTACost
 from otadet.assigners.ops.costs import BCECost, FocalCost, GIoUCost, IoUCost, JointBCECost
+from otadet.data.sampling import RepeatFactor
 from otadet.data.transforms import Letterbox, MultiScale, ResizeShortestEdge
 from otadet.errors import UserError, did_you_mean
 from otadet.exp.data import DataFolder
@@ -35,6 +36,7 @@ WORDS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
     "assigner": {name: partial(named_assigner, name) for name in assigner_names()},
     "loss": {"focal_giou": FocalGIoU, "bce_iou": BCEIoU, "free_anchor": FreeAnchor},
     "optimizer": {"sgd": SGD, "adamw": AdamW},
+    "sampling": {"repeat_factor": RepeatFactor},
     "schedule": {"steps": Steps, "cosine": Cosine},
     # Of an assigner.
     "class_cost": {"focal": FocalCost, "bce": BCECost, "joint_bce": JointBCECost},

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torchvision
 
-from otadet.apps import train, training, validation
+from otadet.apps import batches, train, training, validation
 from otadet.data.dataset import DetectionDataset
 from otadet.data.formats.layout import Layout
 from otadet.data.splits import Split
@@ -88,7 +88,8 @@ class Recorder:
             (base, ("DetectionDataset", "read_split")),
             (folder, ("find_data",)),
             (synthetic, ("write_synthetic",)),
-            (training, ("train_loader", "choose_precision")),
+            (batches, ("train_loader",)),
+            (training, ("choose_precision",)),
             (validation, ("evaluate",)),
         ):
             for name in names:
