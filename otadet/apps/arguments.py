@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 DEVICES = ("cpu", "cuda", "mps")
 
 
-def experiment_parser(description: str | None) -> ArgumentParser:
-    """A parser that knows the experiment, the device and the trailing `name value` pairs."""
+def experiment_parser(description: str | None, *, device: bool = True) -> ArgumentParser:
+    """A parser that knows the experiment, the trailing `name value` pairs, and the device where that has a say."""
     parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
     # argparse up to Python 3.13 takes -1e-3 for an option, where -0.001 is a value.
     parser._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$|-(inf|nan)", re.IGNORECASE)
     parser.add_argument(
         "-f", "--exp", metavar="EXP", help="experiment file such as mine.py, or the name of one that comes with otadet"
     )
-    parser.add_argument("--device", choices=DEVICES, help="default: cuda where there is one, else mps, else cpu")
+    if device:
+        parser.add_argument("--device", choices=DEVICES, help="default: cuda where there is one, else mps, else cpu")
     parser.add_argument(
         "overrides",
         nargs="*",

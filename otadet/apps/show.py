@@ -1,5 +1,7 @@
 """Draw which anchors the rules of label assignment make positive, side by side, as in the OTA paper's Fig. 3.
 
+otadet show data -f EXP draws batches of a training instead: otadet show data --help.
+
 otadet show -c best.pth --assigner ota simota --path 000001.png
 otadet show -f exps/quickstart.py --assigner ota --mass --level all --path 000001.png 000002.png
 
@@ -12,11 +14,13 @@ describes. The experiment's own rule is called "exp". Fields of the experiment t
 from __future__ import annotations
 
 import json
+import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otadet.apps import show_data
 from otadet.apps.arguments import chosen_rule, experiment_parser, load_experiment, parse, pick_device, say, short_name
 
 if TYPE_CHECKING:
@@ -63,6 +67,10 @@ def level(text: str) -> int | str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if shows_data(argv):
+        show_data.main(argv[1:], f"{Path(sys.argv[0]).name} data")
+        return
     args = parse(parser(), argv)
     import torch
 
@@ -102,6 +110,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         say(f"{'all of them' if len(found) <= ON_SHEET else f'the first {ON_SHEET}'}: {sheet}", args.json)
     if args.json:
         print(json.dumps(records, ensure_ascii=False))
+
+
+def shows_data(argv: Sequence[str]) -> bool:
+    """Whether the first word asks for batches of the data; it is the name of a field where images are named, too."""
+    return argv[:1] == ["data"] and not any(word.split("=")[0] == "--path" for word in argv)
 
 
 def counts(assigned: AssignedImage) -> dict[str, Any]:

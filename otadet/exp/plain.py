@@ -92,15 +92,22 @@ def _part_to_plain(value: Any) -> dict[str, Any]:
     if PARTS.get(cls.__name__) is cls:
         return {"part": cls.__name__, **{name: to_plain(getattr(value, name)) for name in field_types(cls)}}
     named = value if hasattr(value, "__qualname__") else cls
-    file = getattr(sys.modules.get(named.__module__), "__file__", None)
     fields = field_types(cls) if is_dataclass(cls) else {}
     return {
         "part": named.__qualname__,
-        "file": Path(file).name if file else str(named.__module__),
+        "file": _where_defined(named.__module__),
         # Without the address, which another process would have another of.
         **({} if fields else {"text": re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))}),
         **{name: to_plain(getattr(value, name)) for name in fields},
     }
+
+
+def _where_defined(module: str) -> str:
+    """What to name to who needs it: a file, or what made something that no checkpoint can hold of otadet's own."""
+    if module.split(".")[0] == "otadet":
+        return "the experiment's file"
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return Path(file).name if file else module
 
 
 def from_plain(data: Any, path: str, hint: Any = Any) -> Any:

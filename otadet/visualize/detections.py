@@ -92,7 +92,7 @@ def _draw(
     style: Style,
     truth: GroundTruth | None = None,
 ) -> bool:
-    """Draw boxes and labels into `canvas`, an image times `scale`; returns what `_draw_labels` does."""
+    """Draw boxes and labels into `canvas`, an image times `scale`; returns whether every text is whole."""
     labels = detections.labels.tolist()
     if labels and not 0 <= min(labels) <= max(labels) < len(class_names):
         raise ValueError(f"labels {min(labels)} to {max(labels)} do not fit {len(class_names)} class names")
@@ -102,25 +102,26 @@ def _draw(
         draw_dashed(canvas, truth.boxes.cpu().numpy() * scale, 1, 3 * style.line)
     draw_rectangles(canvas, boxes, [distinct_color(label) for label in labels], style.line)
 
-    return _draw_labels(canvas, boxes, detections, class_names, style.font)
+    scores = [f"{score:.2f}" for score in detections.scores.tolist()]
+    names = [style.font.elide(class_names[label], canvas.shape[1] // 4) for label in labels]
+    choices = [(f"{name} {score}", score.removeprefix("0")) for name, score in zip(names, scores, strict=True)]
+    shown = draw_labels(canvas, boxes, labels, choices, style.font)
+    return shown == [f"{class_names[label]} {score}" for label, score in zip(labels, scores, strict=True)]
 
 
-def _draw_labels(
-    canvas: np.ndarray, boxes: np.ndarray, detections: Detections, class_names: Sequence[str], font: Font
-) -> bool:
-    """Label boxes (D, 4) that are in pixels of the canvas; returns whether every one shows its whole name and score."""
-    labels, scores = detections.labels.tolist(), [f"{score:.2f}" for score in detections.scores.tolist()]
+def draw_labels(
+    canvas: np.ndarray, boxes: np.ndarray, labels: Sequence[int], choices: Sequence[Sequence[str]], font: Font
+) -> list[str | None]:
+    """Label boxes (D, 4), in pixels of the canvas, in the colours of their classes, as far as there is room.
+
+    choices: texts of each box, the preferred one first. Returns which of them each box shows; None: there was no room.
+    """
     margin = max(2, font.size // 4)
-    texts = []
-    for label, score in zip(labels, scores, strict=True):
-        name = font.elide(class_names[label], canvas.shape[1] // 4)
-        choices = f"{name} {score}", score.removeprefix("0")
-        texts.append([(text, font.width(text) + 2 * margin) for text in choices])
+    texts = [[(text, font.width(text) + 2 * margin) for text in of_box] for of_box in choices]
     placed = place_labels(boxes, texts, font.line_height, canvas.shape[:2])
     for label, place in zip(labels, placed, strict=True):
         if place is not None:
             color = distinct_color(label)
             canvas[place.y : place.y + place.height, place.x : place.x + place.width] = color
             font.draw(canvas, place.text, place.x + margin, place.y, text_color(color))
-    shown = [None if place is None else place.text for place in placed]
-    return shown == [f"{class_names[label]} {score}" for label, score in zip(labels, scores, strict=True)]
+    return [None if place is None else place.text for place in placed]
