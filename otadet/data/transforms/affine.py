@@ -33,7 +33,7 @@ class RandomAffine(Part):
     """The angle is drawn from [-degrees, degrees]."""
     translate: Annotated[float, SHARE] = 0.1
     """The shift is drawn from [-translate, translate] times the width, and the height."""
-    scale: Range = (0.5, 1.5)
+    scale: Range = (0.7, 1.5)
     """(low, high) of the factor, drawn log-uniformly."""
     shear: Annotated[float, Limits(0, 80)] = 0.0
     """Degrees; both angles, of rows and of columns, are drawn from [-shear, shear]."""
