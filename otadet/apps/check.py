@@ -46,7 +46,7 @@ def parser() -> ArgumentParser:
     made.add_argument("--format", default="auto", help="where a folder fits two: coco, yolo, voc or crowdhuman")
     made.add_argument("-f", "--exp", metavar="EXP", help="experiment whose size and reading of images count")
     made.add_argument(
-        "--size", metavar="SIZE", help="that is trained at, such as 800/1333 or 640x640; default: suggested"
+        "--size", metavar="SIZE", help="that is trained at, such as 800/1333 or 640x640; default: what suits"
     )
     made.add_argument("--fast", action="store_true", help="look at the headers of image files alone")
     made.add_argument("--workers", type=int, metavar="N", help="processes that decode images; default: one per core")
@@ -184,9 +184,8 @@ def given_size(text: str | None, exp: BaseExp | None) -> Resize | None:
 
 
 def suited_size(splits: Sequence[Split]) -> Resize:
-    """The one that suits the training split; the paper's where no split could be read."""
-    from otadet.data.check.advice import input_resize
+    """The one that `otadet train data PATH` chooses; the paper's where no split could be read."""
     from otadet.data.transforms import ResizeShortestEdge
+    from otadet.exp.recipe import fitting_resize
 
-    suited = input_resize(splits[0].statistics) if splits else None
-    return ResizeShortestEdge((800,), 1333) if suited is None else suited
+    return fitting_resize(splits[0].statistics) if splits else ResizeShortestEdge((800,), 1333)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from otadet.data.check.advice import max_detections, nms_iou
 from otadet.data.check.statistics import Statistics, share_below, shortest_edge_for, statistics
 from otadet.data.dataset import DetectionDataset
 from otadet.data.transforms import ResizeShortestEdge
@@ -41,8 +42,8 @@ EVALUATIONS = 5
 class RecipeExp(BaseExp):
     """An experiment for whatever data: what neither its file nor the command line sets is chosen for the data.
 
-    That is `input.resize`, `run.batch_size`, `length`, `run.eval_every` and `schedule.warmup`. The values below hold
-    where there are no data yet.
+    That is `input.resize`, `run.batch_size`, `length`, `run.eval_every` and `schedule.warmup`, and for crowds
+    `postprocess.nms_iou` and `postprocess.max_detections`. The values below hold where there are no data yet.
     """
 
     input: InputSpec = InputSpec(ResizeShortestEdge((320,), 320))
@@ -64,7 +65,7 @@ class RecipeExp(BaseExp):
         found = statistics(train_set.annotations, train_set.sizes)
         fitted = copy(self)
         reasons = [_described(found)]
-        for choose in (_input_size, _batch_size, _length, _rhythm):
+        for choose in (_input_size, _batch_size, _length, _rhythm, _detections):
             for choice in choose(found, fitted, devices):
                 if fitted.is_free(choice.path):
                     BaseExp.override(fitted, [choice.path, choice.value])
@@ -106,15 +107,29 @@ def _described(found: Statistics) -> str:
     )
 
 
-def _input_size(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
-    shorter, longer = np.median(found.image_sizes.min(axis=1)), np.median(found.image_sizes.max(axis=1))
+def fitting_resize(found: Statistics) -> ResizeShortestEdge:
+    """The input size that is chosen; that of 320 where no image has a known size."""
+    known = found.image_sizes[(found.image_sizes > 0).all(axis=1)]
+    if not len(known):
+        return ResizeShortestEdge((320,), 320)
+    shorter, longer = np.median(known.min(axis=1)), np.median(known.max(axis=1))
     own = _multiple(shorter)
-    wanted = _multiple(shortest_edge_for(found, SMALL, SMALL_SHARE))
-    short = min(max(wanted, min(SHORTEST, own)), max(SHORTEST, own))
+    short = min(max(_wanted_edge(found), min(SHORTEST, own)), max(SHORTEST, own))
     long = _multiple(short * longer / shorter)
     if long > LONGEST:
         short, long = max(DIVISOR, _multiple(LONGEST * shorter / longer)), LONGEST
-    below = share_below(found.box_sizes_at(ResizeShortestEdge((short,), long)), SMALL)
+    return ResizeShortestEdge((short,), long)
+
+
+def _wanted_edge(found: Statistics) -> int:
+    """The shortest edge that the boxes ask for."""
+    return _multiple(shortest_edge_for(found, SMALL, SMALL_SHARE))
+
+
+def _input_size(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
+    resize, wanted = fitting_resize(found), _wanted_edge(found)
+    short, long = resize.sizes[0], resize.max_size
+    below = share_below(found.box_sizes_at(resize), SMALL)
     why = "small boxes want more, but that would be slow" if wanted > short and long == LONGEST else "no more is needed"
     if wanted > short and long < LONGEST:
         why = "as large as the pictures"
@@ -147,6 +162,17 @@ def _rhythm(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
     every = max(1, round(epochs / EVALUATIONS))
     yield Choice("schedule.warmup", str(warmup))
     yield Choice("run.eval_every", str(every), f"schedule.warmup {warmup} iterations, evaluated every {every} epochs")
+
+
+def _detections(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
+    """More than the usual where a crowd asks for it, as `otadet check` says."""
+    usual = exp.postprocess
+    if (threshold := nms_iou(found, usual.nms_iou)) > usual.nms_iou:
+        reason = f"postprocess.nms_iou {threshold:g}: boxes of one class overlap so much that less would lose some"
+        yield Choice("postprocess.nms_iou", f"{threshold:g}", reason)
+    if (number := max_detections(found, usual.max_detections)) > usual.max_detections:
+        reason = f"postprocess.max_detections {number}: an image has {found.boxes_per_image.max():,} boxes"
+        yield Choice("postprocess.max_detections", str(number), reason)
 
 
 def _multiple(pixels: float) -> int:

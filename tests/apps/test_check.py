@@ -369,8 +369,8 @@ def test_the_size_is_that_of_the_experiment(folder, capsys):
     assert json.loads(capsys.readouterr().out)["size"] == "96x96"
 
 
-def test_without_a_size_it_is_the_one_that_suits(folder, capsys):
+def test_without_a_size_it_is_that_of_the_recipe(folder, capsys):
     small(folder)
     folder.write()
     check.main([str(folder.path), "--json"])
-    assert json.loads(capsys.readouterr().out)["size"] == "128/213"
+    assert json.loads(capsys.readouterr().out)["size"] == "256/256"

@@ -129,3 +129,20 @@ def test_the_experiment_itself_stays_as_it_is() -> None:
 def test_other_experiments_take_the_data_as_they_come() -> None:
     exp = load_exp("blood_cells")
     assert exp.for_data(Pictures(4, (9, 9), (2,)), 1) == (exp, ())  # type: ignore[arg-type]
+
+
+def test_a_crowd_is_detected_and_not_suppressed() -> None:
+    class Crowd(Pictures):
+        def __init__(self) -> None:
+            super().__init__(4, (300, 300), (50,) * 120)
+            places = np.tile(np.arange(120) * 2.0, 4)
+            self.annotations.boxes[:] += np.stack((places, 0 * places, places, 0 * places), axis=1)
+
+    exp, reasons = fitted(Crowd())
+    assert (exp.postprocess.nms_iou, exp.postprocess.max_detections) == (0.8, 200)
+    assert [line.split(":")[0] for line in reasons[-2:]] == [
+        "postprocess.nms_iou 0.8",
+        "postprocess.max_detections 200",
+    ]
+    exp, _ = fitted(Crowd(), "nms_iou", "0.5")
+    assert (exp.postprocess.nms_iou, exp.postprocess.max_detections) == (0.5, 200)

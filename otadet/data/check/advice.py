@@ -57,10 +57,17 @@ def input_resize(found: Statistics) -> ResizeShortestEdge | None:
 
 def nms_iou(found: Statistics, default: float = 0.6) -> float:
     """The smallest threshold of NMS, at least `default`, that can lose no more than 1 % of the boxes."""
-    for threshold, lost in zip(NMS_IOUS, found.crowding.lost_to_nms, strict=True):
-        if threshold >= default and lost <= _LOST * found.crowding.boxes:
-            return threshold
-    return NMS_IOUS[-1]
+    allowed = _LOST * found.crowding.boxes
+    loses = [threshold for threshold, lost in zip(NMS_IOUS, found.crowding.lost_to_nms, strict=True) if lost > allowed]
+    if not loses or loses[-1] < default:
+        return default
+    return next((threshold for threshold in NMS_IOUS if threshold > loses[-1]), max(default, NMS_IOUS[-1]))
+
+
+def max_detections(found: Statistics, default: int = 100) -> int:
+    """Half as many again as the most boxes of an image, in hundreds, where these are more than `default`."""
+    most = int(found.boxes_per_image.max(initial=0))
+    return default if most <= default else math.ceil(1.5 * most / 100) * 100
 
 
 def repeat_threshold(found: Statistics) -> float:
@@ -141,9 +148,9 @@ def _crowd(found: Statistics) -> list[Advice]:
 
 def _many(found: Statistics) -> list[Advice]:
     most = int(found.boxes_per_image.max())
-    if most <= 100:
+    room = max_detections(found)
+    if room <= 100:
         return []
-    room = math.ceil(1.5 * most / 100) * 100
     return [
         Advice(
             (("postprocess.max_detections", str(room)),),

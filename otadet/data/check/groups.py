@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from otadet.data import made_split
 from otadet.data.check.finding import Finding, of_all, some
 from otadet.data.check.kinds import SPLIT_GROUPS, SPLIT_NO_BOXES, SPLIT_SMALL
 from otadet.data.check.split import Split
@@ -15,44 +17,48 @@ FEW = {"train": 100, "val": 50, "test": 50}
 """Images of a split, below which results vary by chance."""
 _MANY_GROUPS = 10
 """Fewer may be anything: years, cameras, batches of a download."""
-_EXPORT = re.compile(r"\.rf\.[0-9a-zA-Z]{16,}$")
-"""What Roboflow adds to the name of a picture, another one for each augmented copy."""
 _OLD_SUFFIX = re.compile(r"(_(jpe?g|png))+$", re.IGNORECASE)
-"""And what it makes of the suffix that the picture had."""
+"""What Roboflow makes of the suffix that a picture had."""
 
 
-def group_of(name: str) -> str:
-    """What the files of a group have in common in their names; all of the name where it does not say.
+@dataclass(frozen=True)
+class Group:
+    """What files that belong together have in common in their names."""
 
-    Copies of one export are a group, and so are files whose names differ in their last number alone. Folders do not
-    count, as they are mostly named by split.
+    key: str
+    certain: bool
+    """The name says so, as that of a copy or of a frame; otherwise it is one of many files that are numbered alike."""
+
+
+def group_of(name: str) -> Group:
+    """The group of an image, by the name of its file; of itself where that does not say.
+
+    Copies and frames are those that a validation split which is made keeps together; besides, files whose names differ
+    in their last number alone. Folders do not count, as they are mostly named by split.
     """
-    stem = _stem(name)
-    if (original := _EXPORT.sub("", stem)) != stem:
-        return original
-    prefix = re.sub(r"\d+$", "", _OLD_SUFFIX.sub("", stem))
+    file = PurePosixPath(name.replace("\\", "/"))
+    if (certain := made_split.group_of(file.name)) != file.stem:
+        return Group(certain, True)
+    prefix = re.sub(r"\d+$", "", _OLD_SUFFIX.sub("", file.stem))
     # "clip3_0012" is of "clip3_"; of "IMG_0012" and "000012" the rest tells cameras apart at best.
-    return prefix if re.search(r"\d", prefix) else stem
+    return Group(prefix if re.search(r"\d", prefix) else file.stem, False)
 
 
 def group_findings(splits: Sequence[Split]) -> list[Finding]:
     """About groups of files that are in several splits."""
-    groups: dict[str, Counter[str]] = {}
-    copies = set()
+    groups: dict[Group, Counter[str]] = {}
     for split in splits:
         for name in split.annotations.file_names:
-            group = group_of(name)
-            groups.setdefault(group, Counter())[split.name] += 1
-            if _EXPORT.search(_stem(name)):
-                copies.add(group)
+            groups.setdefault(group_of(name), Counter())[split.name] += 1
     several = [group for group, counts in groups.items() if counts.total() > 1]
     torn = [group for group in several if len(groups[group]) > 1]
     if len(several) < _MANY_GROUPS:
-        torn = [group for group in torn if group in copies]
+        torn = [group for group in torn if group.certain]
     if not torn:
         return []
     names = {name: None for group in torn for name in groups[group]}
-    message = f"{of_all(len(torn), len(several), 'groups')} of files by their names: in several splits: {some(torn)}"
+    said = of_all(len(torn), len(several), "groups")
+    message = f"{said} of files by their names: in several splits: {some([group.key for group in torn])}"
     wanted = set(torn)
     places = [
         split.place(row)
@@ -61,10 +67,6 @@ def group_findings(splits: Sequence[Split]) -> list[Finding]:
         if group_of(name) in wanted
     ]
     return [SPLIT_GROUPS.found("+".join(names), message, len(torn), places)]
-
-
-def _stem(name: str) -> str:
-    return PurePosixPath(name.replace("\\", "/")).stem
 
 
 def amount_findings(split: Split) -> list[Finding]:
