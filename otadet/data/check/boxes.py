@@ -104,19 +104,26 @@ def _repeated(split: Split) -> list[Finding]:
     found = split.objects
     height, width = split.sizes[found.image_rows].T
     rows = np.flatnonzero(sides(found.boxes).prod(axis=1) <= _HUGE * height * width)
-    boxes, which = np.unique(np.round(found.boxes[rows], 2), axis=0, return_inverse=True)
-    pairs = np.unique(which.reshape(-1) * split.images + found.image_rows[rows])
-    images = np.bincount(pairs // max(split.images, 1), minlength=len(boxes))
+    _, first, which = np.unique(_keys(found.boxes[rows]), return_index=True, return_inverse=True)
+    pairs = np.unique(which * split.images + found.image_rows[rows])
+    images = np.bincount(pairs // max(split.images, 1), minlength=len(first))
     many = images >= max(_REPEATED_IMAGES, _REPEATED_SHARE * split.images)
     if not many.any():
         return []
-    hit = found.rows[rows[many[which.reshape(-1)]]]
-    worst = ", ".join(f"{value:g}" for value in boxes[images.argmax()])
+    hit = found.rows[rows[many[which]]]
+    worst = ", ".join(f"{value:g}" for value in np.round(found.boxes[rows[first[images.argmax()]]], 2))
     message = (
         f"{of_all(len(hit), len(found.rows), 'boxes')}: the very same box in many images; {images.max():,} have the "
         f"one with the corners {worst}"
     )
     return [BOX_REPEATED.found(split.name, message, len(hit), split.places_of_boxes(hit))]
+
+
+def _keys(boxes: np.ndarray) -> np.ndarray:
+    """(M, 4) -> (M,) uint64, equal for boxes that are equal to a hundredth of a pixel, and by chance for no others."""
+    factors = np.random.default_rng(0).integers(0, 2**63, 4, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    hundredths = np.round(boxes * 100).clip(-(2.0**62), 2.0**62).astype(np.int64).view(np.uint64)
+    return (hundredths * factors).sum(axis=1, dtype=np.uint64)
 
 
 def _small(split: Split, resize: Resize) -> list[Finding]:

@@ -46,10 +46,11 @@ def group_of(name: str) -> Group:
 
 def group_findings(splits: Sequence[Split]) -> list[Finding]:
     """About groups of files that are in several splits."""
+    named = [[group_of(name) for name in split.annotations.file_names] for split in splits]
     groups: dict[Group, Counter[str]] = {}
-    for split in splits:
-        for name in split.annotations.file_names:
-            groups.setdefault(group_of(name), Counter())[split.name] += 1
+    for split, found in zip(splits, named, strict=True):
+        for group in found:
+            groups.setdefault(group, Counter())[split.name] += 1
     several = [group for group, counts in groups.items() if counts.total() > 1]
     torn = [group for group in several if len(groups[group]) > 1]
     if len(several) < _MANY_GROUPS:
@@ -62,9 +63,9 @@ def group_findings(splits: Sequence[Split]) -> list[Finding]:
     wanted = set(torn)
     places = [
         split.place(row)
-        for split in splits
-        for row, name in enumerate(split.annotations.file_names)
-        if group_of(name) in wanted
+        for split, found in zip(splits, named, strict=True)
+        for row, group in enumerate(found)
+        if group in wanted
     ]
     return [SPLIT_GROUPS.found("+".join(names), message, len(torn), places)]
 
