@@ -7,7 +7,6 @@ otadet predict -c runs/mine/best.pth --path photos
 otadet export -c runs/mine/best.pth --nms
 otadet show -c runs/mine/best.pth --assigner ota atss --path image.png
 otadet convert yolox_nano.pth nano.pth            a published checkpoint of another program
-otadet convert-data datasets/mine yolo --to yolo    a data set in another format
 otadet check datasets/mine                        what is in it, and what is wrong with it
 otadet convert-data datasets/mine yolo --to yolo  a data set in another format
 otadet bench

@@ -17,6 +17,7 @@ from otadet.errors import UserError
 
 _THREADS = 8
 """Reading headers waits for the disk, or the network behind it, more than it computes."""
+_AT_ONCE = 64
 _DECODED_AT_MOST = 8
 """16-bit files whose values are looked at: a sensor that uses a part of the range does so in all of its pictures."""
 
@@ -67,8 +68,15 @@ def scan_images(
         if header.bits == 16:
             scan.sixteen_bit.append(row)
 
+    def look_at(rows: range) -> None:
+        for row in rows:
+            look(row)
+
     with ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(look, range(len(paths))))
+        # Some at once, since handing one over takes longer than many a header.
+        list(
+            pool.map(look_at, (range(len(paths))[first : first + _AT_ONCE] for first in range(0, len(paths), _AT_ONCE)))
+        )
     scan.problems = dict(sorted(scan.problems.items()))
     if folder is not None:
         _name_similar_files(scan.problems, paths, folder)

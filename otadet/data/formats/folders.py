@@ -83,6 +83,11 @@ def is_within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
+def name_in(path: str, folder: str) -> str:
+    """What an absolute path is called in an absolute folder; itself where it lies elsewhere."""
+    return path[len(folder.rstrip(os.sep)) + 1 :] if path != folder and is_within(path, folder) else path
+
+
 def places(text: str, bases: Sequence[str], folder: str, outside: bool) -> Iterator[str]:
     """Where a path of a file may lead, the likeliest first: absolute paths without `..`.
 

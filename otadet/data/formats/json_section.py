@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,11 @@ class Section:
         self.path, self.name, self.rows, self.first = path, name, rows, first
 
     def column(self, key: str) -> list:
-        for position, row in enumerate(self.rows):
-            if key not in row:
-                raise self.error(position, f"has no {key!r}")
-        return [row[key] for row in self.rows]
+        try:
+            return [row[key] for row in self.rows]
+        except KeyError:
+            position = next(position for position, row in enumerate(self.rows) if key not in row)
+            raise self.error(position, f"has no {key!r}") from None
 
     def strings(self, key: str) -> list[str]:
         values = self.column(key)
@@ -40,6 +42,8 @@ class Section:
     def whole_numbers(self, key: str) -> np.ndarray:
         """(rows,) int64."""
         values = self.column(key)
+        if set(map(type, values)) == {int} and min(values) > -(2**63) and max(values) < 2**63:
+            return np.array(values, dtype=np.int64)
         for position, value in enumerate(values):
             if type(value) is not int:
                 raise self.error(position, f"{key} is {brief_value(value)}, not a whole number")
@@ -56,9 +60,10 @@ class Section:
     def numbers(self, key: str, missing: float) -> np.ndarray:
         """(rows,) float64."""
         values = [row.get(key, missing) for row in self.rows]
-        for position, value in enumerate(values):
-            if not isinstance(value, int | float | None):
-                raise self.error(position, f"{key} is {brief_value(value)}, not a number")
+        if not set(map(type, values)) <= {int, float}:
+            for position, value in enumerate(values):
+                if not isinstance(value, int | float | None):
+                    raise self.error(position, f"{key} is {brief_value(value)}, not a number")
         try:
             return np.array([missing if value is None else value for value in values], dtype=np.float64)
         except OverflowError:
@@ -75,9 +80,10 @@ class Section:
     def boxes(self, key: str) -> np.ndarray:
         """(rows, 4) float64."""
         values = self.column(key)
-        for position, value in enumerate(values):
-            if not isinstance(value, list) or len(value) != 4 or not all(isinstance(v, int | float) for v in value):
-                raise self.error(position, f"{key} is {brief_value(value)}, not four numbers x, y, width, height")
+        if not _are_fours(values):
+            for position, value in enumerate(values):
+                if not isinstance(value, list) or len(value) != 4 or not all(isinstance(v, int | float) for v in value):
+                    raise self.error(position, f"{key} is {brief_value(value)}, not four numbers x, y, width, height")
         try:
             return np.array(values, dtype=np.float64).reshape(-1, 4)
         except OverflowError:
@@ -94,6 +100,13 @@ class Section:
             except OverflowError:
                 return self.error(position, f"{key} is {brief_value(value)}, too large a number")
         raise AssertionError("no value is too large")
+
+
+def _are_fours(values: list) -> bool:
+    """Whether all are lists of four numbers, found out without a look at each."""
+    if set(map(type, values)) != {list} or set(map(len, values)) != {4}:
+        return False
+    return set(map(type, chain.from_iterable(values))) <= {int, float}
 
 
 def check_unique(section: Section, ids: np.ndarray) -> None:

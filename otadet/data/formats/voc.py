@@ -11,7 +11,7 @@ import numpy as np
 
 from otadet.data.annotations import Annotations
 from otadet.data.class_list import SourceClasses
-from otadet.data.formats.folders import Listings, absolute
+from otadet.data.formats.folders import Listings, absolute, name_in
 from otadet.data.formats.json_file import brief_value
 from otadet.data.formats.layout import Layout
 from otadet.data.formats.text_file import read_text
@@ -65,7 +65,7 @@ def read_voc(xml_dir: str | Path, image_dir: str | Path, lists: Sequence[str | P
     listings, images = Listings(), VocImages(image_dir)
     root = absolute(xml_dir)
     files = {
-        os.path.relpath(os.path.join(place, name), root)[: -len(".xml")]: os.path.join(place, name)
+        name_in(os.path.join(place, name), root)[: -len(".xml")]: os.path.join(place, name)
         for place in listings.below(root)
         for name in listings.files(place)
         if name.lower().endswith(".xml")

@@ -64,7 +64,7 @@ class VocObjects:
             xmin, ymin, xmax, ymax = map(float, texts)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             xmin = None  # type: ignore[assignment]
-        if xmin is None or any("_" in text for text in texts if text):
+        if xmin is None or "_" in "".join(texts):  # type: ignore[arg-type]
             raise ValueError(_wrong_number(dict(zip(("xmin", "ymin", "xmax", "ymax"), texts, strict=True))))
         name = entry.findtext("name")
         number = self._known.get(name)

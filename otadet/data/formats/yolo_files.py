@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from otadet.data.formats.folders import Listings, absolute, is_image, is_within, places, stem
+from otadet.data.formats.folders import Listings, absolute, is_image, is_within, name_in, places, stem
 from otadet.data.formats.json_file import brief_value
 from otadet.data.formats.text_file import read_text
 from otadet.data.image_file import shown
@@ -52,10 +52,12 @@ def find_files(where: Sequence[str], folder: str, bases: Sequence[str], *, outsi
             found += _listed(place, [*bases, folder], folder, listings, outside)
         if not found:
             raise UserError(f"{shown(place)}: has no images; expected are .jpg, .png and so on, or a list")
-    by_name = {os.path.relpath(path, folder) if is_within(path, folder) else path: path for path in found}
+    by_name = {name_in(path, folder): path for path in found}
     names = sorted(by_name)
     paths = [by_name[name] for name in names]
-    files = YoloFiles(names, [label_of(path, folder, listings) for path in paths], len(found) - len(paths))
+    label_folders = {place: label_folder(place, folder) for place in set(map(os.path.dirname, paths))}
+    labels = [_label(path, label_folders[os.path.dirname(path)], listings) for path in paths]
+    files = YoloFiles(names, labels, len(found) - len(paths))
     files.orphans = _orphans(paths, files.labels, folder, listings)
     return files
 
@@ -83,9 +85,14 @@ def label_folder(image_folder: str, folder: str) -> str | None:
 
 def label_of(image: str, folder: str, listings: Listings) -> str | None:
     """The label file of an image, given by its absolute path; None where there is none."""
+    return _label(image, label_folder(os.path.dirname(image), folder), listings)
+
+
+def _label(image: str, labels: str | None, listings: Listings) -> str | None:
+    """labels: the folder of labels that belongs to that of the image."""
     image_folder, name = os.path.split(image)
     label = f"{stem(name)}.txt"
-    for place in (label_folder(image_folder, folder), image_folder):
+    for place in (labels, image_folder):
         if place is not None and label in listings.files(place):
             return os.path.join(place, label)
     return None
