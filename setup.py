@@ -13,6 +13,7 @@ onnx = ["onnxruntime>=1.18", "onnxscript>=0.3"]
 # The versions that otadet/evaluation/judge.py names.
 fast_eval = ["faster-coco-eval>=1.7,<1.9"]
 test = [*matching, *onnx, "POT>=0.9.4", "hypothesis>=6.100", "mypy>=1.11", "pytest>=8", "ruff>=0.6"]
+folders = ["ablation", "crowdhuman"]
 readme = root / "README.md"
 
 setup(
@@ -23,8 +24,12 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     # The experiments go along, so that `otadet train -f ota_fcos_r50` finds them.
-    packages=[*find_packages(include=["otadet", "otadet.*"]), "otadet.exps", "otadet.exps.ablation"],
-    package_dir={"otadet.exps": "exps", "otadet.exps.ablation": "exps/ablation"},
+    packages=[
+        *find_packages(include=["otadet", "otadet.*"]),
+        "otadet.exps",
+        *(f"otadet.exps.{name}" for name in folders),
+    ],
+    package_dir={"otadet.exps": "exps", **{f"otadet.exps.{name}": f"exps/{name}" for name in folders}},
     package_data={"otadet": ["py.typed"]},
     entry_points={"console_scripts": ["otadet = otadet.cli:command"]},
     python_requires=">=3.10",

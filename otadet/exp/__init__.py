@@ -3,6 +3,7 @@
 from otadet.data.sampling import RepeatFactor
 from otadet.data.transforms import Letterbox, MultiScale, ResizeShortestEdge
 from otadet.exp.base import BaseExp
+from otadet.exp.crowdhuman import CrowdHumanExp
 from otadet.exp.data import CocoData, CrowdHumanData, DataFolder, SyntheticShapes, VocData, YoloData
 from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.exp.load import load_detector, load_exp, load_pipeline, load_predictor
@@ -25,6 +26,7 @@ __all__ = [
     "CocoData",
     "Cosine",
     "CrowdHumanData",
+    "CrowdHumanExp",
     "DataFolder",
     "Epochs",
     "FocalGIoU",

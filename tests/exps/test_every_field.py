@@ -40,7 +40,6 @@ SMALL += ["model.backbone.width", "8"]
 VALUES = {
     "model": "retinanet",
     "model.backbone": "resnet18",
-    "assigner": "lla",
     "model.backbone.weights": "imagenet",
     "data.class_names": "a,b,c",
     "data.num_classes": "2",
