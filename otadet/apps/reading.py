@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from loguru import logger
 
+from otadet.apps.caching import with_cache
 from otadet.data.dataset import DetectionDataset
 from otadet.data.sample import TrainTransform
 from otadet.distributed import processes_on_this_machine
@@ -13,13 +14,15 @@ from otadet.exp import BaseExp
 
 
 def images_to_train_on(exp: BaseExp, dataset: DetectionDataset, transform: TrainTransform) -> DetectionDataset:
-    """The training set with its images decoded as `run.reduced_decoding` has it, for `transform`."""
-    if exp.run.reduced_decoding == "off":
-        return dataset
-    reduced = dataset.reduced_for(transform)
-    if said := _said(reduced.images.reductions):
-        logger.info(f"decoding: {said}; the training needs no more of them (run.reduced_decoding)")
-    return reduced
+    """The training set with its images decoded as `run.reduced_decoding` has it, for `transform`, and cached.
+
+    Every process of a training calls this.
+    """
+    if exp.run.reduced_decoding != "off":
+        dataset = dataset.reduced_for(transform)
+        if said := _said(dataset.images.reductions):
+            logger.info(f"decoding: {said}; the training needs no more of them (run.reduced_decoding)")
+    return with_cache(exp.run, dataset)
 
 
 def images_to_evaluate(exp: BaseExp, dataset: DetectionDataset) -> DetectionDataset:
@@ -40,6 +43,8 @@ def data_advice(exp: BaseExp) -> str:
     steps = []
     if run.workers < cores:
         steps.append(f"raise run.workers ({run.workers}; there are {cores} cores per process)")
+    if run.cache == "none":
+        steps.append("set run.cache memory")
     if run.reduced_decoding == "off":
         steps.append("set run.reduced_decoding train")
     return " or ".join(steps) or "store the images at about the size of the input, or on a faster disk"

@@ -28,6 +28,13 @@ class Run(Part):
     reduced_decoding: Literal["off", "train", "all"] = "train"
     """Decode images at 1/2, 1/4 or 1/8 of their size where the input is no larger than that: in training, or in
     evaluation as well. There, the AP changes a little."""
+    cache: Literal["none", "memory", "disk"] = "none"
+    """Keep the training set's decoded images: in memory, once per machine, or in a folder, for the next runs as well.
+    The batches are the same. What does not fit is decoded each time."""
+    cache_folder: str | None = None
+    """Of `cache disk`; None: datasets/cache."""
+    cache_gb: Annotated[float, Limits(0, 10**6, open_low=True)] | None = None
+    """Largest size of the cache; None: four fifths of the memory, or of the disk, that is free."""
     amp: bool = False
     """Mixed precision where the hardware gains by it; elsewhere fp32."""
     amp_dtype: Literal["fp16", "bf16"] | None = None
@@ -50,5 +57,9 @@ class Run(Part):
     """Seconds without a sign of life after which a process of torchrun's counts as gone."""
 
     def check(self) -> None:
+        if self.cache == "none" and self.cache_gb is not None:
+            raise UserError(f"cache_gb {self.cache_gb:g}: there is no cache; set cache memory or disk, too")
+        if self.cache != "disk" and self.cache_folder is not None:
+            raise UserError(f"cache_folder {self.cache_folder}: is of a cache on disk alone; set cache disk, too")
         if self.amp_dtype is not None and not self.amp:
             raise UserError(f"amp_dtype {self.amp_dtype}: has a say in mixed precision alone; set amp true, too")

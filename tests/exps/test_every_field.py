@@ -15,6 +15,8 @@ import torchvision
 from otadet.apps import batches, train, training, validation
 from otadet.data.dataset import DetectionDataset
 from otadet.data.formats.layout import Layout
+from otadet.data.image_files import ImageFiles
+from otadet.data.images import DEFAULT
 from otadet.data.splits import Split
 from otadet.data.transforms import RandomFlip
 from otadet.errors import UserError
@@ -125,15 +127,19 @@ class Three:
     def __init__(self, options: dict[str, Any]) -> None:
         self.class_names = tuple(options["class_names"] or ("a", "b", "c"))
         self.annotations = SimpleNamespace(protocol="coco")
-
         self.calls: list[str] = []
+        names = [f"{number}.jpg" for number in range(96)]
+        self.images = ImageFiles.whole(Path("images"), names, np.full((96, 2), 10), DEFAULT)
 
     def __len__(self) -> int:
         return 96
 
     def reduced_for(self, transform: Any) -> Three:
         self.calls.append(f"reduced for {transform}")
-        self.images = SimpleNamespace(reductions=np.ones(96))
+        return self
+
+    def cached(self, cache: Any) -> Three:
+        self.calls.append(f"cached {type(cache).__name__}")
         return self
 
 
@@ -141,6 +147,7 @@ def composed(exp: BaseExp, part: str, monkeypatch: pytest.MonkeyPatch, tmp_path:
     """All that the experiment composes, as text; the network only where `part` has a say in it."""
     made: list[str] = [exp.name]
     with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
         patch.setattr(coco.os.path, "isdir", lambda path: True)
         patch.setattr("otadet.models.backbones.resnet._download_imagenet", pretrained)
         recorder = Recorder(patch)

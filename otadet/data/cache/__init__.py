@@ -1,0 +1,1 @@
+"""Decoded images kept for the next epoch: in memory, once for all processes of a machine, or in a folder."""
