@@ -4,7 +4,16 @@ from otadet.data.sampling import RepeatFactor
 from otadet.data.transforms import Letterbox, MultiScale, ResizeShortestEdge
 from otadet.exp.base import BaseExp
 from otadet.exp.crowdhuman import CrowdHumanExp
-from otadet.exp.data import CocoData, CrowdHumanData, DataFolder, SyntheticShapes, VocData, YoloData
+from otadet.exp.data import (
+    CocoData,
+    CrowdHumanData,
+    DataFolder,
+    DataList,
+    PythonData,
+    SyntheticShapes,
+    VocData,
+    YoloData,
+)
 from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.exp.load import load_detector, load_exp, load_pipeline, load_predictor
 from otadet.exp.recipe import RecipeExp
@@ -28,6 +37,7 @@ __all__ = [
     "CrowdHumanData",
     "CrowdHumanExp",
     "DataFolder",
+    "DataList",
     "Epochs",
     "FocalGIoU",
     "FreeAnchor",
@@ -36,6 +46,7 @@ __all__ = [
     "Letterbox",
     "MultiScale",
     "Postprocess",
+    "PythonData",
     "RecipeExp",
     "RepeatFactor",
     "ResNet",

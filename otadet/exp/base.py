@@ -18,7 +18,7 @@ from otadet.data.sample import TrainTransform
 from otadet.data.sampling import RepeatFactor
 from otadet.data.transforms import Compose, Letterbox, MultiScale, RandomFlip, ResizeShortestEdge
 from otadet.errors import UserError
-from otadet.exp.data import DataFolder, FileData, SyntheticShapes
+from otadet.exp.data import Data, DataFolder
 from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.exp.fields import changed, check_fields, fields_of, is_part, paths_set
 from otadet.exp.heard import check_heard, own_methods, unheard_settings
@@ -41,7 +41,7 @@ class BaseExp:
     has it. An experiment file sets whole parts, and may declare further fields with their types.
     """
 
-    data: FileData | SyntheticShapes = DataFolder("datasets/coco")
+    data: Data = DataFolder("datasets/coco")
     """What to train on, validate on and test with; `data FOLDER` is a `DataFolder`, whatever format it is in."""
     input: InputSpec = InputSpec()
     """What the network sees of an image; `input.resize 800/1333` or, for a letterbox, `640x640`."""

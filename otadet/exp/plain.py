@@ -13,6 +13,7 @@ from otadet.assigners import assigner_names, named_assigner
 from otadet.assigners.hungarian import DETRCost, OTACost
 from otadet.assigners.ops.costs import BCECost, FocalCost, GIoUCost, IoUCost, JointBCECost
 from otadet.data import transforms
+from otadet.data.items import Items
 from otadet.data.sampling import RepeatFactor
 from otadet.data.transforms import (
     ColorJitter,
@@ -33,7 +34,16 @@ from otadet.data.transforms import (
     Until,
 )
 from otadet.errors import UserError
-from otadet.exp.data import CocoData, CrowdHumanData, DataFolder, SyntheticShapes, VocData, YoloData
+from otadet.exp.data import (
+    CocoData,
+    CrowdHumanData,
+    DataFolder,
+    DataList,
+    PythonData,
+    SyntheticShapes,
+    VocData,
+    YoloData,
+)
 from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.exp.run import Run
 from otadet.inference.input_spec import InputSpec
@@ -47,7 +57,8 @@ from otadet.values import PLAIN, options_of, without_numpy
 PARTS: dict[str, type] = {
     part.__name__: part
     for part in (
-        *(DataFolder, CocoData, YoloData, VocData, CrowdHumanData, SyntheticShapes, RepeatFactor),
+        *(DataFolder, CocoData, YoloData, VocData, CrowdHumanData, DataList, PythonData, SyntheticShapes),
+        RepeatFactor,
         *(InputSpec, FCOS, RetinaNet, ResNet, YOLOX, FocalGIoU, BCEIoU, FreeAnchor, Run, Postprocess),
         *(SGD, AdamW, Steps, Cosine, Iterations, Epochs),
         *(type(named_assigner(name)) for name in assigner_names()),
@@ -91,6 +102,10 @@ def _part_to_plain(value: Any) -> dict[str, Any]:
     cls = type(value)
     if PARTS.get(cls.__name__) is cls:
         return {"part": cls.__name__, **{name: to_plain(getattr(value, name)) for name in field_types(cls)}}
+    if isinstance(value, Items):
+        # Neither what is in them, nor how they show themselves, which may be as long.
+        named = type(value.items)
+        return {"part": named.__qualname__, "file": _where_defined(named.__module__)}
     named = value if hasattr(value, "__qualname__") else cls
     fields = field_types(cls) if is_dataclass(cls) else {}
     return {

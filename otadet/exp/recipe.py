@@ -161,7 +161,11 @@ def _rhythm(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
     warmup = min(max(50, min(500, iterations // 20)), iterations // 4)
     every = max(1, round(epochs / EVALUATIONS))
     yield Choice("schedule.warmup", str(warmup))
-    yield Choice("run.eval_every", str(every), f"schedule.warmup {warmup} iterations, evaluated every {every} epochs")
+    yield Choice(
+        "run.eval_every",
+        str(every),
+        f"schedule.warmup {warmup} iterations, evaluated every {every} epoch{'s' * (every > 1)}",
+    )
 
 
 def _detections(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:

@@ -101,8 +101,17 @@ def data_by_text(path: str, text: str) -> DataFolder:
     return DataFolder(text)
 
 
+def classes_by_text(path: str, text: str) -> tuple[tuple[str, str], ...]:
+    """`"old=new,other=new"`: pairs of names."""
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    if not all(old.strip() and sign and new.strip() for old, sign, new in pairs):
+        raise UserError(f"{path} {brief(text)}: expected old=new, or several such as old=new,other=new")
+    return tuple((old.strip(), new.strip()) for old, _, new in pairs)
+
+
 READERS: Mapping[str, Callable[[str, str], Any]] = {
     "data": data_by_text,
+    "classes": classes_by_text,
     "resize": resize_by_text,
     "train_resize": train_resize_by_text,
     "augment": augment_by_text,

@@ -1,4 +1,4 @@
-"""What all parts have in common whose data are read from files."""
+"""What all parts have in common that stand for data, and those whose data are read from a folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from otadet.data.dataset import DetectionDataset
 from otadet.data.formats.layout import Layout
-from otadet.data.images import ReadOptions
+from otadet.data.images import DEFAULT, ReadOptions
 from otadet.data.made_split import check_group
 from otadet.data.splits import Split, SplitRule, read_split
 from otadet.errors import UserError
@@ -20,8 +20,74 @@ from otadet.part import Part
 Unreadable = Literal["fail", "skip"]
 
 
+class Data(Part):
+    """What an experiment's `data` is: up to three data sets, and how their images are read."""
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """By label; None: those of the data."""
+        return None
+
+    @property
+    def num_classes(self) -> int | None:
+        """None: as many as the data has."""
+        return None
+
+    @property
+    def unreadable(self) -> Unreadable:
+        """What becomes of images that cannot be read: "skip" leaves them out."""
+        return "fail"
+
+    @property
+    def prescan(self) -> bool:
+        """Look at every image file before the start."""
+        return True
+
+    def options(self, image_bits: int = 16) -> ReadOptions:
+        """How the image files are read. image_bits: that the values of 16-bit files use."""
+        return replace(DEFAULT, bits=image_bits)
+
+    @abstractmethod
+    def without_prescan(self) -> Data:
+        """For who looks at a few images only: none is left out, and what cannot be read is found in its turn."""
+
+    @abstractmethod
+    def split(self, name: str) -> Split:
+        """The annotations of "train", "val" or "test". Raises `UserError` naming file, entry and fix."""
+
+    def train(self, class_names: Sequence[str] | None = None, image_bits: int = 16) -> DetectionDataset:
+        """The training set. class_names: by label, in place of the field. Raises `UserError` as `split` and
+        `DetectionDataset` do."""
+        return self._dataset("train", class_names, image_bits)
+
+    def val(self, class_names: Sequence[str] | None = None, image_bits: int = 16) -> DetectionDataset:
+        """The validation set, which is made where there is none; as `train`."""
+        return self._dataset("val", class_names, image_bits)
+
+    def test(self, class_names: Sequence[str] | None = None, image_bits: int = 16) -> DetectionDataset:
+        """The test set, which nothing is trained on or chosen by; as `train`."""
+        return self._dataset("test", class_names, image_bits)
+
+    def _dataset(self, name: str, class_names: Sequence[str] | None, image_bits: int) -> DetectionDataset:
+        split = self.split(name)
+        dataset = DetectionDataset(
+            split.annotations,
+            class_names=self.class_names if class_names is None else class_names,
+            unreadable=self.unreadable,
+            prescan=self.prescan,
+            options=self.options(image_bits),
+            notes=split.notes,
+        )
+        if self.num_classes not in (None, len(dataset.class_names)):
+            raise UserError(
+                f"{dataset.source}: has {len(dataset.class_names)} classes ({', '.join(dataset.class_names)}), "
+                f"but num_classes is {self.num_classes}; leave num_classes unset to take those of the data"
+            )
+        return dataset
+
+
 @dataclass(frozen=True)
-class FileData(Part):
+class FileData(Data):
     """Images and annotations in a folder: how they are read, and what is made where a split is missing."""
 
     folder: str = "datasets/coco"
@@ -62,43 +128,10 @@ class FileData(Part):
         return replace(self, folder=folder)
 
     def options(self, image_bits: int = 16) -> ReadOptions:
-        """How the image files are read. image_bits: that the values of 16-bit files use."""
         return ReadOptions(self.max_pixels, self.exif_orientation, image_bits)
 
     def without_prescan(self) -> FileData:
-        """For who looks at a few images only: none is left out, and what cannot be read is found in its turn."""
         return replace(self, prescan=False, unreadable="fail")
 
     def split(self, name: str) -> Split:
-        """The annotations of "train", "val" or "test". Raises `UserError` naming file, entry and fix."""
         return read_split(self.folder, self.layout(), name, SplitRule(self.val_share, self.split_seed, self.group))
-
-    def train(self, class_names: Sequence[str] | None = None, image_bits: int = 16) -> DetectionDataset:
-        """The training set. class_names: by label, in place of the field. Raises `UserError` as `split` and
-        `DetectionDataset` do."""
-        return self._dataset("train", class_names, image_bits)
-
-    def val(self, class_names: Sequence[str] | None = None, image_bits: int = 16) -> DetectionDataset:
-        """The validation set, which is made where there is none; as `train`."""
-        return self._dataset("val", class_names, image_bits)
-
-    def test(self, class_names: Sequence[str] | None = None, image_bits: int = 16) -> DetectionDataset:
-        """The test set, which nothing is trained on or chosen by; as `train`."""
-        return self._dataset("test", class_names, image_bits)
-
-    def _dataset(self, name: str, class_names: Sequence[str] | None, image_bits: int) -> DetectionDataset:
-        split = self.split(name)
-        dataset = DetectionDataset(
-            split.annotations,
-            class_names=self.class_names if class_names is None else class_names,
-            unreadable=self.unreadable,
-            prescan=self.prescan,
-            options=self.options(image_bits),
-            notes=split.notes,
-        )
-        if self.num_classes not in (None, len(dataset.class_names)):
-            raise UserError(
-                f"{dataset.source}: has {len(dataset.class_names)} classes ({', '.join(dataset.class_names)}), "
-                f"but num_classes is {self.num_classes}; leave num_classes unset to take those of the data"
-            )
-        return dataset

@@ -1,0 +1,183 @@
+"""Any object with __len__ and __getitem__ is trained on and measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from otadet.apps import evaluate, train
+from otadet.data.sample import Sample
+from otadet.errors import UserError
+from otadet.exp import PythonData
+from otadet.exp.plain import to_plain
+
+IMAGE = np.zeros((20, 30, 3), np.uint8)
+BOX = [2, 3, 12, 13]
+
+
+def items(labels: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    return [(IMAGE + row, [BOX], [label]) for row, label in enumerate(labels)]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        (IMAGE, [BOX], ["cat"]),
+        [Image.fromarray(IMAGE), torch.tensor([BOX]), ["cat"]],
+        (IMAGE, {"boxes": np.array([BOX], np.float32), "labels": np.array(["cat"])}),
+        {"image": IMAGE, "boxes": [BOX], "labels": ("cat",), "more": 1},
+        Sample(IMAGE, np.array([BOX], np.float32), np.array([0]), 7, "a.png", (20, 30)),
+        {"image": IMAGE, "boxes": [BOX, BOX], "labels": np.array([0, 0]), "ignored": [[0, 0, 5, 5]]},
+    ],
+    ids=["tuple", "PIL and torch", "torchvision", "dictionary", "Sample", "ignored"],
+)
+def test_what_an_item_may_be(item: Any) -> None:
+    dataset = PythonData([item], [item], class_names=("cat", "dog")).train()
+    sample = dataset.sample(0)
+    assert sample.image.shape == (20, 30, 3)
+    assert sample.boxes.tolist()[0] == BOX
+    assert set(sample.labels.tolist()) == {0}
+    assert (dataset.class_names, dataset.sizes.tolist()) == (("cat", "dog"), [[20, 30]])
+    assert sample.ignored.tolist() == ([[0, 0, 5, 5]] if isinstance(item, dict) and "ignored" in item else [])
+
+
+def test_names_as_labels_are_the_classes() -> None:
+    data = PythonData(items(("dog", "cat", "dog")), items(("cat",)))
+    train_set = data.train()
+    assert train_set.class_names == ("cat", "dog")
+    assert [train_set.sample(row).labels.tolist() for row in range(3)] == [[1], [0], [1]]
+    val_set = data.val(train_set.class_names)
+    assert (val_set.class_names, val_set.sample(0).labels.tolist()) == (("cat", "dog"), [0])
+    turned = train_set.with_class_order(["dog", "cat"])
+    assert [turned.sample(row).labels.tolist() for row in range(3)] == [[0], [1], [0]]
+    assert turned.labels.tolist() == [0, 1, 0]
+    empty = PythonData(items(("dog", "cat")), [(IMAGE, [], [])]).val(("cat", "dog"))
+    assert (len(empty), empty.class_names) == (1, ("cat", "dog"))
+
+
+def test_boxes_are_clipped_and_empty_ones_go() -> None:
+    item = (IMAGE, [[-5, 2, 40, 10], [3, 3, 3, 9], [float("nan"), 0, 5, 5]], [0, 0, 0])
+    dataset = PythonData([item], [item], class_names=("cat",)).train()
+    assert dataset.sample(0).boxes.tolist() == [[0, 2, 30, 10]]
+    assert (dataset.counts.boxes, dataset.counts.degenerate) == (1, 2)
+
+
+def test_a_split_is_made_or_refused() -> None:
+    data = PythonData(items(("cat",) * 10))
+    assert (len(data.train()), len(data.val())) == (8, 2)
+    shown = [
+        {int(dataset.sample(row).image[0, 0, 0]) for row in range(len(dataset))}
+        for dataset in (data.train(), data.val())
+    ]
+    assert shown[0] | shown[1] == set(range(10))
+    assert "2 of 10 items (val_share 0.2)" in data.val().notes[1]
+    with pytest.raises(UserError, match="there is no test split"):
+        data.test()
+    with pytest.raises(UserError, match="no validation split"):
+        PythonData(items(("cat",) * 10), val_share=0).val()
+
+
+class Random:
+    """An object that changes its items each time."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, row: int) -> tuple[Any, ...]:
+        self.calls += 1
+        return IMAGE[: 10 + self.calls], [[0, 0, self.calls, 9]], [0]
+
+
+def test_random_changes_are_for_training_alone() -> None:
+    data = PythonData(Random(), Random(), class_names=("cat",))
+    sample = data.train().sample(0)
+    assert (sample.image.shape[0], sample.boxes.tolist()) == (13, [[0, 0, 3, 9]])
+    with pytest.raises(UserError, match=r"Random\[1\]: is not what it was when it was first looked at"):
+        data.val().sample(1)
+
+
+class Failing(Random):
+    def __getitem__(self, row: int) -> tuple[Any, ...]:
+        raise KeyError("gone")
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ([(IMAGE, [BOX])], r"list\[0\]: is a tuple; expected is \(image, boxes, labels\)"),
+        ([{"image": IMAGE}], r"list\[0\]: is a dict with image; expected"),
+        ([(IMAGE.astype(float), [BOX], [0])], r"list\[0\]: its image is float64 of shape \(20, 30, 3\)"),
+        ([(IMAGE.transpose(2, 0, 1), [BOX], [0])], r"shape \(3, 20, 30\); expected is uint8 RGB \(height, width, 3\)"),
+        ([(IMAGE, [[1, 2, 3]], [0])], r"boxes are of shape \(1, 3\); expected is \(G, 4\)"),
+        ([(IMAGE, "box", [0])], r"boxes are no numbers"),
+        ([(IMAGE, [BOX], [0, 0])], r"has 1 boxes, but 2 labels"),
+        ([(IMAGE, [BOX], [0.5])], r"labels are \[0\.5\]; expected are whole numbers, or names"),
+        ([(IMAGE, [BOX], [2])], r"list\[0\]: has the label 2, but 2 classes are numbered from 0"),
+        ([(IMAGE, [BOX], ["cow"])], r"has the class 'cow', which is not among class_names"),
+        ([], "list: has no items"),
+        (Failing(), r"Failing\[0\]: fails: KeyError: 'gone'"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
+)
+def test_what_is_no_item_is_named(bad: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        PythonData(bad, bad, class_names=("cat", "dog")).train()
+
+
+def test_numbers_need_names_and_objects_their_methods() -> None:
+    with pytest.raises(UserError, match=r"labels are numbers such as 0; say what the classes are, as class_names"):
+        PythonData(items((0,)), items((0,))).train()
+    with pytest.raises(UserError, match="int: has no __len__ and __getitem__"):
+        PythonData(3)
+
+
+def test_a_checkpoint_says_only_what_they_are() -> None:
+    assert to_plain(PythonData(Random()))["train_items"] == {"part": "Random", "file": "test_python_data.py"}
+    assert to_plain(PythonData(items(("cat",))))["train_items"] == {"part": "list", "file": "builtins"}
+
+
+FILE = """
+import numpy as np
+from otadet.exp import *
+
+
+class Squares:
+    def __init__(self, first, number):
+        self.first, self.number = first, number
+
+    def __len__(self):
+        return self.number
+
+    def __getitem__(self, row):
+        rng = np.random.default_rng(self.first + row)
+        image = rng.integers(0, 100, (48, 64, 3), dtype=np.uint8)
+        image[8:32, 10:34] = 250
+        return image, [[10, 8, 34, 32]], ["square"]
+
+
+class Exp(BaseExp):
+    data = PythonData(Squares(0, 4), Squares(4, 2), Squares(6, 3))
+    input = InputSpec(ResizeShortestEdge((64,), 64))
+    model = FCOS(ResNet(10, width=8, weights=None), channels=16, tower_depth=1)
+    length = Iterations(2)
+    run = Run(batch_size=2, workers=1)
+"""
+
+
+def test_an_object_of_a_file_is_trained_and_tested(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, checkpoint = tmp_path / "mine.py", tmp_path / "run/last.pth"
+    file.write_text(FILE)
+    train.main(["-f", str(file), "--device", "cpu", "--output", str(checkpoint.parent)])
+    assert (checkpoint.parent / "predictions.png").is_file()
+    evaluate.main(["-f", str(file), "-c", str(checkpoint), "--device", "cpu", "--split", "test"])
+    assert "test split, 3 images of Squares" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"data\.train_items is Squares, of mine\.py; give that file with -f"):
+        evaluate.main(["-c", str(checkpoint), "--device", "cpu"])
