@@ -14,10 +14,11 @@ from otadet.data.class_list import SourceClasses
 from otadet.data.formats.folders import Listings, absolute, name_in
 from otadet.data.formats.json_file import brief_value
 from otadet.data.formats.layout import Layout
-from otadet.data.formats.text_file import read_text
+from otadet.data.formats.text_file import read_many, read_text
 from otadet.data.formats.voc_file import VocObjects
 from otadet.data.formats.voc_images import VocImages
 from otadet.data.formats.voc_layout import find_layout
+from otadet.data.formats.xml_file import LARGEST
 from otadet.data.image_file import shown
 from otadet.data.image_names import ImageNames, name_problem
 from otadet.errors import UserError
@@ -51,7 +52,7 @@ def read_voc(xml_dir: str | Path, image_dir: str | Path, lists: Sequence[str | P
     """The annotations of one split, its classes sorted by name. Objects that are `difficult` become ignored regions.
 
     The image of an XML file is that of its own name, as the devkit has it, or else that of its `filename`, whose
-    folders and suffix do not count. Corners are counted from 1 in the files; see `VocObjects.read`.
+    folders and suffix do not count. Corners are counted from 1 in the files; see `VocObjects.add`.
 
     Args:
         xml_dir: the folder of the XML files.
@@ -73,11 +74,11 @@ def read_voc(xml_dir: str | Path, image_dir: str | Path, lists: Sequence[str | P
     wanted, twice = _listed(lists, files, images) if lists else (list(files), 0)
     if not wanted:
         raise UserError(f"{shown(lists[0] if lists else xml_dir)}: names no image")
-    objects, names = VocObjects(), []
-    background = 0
+    objects, names, background = VocObjects(), [], 0
+    contents = read_many([files[key] for key in wanted if key in files], "XML file", LARGEST)
     for key in wanted:
         if key in files:
-            names.append(images.name_of(key, objects.read(files[key])))
+            names.append(images.name_of(key, objects.add(files[key], next(contents))))
         else:
             objects.sizes.extend((0, 0))
             names.append(images.by_stem(key) or key)

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 
 from otadet.data.formats.json_file import brief_value
 from otadet.data.formats.json_section import MAX_SIDE
-from otadet.data.formats.xml_file import load_xml
+from otadet.data.formats.xml_file import parse_xml
 from otadet.data.image_file import shown
 from otadet.errors import UserError
 from otadet.names import MAX_CLASS_NAME, clean_name
@@ -35,13 +35,13 @@ class VocObjects:
     """(files * 2,) height, width in pixels; 0 where the file does not say."""
     _known: dict[str | None, int] = field(default_factory=dict)
 
-    def read(self, path: str) -> str:
-        """Add those of a file; returns what it has for `filename`, without folders, perhaps empty.
+    def add(self, path: str, data: bytes) -> str:
+        """Add those of a file, given its bytes; returns what it has for `filename`, without folders, perhaps empty.
 
         Corners are counted from 1 in the files, and the lower right one is part of the box: from 0 on, as the devkit
         has it, that is xmin - 1, ymin - 1, xmax, ymax. Raises `UserError` naming the file and the object.
         """
-        root = load_xml(path)
+        root = parse_xml(path, data)
         if root.tag != "annotation":
             raise UserError(f"{shown(path)}: its outermost element is {brief_value(root.tag)}, not annotation")
         size, row = root.find("size"), len(self.sizes) // 2

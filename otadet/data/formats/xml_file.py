@@ -6,24 +6,25 @@ import re
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError, XMLParser
 
-from otadet.data.formats.text_file import read_bytes, unmarked
+from otadet.data.formats.text_file import unmarked
 from otadet.data.image_file import shown
 from otadet.errors import UserError
 
-_BYTES_AT_MOST = 2**24
+LARGEST = 2**24
+"""Bytes of the largest file that should be read."""
 _DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 _CODE_PAGES = ("iso-8859", "iso8859", "latin", "windows-", "cp", "gb", "big5", "euc", "shift", "koi8", "mac")
 """Beginnings of the encodings that are read besides Unicode's. Where a file is said to be in UTF-16, and begins with
 that in single bytes, it is not."""
 
 
-def load_xml(path: str | Path) -> Element:
-    """The root element of a file.
+def parse_xml(path: str | Path, data: bytes) -> Element:
+    """The root element of a file, given its bytes.
 
-    Raises `UserError` naming the file, and the line, when it is missing, too large, no XML, or has a document type
-    declaration, which could define entities that stand for other files, or for any amount of text.
+    Raises `UserError` naming the file, and the line, when it is no XML, or has a document type declaration, which could
+    define entities that stand for other files, or for any amount of text.
     """
-    data = _in_utf8(path, read_bytes(path, "XML file", _BYTES_AT_MOST))
+    data = _in_utf8(path, data)
     if b"<!DOCTYPE" in data:
         raise UserError(f"{shown(path)}: has a document type declaration (<!DOCTYPE>), which is not read; remove it")
     # The encoding is given, since one that the file declares could hide what was looked for above.

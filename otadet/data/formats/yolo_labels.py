@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from otadet.data.formats.json_file import brief_value
-from otadet.data.formats.text_file import read_bytes, unmarked
+from otadet.data.formats.text_file import read_many, unmarked
 from otadet.data.image_file import shown
 from otadet.errors import UserError
 
@@ -84,9 +84,9 @@ def is_label_line(line: bytes) -> bool:
 def _batches(paths: Sequence[str]) -> Iterator[tuple[int, list[bytes]]]:
     """(place of the first file, contents of this and the following ones)."""
     first, batch, size = 0, [], 0
-    for place, path in enumerate(paths):
-        batch.append(read_bytes(path, "label file"))
-        size += len(batch[-1])
+    for place, data in enumerate(read_many(paths, "label file")):
+        batch.append(data)
+        size += len(data)
         if len(batch) == _FILES_AT_ONCE or size >= _BYTES_AT_ONCE:
             yield first, batch
             first, batch, size = place + 1, [], 0
