@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -19,6 +20,7 @@ _XML_FOLDERS = ("Annotations", "annotations", "xml", "xmls", "labels")
 _IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "imgs", "img")
 _LOOKED_AT = 20
 _START = 2**16
+_ROOT = re.compile(rb"<annotation[\s>/]")
 
 Where = tuple[Path, Path, tuple[Path, ...]]
 """Folder of XML files, folder of images, lists."""
@@ -137,4 +139,4 @@ def _has_annotations(folder: Path, listings: Listings, deep: bool) -> bool:
 
 def _is_annotation(path: str) -> bool:
     # As bytes, for a damaged file is one all the same: whoever reads it says what is wrong.
-    return b"<annotation" in read_bytes(path, "XML file")[:_START].replace(b"\0", b"")
+    return _ROOT.search(read_bytes(path, "XML file")[:_START].replace(b"\0", b"")) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from otadet.names import clean_class_names
 _CLASSES_AT_MOST = 100_000
 _TEXT_AT_MOST = 2**24
 _SPLIT_KEYS = (*SPLITS, "valid", "validation")
+_EXPORTED = re.compile(r"(\.\./|\./)?(valid|test)/images")
+"""What Roboflow writes for these splits, whether there are such folders or not."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class YoloConfig:
     bases: tuple[str, ...] = ()
     """Absolute folders that the lines of a list may be relative to."""
     missing: tuple[str, ...] = ()
-    """Splits for tests that the file names and that are not there."""
+    """Splits that the file names, as exporters do, and that are not there."""
 
 
 def read_yaml_config(path: Path, *, outside: bool = False) -> YoloConfig | None:
@@ -133,7 +136,7 @@ def _bases(path: Path, root: Any, outside: bool) -> tuple[str, ...]:
 def _splits(
     path: Path, content: Mapping[str, Any], bases: tuple[str, ...], outside: bool
 ) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """The places of each split, and the names of those for tests that are not there."""
+    """The places of each split, and the names of those that exporters name and that are not there."""
     splits: dict[str, tuple[str, ...]] = {}
     missing = []
     for key in _SPLIT_KEYS:
@@ -147,9 +150,9 @@ def _splits(
             raise UserError(f"{shown(path)}: has both val and {key}; remove one of them")
         found = [_place(value, bases, absolute(path.parent), outside) for value in values]
         lacking = [value for value, place in zip(values, found, strict=True) if place is None]
-        if lacking and key == "test":
-            # Exports name it even where they have none, and it is not needed for a training.
-            missing.append(key)
+        if lacking and (key == "test" or all(map(_EXPORTED.fullmatch, values))):
+            # Exports name it even where they have none; a test split is not needed for a training.
+            missing.append(split_name(key))
         elif lacking:
             raise UserError(
                 f"{shown(path)}: {key}: {brief_value(lacking[0])}: no such folder or list in {shown(bases[0])}"

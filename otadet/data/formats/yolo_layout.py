@@ -22,7 +22,7 @@ _PATTERNS = ("images/{}", "{}/images", "{}")
 _NAMES = ("classes.txt", "obj.names", "_darknet.labels", "labels/classes.txt")
 _YAML = (".yaml", ".yml")
 _LOOKED_AT = 200
-"""Images of a folder whose labels are looked for before it is taken for one of another format."""
+"""Images, and folders below one, whose labels are looked for before it is taken for one of another format."""
 _LISTED_AT_MOST = 2**20
 
 
@@ -136,7 +136,10 @@ def _lists_images(path: str) -> bool:
 def _has_labels(place: str, folder: str, listings: Listings) -> bool:
     """Whether one of the first images has a label file that begins like one, or that is empty beside `images`."""
     images = (
-        os.path.join(inner, name) for inner in listings.below(place) for name in listings.files(inner) if is_image(name)
+        os.path.join(inner, name)
+        for inner in islice(listings.below(place), _LOOKED_AT)
+        for name in listings.files(inner)
+        if is_image(name)
     )
     empty = False
     for image in islice(images, _LOOKED_AT):

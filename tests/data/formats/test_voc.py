@@ -98,7 +98,14 @@ def test_other_folders(write_files, files, splits):
 
 
 def test_no_voc(write_files, tmp_path):
-    assert find_voc(write_files({"a.jpg": (9, 9), "b.xml": "<html/>", "annotations/a.json": "{}"})) is None
+    assert (
+        find_voc(
+            write_files(
+                {"a.jpg": (9, 9), "b.xml": "<html/>", "annotations.xml": "<annotations/>", "annotations/a.json": "{}"}
+            )
+        )
+        is None
+    )
     assert find_voc(tmp_path / "b.xml") is None
     assert find_voc(tmp_path / "gone") is None
 

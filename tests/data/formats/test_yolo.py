@@ -63,9 +63,14 @@ def test_ways_to_name_the_splits(write_files, paths):
     }
 
 
-def test_a_test_split_that_was_not_exported_is_said(write_files):
-    layout = find_yolo(write_files({**FILES, "data.yaml": YAML + "test: ../test/images"}))
+def test_splits_that_were_not_exported_are_said(write_files):
+    layout = find_yolo(write_files({**FILES, "data.yaml": YAML + "test: mine/test"}))
     assert layout.why == "data.yaml (its test is not there)"
+    files = {name: content for name, content in FILES.items() if "valid" not in name}
+    yaml = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnames: [ape, cow]"
+    layout = find_yolo(write_files({**files, "data.yaml": yaml}, layout.splits["train"].folder / "other"))
+    assert layout.why == "data.yaml (its val is not there) (its test is not there)"
+    assert list(layout.splits) == ["train"]
 
 
 @pytest.mark.parametrize(
