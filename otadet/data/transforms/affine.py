@@ -94,7 +94,7 @@ def _warped(image: np.ndarray, matrix: np.ndarray, scale: float, color: tuple[in
     """The image moved by the (3, 3) `matrix`, which holds `scale`, onto a canvas of its own size."""
     height, width = image.shape[:2]
     if scale < _SHRINKS:
-        image = resize(image, max(1, round(height * scale)), max(1, round(width * scale)))
+        image = resize(image, max(1, round(height * scale)), max(1, round(width * scale)), "halves")
         matrix = matrix @ np.diag((width / image.shape[1], height / image.shape[0], 1))
     # Here the first pixel reaches from 0 to 1; to OpenCV its middle is at 0.
     half = np.array(((1, 0, 0.5), (0, 1, 0.5), (0, 0, 1)))

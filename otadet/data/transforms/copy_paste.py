@@ -86,7 +86,7 @@ class CopyPaste(Part):
         height, width = patch.shape[:2]
         factor = rng.uniform(*self.scale) * min(size[0] / other.image.shape[0], size[1] / other.image.shape[1])
         factor = min(factor, size[0] / height, size[1] / width)
-        patch = resize(patch, max(1, round(height * factor)), max(1, round(width * factor)))
+        patch = resize(patch, max(1, round(height * factor)), max(1, round(width * factor)), "halves")
         objects = Objects.of(other).shifted(-left, -top).scaled(patch.shape[1] / width, patch.shape[0] / height)
         return patch, objects.within((0, 0, patch.shape[1], patch.shape[0]), self.min_visible, self.hidden)
 

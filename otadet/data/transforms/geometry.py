@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, cast
 import cv2
 import numpy as np
 
-from otadet.data.pixels import padded, paste, resize
+from otadet.data.pixels import filled, padded, paste, resize
 from otadet.data.sample import Sample, Transform
 from otadet.data.transforms.objects import Hidden, Objects
 from otadet.errors import UserError
@@ -163,7 +163,7 @@ class RandomZoom(Part):
             int(rng.integers(min(room, 0), max(room, 0), endpoint=True))
             for room in (height - zoomed.image.shape[0], width - zoomed.image.shape[1])
         )
-        image = np.full_like(sample.image, padding_of(self))
+        image = filled(height, width, padding_of(self))
         paste(zoomed.image, image, top, left)
         objects = Objects.of(zoomed).shifted(left, top).within((0, 0, width, height), self.min_visible, self.hidden)
         return objects.put(zoomed, image)

@@ -10,7 +10,7 @@ from typing import Annotated
 import cv2
 import numpy as np
 
-from otadet.data.pixels import paste
+from otadet.data.pixels import filled, paste
 from otadet.data.sample import Sample
 from otadet.data.transforms.geometry import PIXELS, SHARE, Color, RandomFlip, padding_of, resized
 from otadet.data.transforms.objects import Hidden, Objects
@@ -72,7 +72,7 @@ class Mosaic(Part):
         color = padding_of(self)
         height, width = self.size or sample.image.shape[:2]
         y, x = (round(side * rng.uniform(*self.center)) for side in (height, width))
-        canvas = np.full((height, width, 3), color, np.uint8)
+        canvas = filled(height, width, color)
         scales = rng.uniform(*self.scale, size=4)
         tiles = [without_padding(sample, color), *others]
         tiles = [fitted(tile, height, width, float(scale)) for tile, scale in zip(tiles, scales, strict=True)]
@@ -147,7 +147,7 @@ class MixUp(Part):
             int(rng.integers(min(room, 0), max(room, 0), endpoint=True))
             for room in (height - other.image.shape[0], width - other.image.shape[1])
         )
-        canvas = np.full_like(sample.image, padding_of(self))
+        canvas = filled(height, width, padding_of(self))
         paste(other.image, canvas, top, left)
         mean = cv2.addWeighted(sample.image, 1 - self.share, canvas, self.share, 0)
         added = Objects.of(other).shifted(left, top).within((0, 0, width, height), self.min_visible, self.hidden)
@@ -157,7 +157,7 @@ class MixUp(Part):
 def fitted(sample: Sample, height: int, width: int, scale: float = 1.0) -> Sample:
     """The sample at the largest size that fits into `height` x `width` pixels, times `scale`."""
     own_height, own_width = sample.image.shape[:2]
-    return resized(sample, *size_within(own_height, own_width, height, width, scale=scale))
+    return resized(sample, *size_within(own_height, own_width, height, width, scale=scale), "halves")
 
 
 def size_within(own_height: int, own_width: int, height: int, width: int, *, scale: float) -> tuple[int, int]:
