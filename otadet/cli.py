@@ -6,6 +6,7 @@ otadet eval -c runs/mine/best.pth
 otadet predict -c runs/mine/best.pth --path photos
 otadet export -c runs/mine/best.pth --nms
 otadet show -c runs/mine/best.pth --assigner ota atss --path image.png
+otadet show data -f mine.py                       the next batch of a training, augmented as it is there
 otadet convert yolox_nano.pth nano.pth            a published checkpoint of another program
 otadet check datasets/mine                        what is in it, and what is wrong with it
 otadet convert-data datasets/mine yolo --to yolo  a data set in another format
@@ -33,7 +34,7 @@ COMMANDS = {
     "convert": ("convert", "make a published checkpoint of another program one of otadet's"),
     "convert-data": ("convert_data", "write a data set as COCO, YOLO or Pascal VOC, with its images"),
     "export": ("export", "write a checkpoint as an ONNX file"),
-    "show": ("show", "draw which anchors the rules of label assignment choose"),
+    "show": ("show", "draw which anchors the rules choose, or batches of a training: show data"),
     "check": ("check", "check a folder of annotated pictures"),
     "bench": ("bench", "time, memory and launches of every rule"),
 }
