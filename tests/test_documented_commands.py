@@ -40,6 +40,7 @@ TINY = shlex.split("length 1epochs batch_size 2 workers 0 input.resize 64/64")
 SMALL_NETWORK = shlex.split("depth 10 width 8 weights none channels 16 tower_depth 1")
 SMALLER = {
     "mine.py": [*TINY, *SMALL_NETWORK],
+    "my_data": [*TINY, "depth", "10", "width", "8", "channels", "16", "tower_depth", "1"],
     "exps/blood_cells.py": [*TINY, "depth", "10", "width", "8", "channels", "16"],
     "exps/ota_fcos_r50.py": [*TINY, *SMALL_NETWORK],
 }
@@ -85,7 +86,9 @@ def desk(tmp_path, monkeypatch) -> Path:
         source = mine / f"annotations/instances_{split}.json"
         text = source.read_text(encoding="utf-8")
         named = re.sub(r'("file_name": ")', r"\1val_", text) if split == "val" else text
-        (mine / f"annotations/{split}.json").write_text(named, encoding="utf-8")
+        for name in (split, "test") if split == "val" else (split,):
+            (mine / f"annotations/{name}.json").write_text(named, encoding="utf-8")
+        source.unlink()
         (coco / f"annotations/instances_{split}.json").rename(coco / f"annotations/instances_{split}2017.json")
     write_cells(tmp_path / "cells")
     (tmp_path / "photos").mkdir()
@@ -124,7 +127,7 @@ def tiny(words: tuple[str, ...]) -> list[str]:
         if before == "-f":
             # Not at the end, where an option may take any number of words.
             made += SMALLER[word]
-    return made
+    return [*made, *SMALLER["my_data"]] if words[:2] == ("train", "data") else made
 
 
 def test_every_command_runs(desk, monkeypatch, capsys):

@@ -7,6 +7,7 @@ import pytest
 from otadet.data.formats.detect import find_data
 from otadet.errors import UserError
 from tests.data.formats.test_find_coco import PICTURE, coco
+from tests.helpers.own_pictures import FORMATS, WRITERS
 
 YOLO = {"data.yaml": "train: images\nval: images\nnames: [cell]\n", "images/a.jpg": PICTURE, "labels/a.txt": ""}
 
@@ -18,6 +19,33 @@ def test_the_line_for_the_log(write_files):
     assert str(find_data(write_files({"all.json": coco("a.jpg")}, write_files({}) / "other"))) == (
         "COCO: all.json, 1 split"
     )
+
+
+@pytest.mark.parametrize("format", WRITERS)
+def test_every_format_is_told_from_the_others(tmp_path, format):
+    splits = {"train": ["a.png", "b.png"], "val": ["c.png"], "test": ["d.png"]}
+    folder = WRITERS[format](tmp_path / "mine", splits)
+    (folder / "README.txt").write_text("where it is from")
+    (folder / "package.json").write_text("{}")
+    layout = find_data(folder)
+    assert (layout.format, list(layout.splits)) == (FORMATS[format], ["train", "val", "test"])
+    assert {split: len(source.read().image_ids) for split, source in layout.splits.items()} == {
+        split: len(names) for split, names in splits.items()
+    }
+
+
+def test_a_roboflow_export_is_coco_alone(write_files):
+    files = {f"{split}/_annotations.coco.json": coco("a.jpg") for split in ("train", "valid", "test")}
+    pictures = {f"{split}/a.jpg": PICTURE for split in ("train", "valid", "test")}
+    folder = write_files(files | pictures | {"README.dataset.txt": "", "README.roboflow.txt": ""})
+    assert list(find_data(folder).splits) == ["train", "val", "test"]
+
+
+def test_an_odgt_file_itself(tmp_path):
+    folder = WRITERS["crowdhuman"](tmp_path / "mine", {"train": ["a.png", "b.png"]})
+    layout = find_data(folder / "annotation_train.odgt")
+    assert (layout.format, list(layout.splits)) == ("CrowdHuman", ["all"])
+    assert len(layout.splits["all"].read().image_ids) == 2
 
 
 def test_two_formats_in_one_folder(write_files):
