@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otadet.errors import UserError
+from otadet.names import printable
 
 if TYPE_CHECKING:
     import torch
@@ -51,9 +54,7 @@ def load_experiment(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, di
     must be had. Raises `UserError`, also where neither says what the experiment is.
     """
     from otadet.engine.checkpoint import load_checkpoint
-    from otadet.engine.cores import usable_cores
     from otadet.exp import load_exp
-    from otadet.exp.stored import stored_exp
 
     if args.exp is not None:
         exp = load_exp(args.exp)
@@ -64,11 +65,46 @@ def load_experiment(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, di
         return exp, None
     state = load_checkpoint(args.checkpoint)
     if args.exp is None:
-        exp = stored_exp(args.checkpoint, state, needed)
-        # A file from elsewhere may ask for more processes than this machine can use.
-        exp.run = replace(exp.run, workers=min(exp.run.workers, usable_cores()))
-        exp.override(args.overrides)
+        exp = described_exp(args.checkpoint, state, needed, args.overrides)
     return exp, state
+
+
+def described_exp(path: str | Path, state: dict[str, Any], needed: Iterable[str], overrides: Sequence[str]) -> BaseExp:
+    """The experiment that a checkpoint describes, with the pairs applied.
+
+    The file may be somebody else's: it starts no more loader processes than there are cores, and draws shapes below the
+    working directory alone. What the pairs name is the user's word.
+
+    Args:
+        path, state: of the checkpoint, and what `load_checkpoint` returned of it.
+        needed: as in `stored_exp`.
+        overrides: `name value name value ...`.
+
+    Raises `UserError` as `stored_exp` and `override` do, and where shapes would have to be drawn elsewhere.
+    """
+    from otadet.engine.cores import usable_cores
+    from otadet.exp.fields import paths_set
+    from otadet.exp.stored import stored_exp
+
+    exp, needed = stored_exp(path, state, needed), tuple(needed)
+    exp.run = replace(exp.run, workers=min(exp.run.workers, usable_cores()))
+    named = paths_set(exp, list(zip(overrides[::2], overrides[1::2], strict=False)))
+    exp.override(overrides)
+    if "data" in needed and not {"data", "data.folder"} & {*named}:
+        _check_drawn_here(path, exp.data)
+    return exp
+
+
+def _check_drawn_here(path: str | Path, data: object) -> None:
+    from otadet.exp import SyntheticShapes
+
+    if not isinstance(data, SyntheticShapes) or data.is_drawn():
+        return
+    if not Path(os.path.realpath(data.folder)).is_relative_to(os.path.realpath(os.curdir)):
+        raise UserError(
+            f"{path}: its shapes would be drawn into {printable(data.folder)}, which is not below the working "
+            "directory; to have them there name it, `data.folder FOLDER`"
+        )
 
 
 def load_trained(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, dict[str, Any]]:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otadet.apps.arguments import experiment_parser, pick_device
+from otadet.apps.arguments import described_exp, experiment_parser, pick_device
 from otadet.engine.stop import Stopped
 from otadet.errors import UserError
 
@@ -45,7 +45,7 @@ OWN_PICTURES = "my_data"
 def parser() -> ArgumentParser:
     made = experiment_parser(__doc__)
     made.add_argument("-d", "--devices", type=int, metavar="N", help="devices of this machine to train on (1)")
-    made.add_argument("-b", "--batch", type=int, metavar="N", help="images of an iteration, over all devices")
+    made.add_argument("-b", "--batch", type=int, metavar="N", help="images per iteration, over all devices")
     made.add_argument("--amp", action="store_true", help="mixed precision, where the hardware gains by it")
     made.add_argument(
         "--output", type=Path, metavar="DIR", help="default: runs/NAME of the experiment, or where CKPT is"
@@ -142,23 +142,20 @@ def read_described(args: Namespace) -> ReadCheckpoint | None:
 def configured(args: Namespace, read: ReadCheckpoint | None = None) -> BaseExp:
     """The experiment of -f, of the checkpoint that `read_described` returns, or the default, with all that the command
     line changes in it."""
-    batch = [] if args.batch is None else ["run.batch_size", str(args.batch)]
-    amp = ["run.amp", "true"] if args.amp else []
-    exp = _experiment(args, read or read_described(args))
-    exp.override([*args.overrides, *batch, *amp])
-    return exp
-
-
-def _experiment(args: Namespace, read: ReadCheckpoint | None) -> BaseExp:
     from otadet.exp import BaseExp, load_exp
     from otadet.exp.fields import fields_of
-    from otadet.exp.stored import stored_exp
 
-    if read is None:
-        default = OWN_PICTURES if _names_pictures(args.overrides) else DEFAULT
-        return load_exp(default if args.exp is None else args.exp)
-    assert read.state is not None  # nobody has taken it yet
-    return stored_exp(read.path, read.state, fields_of(BaseExp()))
+    batch = [] if args.batch is None else ["run.batch_size", str(args.batch)]
+    amp = ["run.amp", "true"] if args.amp else []
+    overrides = [*args.overrides, *batch, *amp]
+    read = read or read_described(args)
+    if read is not None:
+        assert read.state is not None  # nobody has taken it yet
+        return described_exp(read.path, read.state, fields_of(BaseExp()), overrides)
+    default = OWN_PICTURES if _names_pictures(args.overrides) else DEFAULT
+    exp = load_exp(default if args.exp is None else args.exp)
+    exp.override(overrides)
+    return exp
 
 
 def _names_pictures(overrides: Sequence[str]) -> bool:

@@ -43,12 +43,18 @@ class ResNet(Part):
         """Images (N, 3, H, W) -> C3, C4, C5. Raises `UserError` for weights that cannot be used."""
         return build_resnet(self.depth, self.weights, self.width)
 
+    def without_weights(self) -> ResNet:
+        """The same network from scratch, for who has all of its weights already."""
+        return replace(self, weights=None)
+
 
 @dataclass(frozen=True)
 class DenseFamily(Part):
     """What FCOS and RetinaNet share: a backbone, P3 to P7, and two towers that all levels share.
 
     Another family is a dataclass with `build(num_classes) -> Detector`, `without_weights()` and a field `quality`.
+    Another backbone is a dataclass with `build()`, whose result says its `channels` and `strides`; `without_weights()`
+    is what it has where it reads or downloads any.
     """
 
     backbone: ResNet = ResNet()
@@ -82,7 +88,8 @@ class DenseFamily(Part):
 
     def without_weights(self) -> Any:
         """The same network from scratch, for who has all of its weights already."""
-        return replace(self, backbone=replace(self.backbone, weights=None))
+        plain = getattr(self.backbone, "without_weights", None)
+        return self if plain is None else replace(self, backbone=plain())
 
 
 @dataclass(frozen=True)

@@ -119,14 +119,6 @@ def _settings(experiment: object, pairs: Sequence[tuple[str, str]]) -> Settings:
     return whole + [(tuple(_resolved(name, paths).split(".")), text) for name, text in found]
 
 
-def paths_of(experiment: object, pairs: Sequence[str]) -> frozenset[str]:
-    """The whole paths of what `name value name value ...` sets. Raises `UserError` as `changed` does."""
-    named = list(zip(pairs[::2], pairs[1::2], strict=False))
-    whole, found = _split(experiment, named)
-    paths = [field.path for field in _fields_with(experiment, _changed(experiment, whole))]
-    return frozenset((*(".".join(steps) for steps, _ in whole), *(_resolved(name, paths) for name, _ in found)))
-
-
 def _split(experiment: object, pairs: Sequence[tuple[str, str]]) -> tuple[Settings, list[tuple[str, str]]]:
     """Settings of whole parts that are there now, and the names and texts of the rest."""
     parts = [field.path for field in all_fields(experiment) if field.is_part]

@@ -15,7 +15,7 @@ from otadet.data.dataset import DetectionDataset
 from otadet.data.transforms import ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.exp.base import BaseExp
-from otadet.exp.fields import paths_of
+from otadet.exp.fields import paths_set
 from otadet.exp.heard import check_heard
 from otadet.exp.run import Run
 from otadet.inference.input_spec import InputSpec
@@ -57,9 +57,9 @@ class RecipeExp(BaseExp):
     """Paths that a command line has set."""
 
     def override(self, pairs: Sequence[str]) -> None:
-        before = paths_of(self, pairs)
+        named = paths_set(self, list(zip(pairs[::2], pairs[1::2], strict=False)))
         super().override(pairs)
-        self._set |= before
+        self._set |= {*named}
 
     def for_data(self, train_set: DetectionDataset, devices: int) -> tuple[BaseExp, Sequence[str]]:
         found = statistics(train_set.annotations, train_set.sizes)

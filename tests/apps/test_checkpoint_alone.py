@@ -65,7 +65,7 @@ class Exported:
         path.write_text("a graph")
         return self
 
-    def to_strings(self) -> dict[str, str]:
+    def to_plain(self) -> dict[str, str]:
         return {}
 
 

@@ -147,3 +147,34 @@ def test_a_checkpoint_alone_starts_no_more_processes_than_there_are_cores(tmp_pa
     assert load_experiment(parser().parse_args(["-c", str(path)]), ("run",))[0].run.workers == usable_cores()
     # Who asks for them by name gets them.
     assert load_experiment(parser().parse_args(["-c", str(path), "workers", "99"]), ("run",))[0].run.workers == 99
+    # A training, too, whose loader processes are as many again.
+    assert configured(parse_args(["-c", str(path)])).run.workers == usable_cores()
+    assert configured(parse_args(["--resume", str(path), "workers", "99"])).run.workers == 99
+
+
+def test_a_checkpoint_alone_draws_shapes_below_the_working_directory_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from otadet.apps.arguments import load_experiment
+    from otadet.apps.evaluate import parser
+
+    def evaluated(*words: str, needed: tuple[str, ...] = ("data", "run")) -> str:
+        return load_experiment(parser().parse_args(["-c", str(path), *words]), needed)[0].data.folder
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    elsewhere, path = str(tmp_path / "elsewhere"), tmp_path / "foreign.pth"
+    exp = load_exp("quickstart")
+    exp.override([*TINY.split(), "data.folder", elsewhere])
+    save_checkpoint(path, {"model": {}, "parts": exp.describe(), "experiment": exp.about()})
+    said = r"foreign.pth: its shapes would be drawn into .*elsewhere, .* name it, `data.folder FOLDER`"
+    for attempt in (evaluated, lambda: configured(parse_args(["-c", str(path)]))):
+        with pytest.raises(UserError, match=said):
+            attempt()
+    assert evaluated(needed=("model",)) == elsewhere
+    assert evaluated("data.folder", elsewhere) == elsewhere
+    assert evaluated("folder", "below") == "below"
+    exp.build_val_dataset()  # what is there already is only read
+    assert evaluated() == elsewhere
+    with pytest.raises(UserError, match=said):
+        evaluated("image_size", "96")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from otadet.assigners import OTAAssigner, SimOTAAssigner
 from otadet.assigners.ops.costs import BCECost
+from otadet.engine.checkpoint import save_checkpoint
 from otadet.errors import UserError
 from otadet.exp import (
     FCOS,
@@ -26,6 +29,7 @@ from otadet.exp import (
     RetinaNet,
     Steps,
     load_exp,
+    load_predictor,
 )
 from otadet.exp.fields import all_fields
 
@@ -339,10 +343,19 @@ def test_describe_is_plain_python() -> None:
 
 def test_the_part_of_ones_own_in_the_docs_is_one(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text(encoding="utf-8")
-    (text,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    text, backbone = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     (tmp_path / "docs.py").write_text(text, encoding="utf-8")
+    (tmp_path / "backbone.py").write_text(backbone, encoding="utf-8")
     exp = load_exp(tmp_path / "docs.py")
     exp.override(["weights", "none", "depth", "10"])
     model = exp.build_model(3)
     assert not any(parameter.requires_grad for parameter in model.backbone.parameters())
     assert exp.describe()["model"]["file"] == "docs.py"
+    slim = load_exp(tmp_path / "backbone.py")
+    detector = slim.build_model(2)
+    assert (detector.strides, detector.size_divisor) == ((4, 8, 16, 32, 64), 16)
+    assert detector(torch.zeros(1, 3, 48, 64))[1].level_sizes[0] == (12, 16)
+    save_checkpoint(
+        tmp_path / "slim.pth", {"model": detector.state_dict(), "class_names": ["a", "b"], "parts": slim.describe()}
+    )
+    assert load_predictor(slim, tmp_path / "slim.pth")(np.zeros((40, 50, 3), np.uint8)).boxes.shape[1] == 4

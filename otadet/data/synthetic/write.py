@@ -138,6 +138,13 @@ def can_be_written(folder: str | Path) -> bool:
     return not names - _OWN_NAMES and (not names or _MARKER in names)
 
 
+def is_written(
+    folder: str | Path, *, images_train: int, images_val: int, size: int, classes: int, seed: int = 0
+) -> bool:
+    """Whether all that `write_synthetic` would write is there already. Raises `UserError` as it does."""
+    return _is_written(Path(os.path.realpath(folder)), _Settings(images_train, images_val, size, classes, seed))
+
+
 def _is_written(folder: Path, settings: _Settings) -> bool:
     """Whether the folder holds this data set already; False where it may be written.
 

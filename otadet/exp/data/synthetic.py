@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 from otadet.data.splits import Split
-from otadet.data.synthetic.write import can_be_written, write_synthetic
+from otadet.data.synthetic.write import can_be_written, is_written, write_synthetic
 from otadet.exp.data.base import Data, FileData
 from otadet.exp.data.coco import CocoData
 from otadet.exp.data.folder import DataFolder
@@ -29,6 +29,10 @@ class SyntheticShapes(Data):
         """The same pictures in another folder; where it holds somebody's own, those."""
         return replace(self, folder=folder) if can_be_written(folder) else DataFolder(folder)
 
+    def is_drawn(self) -> bool:
+        """Whether all is there, so that nothing is written any more."""
+        return is_written(self.folder, **self._settings())
+
     def without_prescan(self) -> FileData:
         """As everywhere, of the folder once it is drawn."""
         return self._drawn().without_prescan()
@@ -38,13 +42,15 @@ class SyntheticShapes(Data):
         return self._drawn().split(name)
 
     def _drawn(self) -> CocoData:
-        write_synthetic(
-            self.folder,
-            images_train=self.images_train,
-            images_val=self.images_val,
-            size=self.image_size,
-            classes=self.shapes,
-        )
+        write_synthetic(self.folder, **self._settings())
         annotations = (f"annotations/instances_{split}.json" for split in ("train", "val"))
         train_json, val_json = annotations
         return CocoData(self.folder, train_json, "train", val_json, "val")
+
+    def _settings(self) -> dict[str, int]:
+        return {
+            "images_train": self.images_train,
+            "images_val": self.images_val,
+            "size": self.image_size,
+            "classes": self.shapes,
+        }
