@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,15 +72,15 @@ def load_experiment(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, di
 def described_exp(path: str | Path, state: dict[str, Any], needed: Iterable[str], overrides: Sequence[str]) -> BaseExp:
     """The experiment that a checkpoint describes, with the pairs applied.
 
-    The file may be somebody else's: it starts no more loader processes than there are cores, and draws shapes below the
-    working directory alone. What the pairs name is the user's word.
+    The file may be somebody else's: it starts no more loader processes than there are cores, and draws shapes
+    and caches images below the working directory alone. What the pairs name is the user's word.
 
     Args:
         path, state: of the checkpoint, and what `load_checkpoint` returned of it.
         needed: as in `stored_exp`.
         overrides: `name value name value ...`.
 
-    Raises `UserError` as `stored_exp` and `override` do, and where shapes would have to be drawn elsewhere.
+    Raises `UserError` as `stored_exp` and `override` do, and where a folder elsewhere would have to be written.
     """
     from otadet.engine.cores import usable_cores
     from otadet.exp.fields import paths_set
@@ -90,21 +90,26 @@ def described_exp(path: str | Path, state: dict[str, Any], needed: Iterable[str]
     exp.run = replace(exp.run, workers=min(exp.run.workers, usable_cores()))
     named = paths_set(exp, list(zip(overrides[::2], overrides[1::2], strict=False)))
     exp.override(overrides)
-    if "data" in needed and not {"data", "data.folder"} & {*named}:
-        _check_drawn_here(path, exp.data)
+    for field, folder in _folders_written(exp, needed):
+        is_named = any(f"{field}.".startswith(f"{name}.") for name in named)
+        if not is_named and not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(os.curdir)):
+            raise UserError(
+                f"{path}: its {field} would be written, {printable(folder)}, which is not below the working directory; "
+                f"where you want that say so, `{field} FOLDER`"
+            )
     return exp
 
 
-def _check_drawn_here(path: str | Path, data: object) -> None:
+def _folders_written(exp: BaseExp, needed: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Path of the field, and the folder, of all that an app would write beside its own output."""
     from otadet.exp import SyntheticShapes
+    from otadet.exp.fields import all_fields
 
-    if not isinstance(data, SyntheticShapes) or data.is_drawn():
-        return
-    if not Path(os.path.realpath(data.folder)).is_relative_to(os.path.realpath(os.curdir)):
-        raise UserError(
-            f"{path}: its shapes would be drawn into {printable(data.folder)}, which is not below the working "
-            "directory; to have them there name it, `data.folder FOLDER`"
-        )
+    for field in all_fields(exp) if "data" in needed else ():
+        if isinstance(field.value, SyntheticShapes) and not field.value.is_drawn():
+            yield f"{field.path}.folder", field.value.folder
+    if "length" in needed and exp.run.cache_folder is not None:  # a training alone has a cache
+        yield "run.cache_folder", exp.run.cache_folder
 
 
 def load_trained(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, dict[str, Any]]:

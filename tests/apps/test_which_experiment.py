@@ -152,6 +152,17 @@ def test_a_checkpoint_alone_starts_no_more_processes_than_there_are_cores(tmp_pa
     assert configured(parse_args(["--resume", str(path), "workers", "99"])).run.workers == 99
 
 
+def test_a_checkpoint_alone_writes_no_cache_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    exp, path = load_exp("blood_cells"), tmp_path / "foreign.pth"
+    exp.override(["cache", "disk", "cache_folder", str(tmp_path / "elsewhere")])
+    save_checkpoint(path, {"model": {}, "parts": exp.describe(), "experiment": exp.about()})
+    with pytest.raises(UserError, match=r"its run.cache_folder would be written, .*elsewhere"):
+        configured(parse_args(["--resume", str(path)]))
+    assert configured(parse_args(["-c", str(path), "cache_folder", "cells"])).run.cache_folder == "cells"
+
+
 def test_a_checkpoint_alone_draws_shapes_below_the_working_directory_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,7 +178,7 @@ def test_a_checkpoint_alone_draws_shapes_below_the_working_directory_only(
     exp = load_exp("quickstart")
     exp.override([*TINY.split(), "data.folder", elsewhere])
     save_checkpoint(path, {"model": {}, "parts": exp.describe(), "experiment": exp.about()})
-    said = r"foreign.pth: its shapes would be drawn into .*elsewhere, .* name it, `data.folder FOLDER`"
+    said = r"foreign.pth: its data.folder would be written, .*elsewhere, .*say so, `data.folder FOLDER`"
     for attempt in (evaluated, lambda: configured(parse_args(["-c", str(path)]))):
         with pytest.raises(UserError, match=said):
             attempt()
