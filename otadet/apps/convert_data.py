@@ -30,6 +30,7 @@ def parser() -> ArgumentParser:
     made.add_argument("--link", action="store_true", help="hard links to the images in place of copies, where possible")
     made.add_argument("--skip-unreadable", action="store_true", help="leave out images that are missing or damaged")
     made.add_argument("--outside-images", action="store_true", help="images may lie out of SRC")
+    made.add_argument("--boxes", choices=("full", "visible", "head"), help="of CrowdHuman which; default: full")
     made.add_argument("--json", action="store_true", help="print what was written as JSON")
     return made
 
@@ -40,7 +41,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     from otadet.data.formats.detect import FindOptions, find_data
     from otadet.errors import UserError
 
-    layout = find_data(args.source, args.format, FindOptions(outside_images=args.outside_images))
+    options = FindOptions(outside_images=args.outside_images, boxes=args.boxes or "full")
+    layout = find_data(args.source, args.format, options)
+    if args.boxes is not None and layout.format != "CrowdHuman":
+        raise UserError(f"--boxes {args.boxes}: {args.source} is {layout.format}, and has one kind of boxes; omit it")
     source = args.source if args.source.is_dir() else args.source.parent
     if source.resolve() in (args.target.resolve(), *args.target.resolve().parents):
         raise UserError(f"{args.target}: lies in {source}, which would then hold the data twice; name another folder")

@@ -43,6 +43,20 @@ def test_json_alone_is_on_stdout(yolo, tmp_path, capsys):
     assert list(found["lost"].values()) == [1]
 
 
+def test_boxes_of_crowdhuman(yolo, tmp_path):
+    people = tmp_path / "people"
+    (people / "Images").mkdir(parents=True)
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(people / "Images" / "a.jpg")
+    persons = [{"tag": "person", "fbox": [1, 2, 20, 30], "vbox": [1, 2, 9, 9]}, {"tag": "mask", "fbox": [30, 1, 9, 9]}]
+    (people / "annotation_train.odgt").write_text(json.dumps({"ID": "a", "gtboxes": persons}))
+    main([str(people), str(tmp_path / "new"), "--to", "voc", "--boxes", "visible"])
+    found = find_data(tmp_path / "new").splits["train"].read()
+    assert found.boxes.tolist() == [[1, 2, 10, 11], [30, 1, 39, 10]]
+    assert found.ignored.tolist() == [False, True]
+    with pytest.raises(UserError, match=r"--boxes head: .* is YOLO, and has one kind of boxes"):
+        main([str(yolo), str(tmp_path / "other"), "--to", "coco", "--boxes", "head"])
+
+
 def test_a_target_in_the_source_is_refused(yolo):
     with pytest.raises(UserError, match=r"lies in .*source, which would then hold the data twice"):
         main([str(yolo), str(yolo / "coco"), "--to", "coco"])
