@@ -86,12 +86,12 @@ def advice(found: Statistics, resize: Resize) -> list[Advice]:
     if not found.boxes:
         return []
     made = [_size(found, resize), *_crowd(found), *_many(found)]
-    if repeat_threshold(found):
+    if threshold := repeat_threshold(found):
         rarest = int(np.where(found.images_per_class > 0, found.images_per_class, found.images + 1).argmin())
         images = int(found.images_per_class[rarest])
         made.append(
             Advice(
-                (),
+                (("sampling", "repeat_factor"), ("sampling.threshold", f"{threshold:g}")),
                 f"{found.class_names[rarest]} is in {images:,} of {found.images:,} images and the most frequent class "
                 f"in {found.images_per_class.max():,}: show images of rare classes more often",
             )

@@ -22,6 +22,9 @@ STRIDES = (8, 16, 32, 64, 128)
 ANCHOR_STRIDES = 4
 """A level is made for boxes of that many strides: the side of RetinaNet's anchors."""
 
+MAX_SIDE = 2.0**31
+"""Pixels that no image is larger than."""
+
 Resize = ResizeShortestEdge | Letterbox | MultiScale
 
 
@@ -113,9 +116,9 @@ def statistics(annotations: Annotations, image_sizes: np.ndarray | None = None) 
 
 
 def objects(annotations: Annotations, image_sizes: np.ndarray) -> Objects:
-    """The boxes that are trained on. image_sizes: (S, 2) height, width; where they are 0 nothing is clipped."""
+    """The boxes that are trained on. image_sizes: (S, 2) height, width; where they are 0 boxes are clipped to `MAX_SIDE`."""
     boxes, image_rows = annotations.boxes, annotations.image_rows
-    height, width = np.where(image_sizes > 0, image_sizes, np.inf)[image_rows].T
+    height, width = np.where(image_sizes > 0, image_sizes, MAX_SIDE)[image_rows].T
     clipped = boxes.clip(0, np.stack((width, height, width, height), axis=1))
     with np.errstate(over="ignore", invalid="ignore"):
         finite = np.isfinite(boxes).all(axis=1) & np.isfinite(sides(boxes)).all(axis=1)

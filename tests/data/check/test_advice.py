@@ -62,9 +62,12 @@ def test_every_setting_is_one_that_an_experiment_takes():
         "assigner",
         "postprocess.nms_iou",
         "postprocess.max_detections",
+        "sampling",
+        "sampling.threshold",
     ]
     exp = BaseExp()
     exp.override([word for pair in settings for word in pair])
+    assert exp.sampling.threshold == repeat_threshold(demanding())
     assert exp.postprocess.max_detections > demanding().boxes_per_image.max()
 
 

@@ -31,7 +31,7 @@ def annotations(boxes, image_rows, class_rows, sizes, names=("a", "b"), ignored=
         class_rows=class_rows,
         boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
         areas=np.full(len(class_rows), np.nan),
-        ignored=np.zeros(len(class_rows), dtype=bool) if ignored is None else np.array(ignored),
+        ignored=np.zeros(len(class_rows), dtype=bool) if ignored is None else np.array(ignored, dtype=bool),
     )
 
 
