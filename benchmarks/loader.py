@@ -11,9 +11,15 @@ faster there and aliases. Without --images, pictures of 427 x 640 to 1333 x 1000
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # As a script it has its own folder there, whose package `benchmarks` is to be found as everywhere.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -22,8 +28,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from trainbench.hardware import device_name
 
+from benchmarks.trainbench.hardware import device_name
 from otadet.cli import run
 from otadet.data.annotations import Annotations
 from otadet.data.class_list import SourceClasses
