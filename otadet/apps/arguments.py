@@ -51,14 +51,17 @@ def load_experiment(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, di
     """The experiment of -f, else the one that the checkpoint describes, with the pairs applied; and the checkpoint.
 
     What the checkpoint of -c holds is read once and returned; None without one. needed: parts of the experiment that
-    must be had. Raises `UserError`, also where neither says what the experiment is.
+    must be had; of pairs that set anything of others stderr is told that they change nothing here. Raises `UserError`,
+    also where neither says what the experiment is.
     """
     from otadet.engine.checkpoint import load_checkpoint
     from otadet.exp import load_exp
 
     if args.exp is not None:
         exp = load_exp(args.exp)
+        named = paths_named(exp, args.overrides)
         exp.override(args.overrides)
+        _note_unused(exp, named, needed)
     if args.checkpoint is None:
         if args.exp is None:
             raise UserError("which experiment? give its file with -f, or a checkpoint that describes it with -c")
@@ -66,7 +69,28 @@ def load_experiment(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, di
     state = load_checkpoint(args.checkpoint)
     if args.exp is None:
         exp = described_exp(args.checkpoint, state, needed, args.overrides)
+        _note_unused(exp, paths_named(exp, args.overrides), needed)
     return exp, state
+
+
+def paths_named(exp: BaseExp, overrides: Sequence[str]) -> list[str]:
+    """The whole paths of what the pairs set. Raises `UserError` for names that the experiment does not have."""
+    from otadet.exp.fields import paths_set
+
+    return paths_set(exp, list(zip(overrides[::2], overrides[1::2], strict=False)))
+
+
+def _note_unused(exp: BaseExp, named: Iterable[str], needed: Sequence[str]) -> None:
+    """Say which of the paths belong to parts that the app does not look at: the line of the training is often given."""
+    from otadet.exp import BaseExp
+    from otadet.exp.fields import fields_of
+    from otadet.exp.heard import own_methods
+
+    # Reading and naming of classes is the data's, whatever the app is; methods of a file may look at anything.
+    others = fields_of(BaseExp()).keys() - {*needed, "data"}
+    unused = [path for path in named if path.partition(".")[0] in others]
+    if unused and not own_methods(exp, BaseExp):
+        print(f"note: {', '.join(dict.fromkeys(unused))}: of the training alone, changes nothing here", file=sys.stderr)
 
 
 def described_exp(path: str | Path, state: dict[str, Any], needed: Iterable[str], overrides: Sequence[str]) -> BaseExp:
@@ -83,12 +107,11 @@ def described_exp(path: str | Path, state: dict[str, Any], needed: Iterable[str]
     Raises `UserError` as `stored_exp` and `override` do, and where a folder elsewhere would have to be written.
     """
     from otadet.engine.cores import usable_cores
-    from otadet.exp.fields import paths_set
     from otadet.exp.stored import stored_exp
 
     exp, needed = stored_exp(path, state, needed), tuple(needed)
     exp.run = replace(exp.run, workers=min(exp.run.workers, usable_cores()))
-    named = paths_set(exp, list(zip(overrides[::2], overrides[1::2], strict=False)))
+    named = paths_named(exp, overrides)
     exp.override(overrides)
     for field, folder in _folders_written(exp, needed):
         is_named = any(f"{field}.".startswith(f"{name}.") for name in named)

@@ -167,7 +167,9 @@ def no_such_field(name: str, paths: Sequence[str]) -> str:
     part, _, last = name.rpartition(".")
     inside = [path.rpartition(".")[2] for path in paths if part and path.rpartition(".")[0] == part]
     if inside:
-        return f"{name}: {part} has no such field; it has {', '.join(inside)}{did_you_mean(last, inside)}"
+        others = [kind for kind in kinds_with(last) if kind.startswith(f"{part} ")]
+        elsewhere = f", and {' or '.join(others)} has {last}" if others else ""
+        return f"{name}: {part} has no such field; it has {', '.join(inside)}{elsewhere or did_you_mean(last, inside)}"
     if not part and (kinds := kinds_with(name)):
         return f"{name}: the experiment has no such field; {' or '.join(kinds)} has it"
     known = paths if part else dict.fromkeys(path.rpartition(".")[2] for path in paths)

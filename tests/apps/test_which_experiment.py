@@ -189,3 +189,22 @@ def test_a_checkpoint_alone_draws_shapes_below_the_working_directory_only(
     assert evaluated() == elsewhere
     with pytest.raises(UserError, match=said):
         evaluated("image_size", "96")
+
+
+def test_what_changes_nothing_in_an_app_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    from otadet.apps.arguments import load_experiment
+    from otadet.apps.evaluate import NEEDED, parser
+
+    exp, path = load_exp("blood_cells"), tmp_path / "best.pth"
+    save_checkpoint(path, {"model": {}, "parts": exp.describe(), "experiment": exp.about()})
+    settings = "lr 0.1 nms_iou 0.5 assigner simota batch_size 2 max_pixels 1000"
+    for words in (f"-c {path} {settings}", f"-f blood_cells -c {path} {settings}"):
+        load_experiment(parser().parse_args(words.split()), NEEDED)
+        said = capsys.readouterr()
+        assert "optimizer.lr" in said.err
+        assert {*said.err.removeprefix("note: ").partition(":")[0].split(", ")} == {"assigner", "optimizer.lr"}
+        assert not said.out
+    own = tmp_path / "own.py"
+    own.write_text("from otadet.exp import *\nclass Exp(BaseExp):\n    def build_model(self, n):\n        self.model\n")
+    load_experiment(parser().parse_args(["-f", str(own), "-c", str(path), "lr", "0.1"]), NEEDED)
+    assert not capsys.readouterr().err
