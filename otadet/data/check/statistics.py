@@ -116,7 +116,10 @@ def statistics(annotations: Annotations, image_sizes: np.ndarray | None = None) 
 
 
 def objects(annotations: Annotations, image_sizes: np.ndarray) -> Objects:
-    """The boxes that are trained on. image_sizes: (S, 2) height, width; where they are 0 boxes are clipped to `MAX_SIDE`."""
+    """The boxes that are trained on.
+
+    image_sizes: (S, 2) height, width; where they are 0 boxes are clipped to `MAX_SIDE`.
+    """
     boxes, image_rows = annotations.boxes, annotations.image_rows
     height, width = np.where(image_sizes > 0, image_sizes, MAX_SIDE)[image_rows].T
     clipped = boxes.clip(0, np.stack((width, height, width, height), axis=1))
