@@ -14,6 +14,7 @@ from otadet.errors import UserError
 from otadet.limits import Limits
 from otadet.losses import DetectionLoss, FreeAnchorLoss, YOLOXLoss, centerness_target, iou_target
 from otadet.models import FPN, PAFPN, CSPDarknet, Detector, FCOSHead, RetinaNetHead, YOLOXHead, build_resnet
+from otadet.models.backbones.resnet import check_imagenet, check_layout, torchvision_name
 from otadet.part import Part
 
 Quality = Literal["iou", "centerness"] | None
@@ -25,23 +26,40 @@ _WEIGHT = Limits(0, 1e6)
 
 @dataclass(frozen=True)
 class ResNet(Part):
-    """A ResNet; pretrained, its norms, its stem and its first stage are frozen (Sec. 4.1)."""
+    """A ResNet or ResNeXt; pretrained, its norms, its stem and its first stage are frozen (Sec. 4.1).
 
-    depth: Literal[10, 18, 34, 50, 101] = 50
+    `ResNet(101, groups=64, width_per_group=4)` is the ResNeXt-101 64x4d of Tab. 5.
+    """
+
+    depth: Literal[10, 18, 26, 34, 50, 101] = 50
     width: Annotated[int, Limits(1, 4_096)] = 64
     """Channels of the stem and the first stage; others than 64 only without weights."""
     weights: str | None = "imagenet"
     """"imagenet", a file with torchvision's names, or None to train from scratch."""
+    groups: Annotated[int, Limits(1, 1_024)] = 1
+    """Of the 3x3 convolutions; more than 1 make it a ResNeXt, of depth 26, 50 or 101."""
+    width_per_group: Annotated[int, Limits(1, 4_096)] = 64
+    """Channels of each group in the first stage, doubled by every later one."""
+    deformable_stages: tuple[Annotated[int, Limits(2, 4)], ...] = ()
+    """Stages with deformable 3x3 convolutions, which start at half of their output: (3, 4) are C4 and C5 (Tab. 5)."""
 
     def check(self) -> None:
         if self.weights is not None and self.width != 64:
             raise UserError(f"width {self.width}: pretrained weights are those of width 64; set weights none")
-        if self.weights == "imagenet" and self.depth == 10:
-            raise UserError("weights imagenet: torchvision has none for a ResNet-10; use depth 18, or weights none")
+        if self.weights == "imagenet":
+            check_imagenet(torchvision_name(self.depth, self.groups, self.width_per_group))
+        check_layout(self.depth, self.width, self.groups, self.width_per_group)
 
     def build(self) -> models.ResNet:
         """Images (N, 3, H, W) -> C3, C4, C5. Raises `UserError` for weights that cannot be used."""
-        return build_resnet(self.depth, self.weights, self.width)
+        return build_resnet(
+            self.depth,
+            self.weights,
+            self.width,
+            groups=self.groups,
+            width_per_group=self.width_per_group,
+            deformable_stages=self.deformable_stages,
+        )
 
     def without_weights(self) -> ResNet:
         """The same network from scratch, for who has all of its weights already."""
@@ -64,6 +82,8 @@ class DenseFamily(Part):
     """Of the pyramid and the towers; even, for GroupNorm."""
     tower_depth: Annotated[int, Limits(0, 64)] = 4
     """3x3 convolutions in each tower."""
+    deformable_towers: bool = False
+    """Whether the last convolution of each tower is deformable (Tab. 5)."""
     prior_probability: Annotated[float, Limits(0, 1, open_low=True, open_high=True)] = 0.01
     """Class score of an untrained head, in 0-1."""
     coarse_from: Literal["p5", "c5"] = "p5"
@@ -74,6 +94,8 @@ class DenseFamily(Part):
     def check(self) -> None:
         if self.channels % 2:
             raise UserError(f"channels {self.channels}: must be even, for GroupNorm")
+        if self.deformable_towers and not self.tower_depth:
+            raise UserError("deformable_towers true: towers of tower_depth 0 have no convolution")
 
     def build(self, num_classes: int) -> Detector:
         """The network with its initial weights. Raises `UserError` for pretrained weights that cannot be used."""
@@ -104,6 +126,7 @@ class FCOS(DenseFamily):
             levels=levels,
             prior_probability=self.prior_probability,
             quality=self.quality is not None,
+            deformable=self.deformable_towers,
         )
 
 
@@ -118,6 +141,7 @@ class RetinaNet(DenseFamily):
             self.tower_depth,
             prior_probability=self.prior_probability,
             quality=self.quality is not None,
+            deformable=self.deformable_towers,
         )
 
 

@@ -32,7 +32,12 @@ WORDS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
     "model": {"fcos": FCOS, "retinanet": RetinaNet, **YOLOX_LAYOUTS},
     # torchvision has no weights for a ResNet-10.
     "backbone": {"resnet10": partial(ResNet, 10, weights=None)}
-    | {f"resnet{depth}": partial(ResNet, depth) for depth in (18, 34, 50, 101)},
+    | {f"resnet{depth}": partial(ResNet, depth) for depth in (18, 34, 50, 101)}
+    | {
+        "resnext50_32x4d": partial(ResNet, 50, groups=32, width_per_group=4),
+        "resnext101_32x8d": partial(ResNet, 101, groups=32, width_per_group=8),
+        "resnext101_64x4d": partial(ResNet, 101, groups=64, width_per_group=4),
+    },
     "assigner": {name: partial(named_assigner, name) for name in assigner_names()},
     "loss": {"focal_giou": FocalGIoU, "bce_iou": BCEIoU, "free_anchor": FreeAnchor},
     "optimizer": {"sgd": SGD, "adamw": AdamW},

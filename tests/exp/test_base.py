@@ -139,7 +139,7 @@ def test_a_setting_that_fails_changes_nothing() -> None:
         (["lr.x", "1"], "no such field"),
         (["augment.1.p", "1"], "no such field"),
         (["coarse_from", "p4"], "choose p5 or c5"),
-        (["depth", "20"], "choose 10 or 18 or 34 or 50 or 101"),
+        (["depth", "20"], "choose 10 or 18 or 26 or 34 or 50 or 101"),
         (["weight_decay_on", "norms"], "choose all or no_norms or weights"),
         (["rank_by", "iou"], "choose score or class"),
         (["box_weighting", "iou"], "choose auto or none or quality"),

@@ -39,10 +39,13 @@ SMALL = [
     "1",
 ]
 SMALL += ["model.backbone.width", "8"]
+GROUPED = ["model.backbone.depth", "26", "model.backbone.width", "16"]
+"""Of a ResNeXt, which keeps its groups."""
 VALUES = {
     "model": "retinanet",
     "model.backbone": "resnet18",
     "model.backbone.weights": "imagenet",
+    "model.backbone.deformable_stages": "2,3",
     "data.class_names": "a,b,c",
     "data.num_classes": "2",
     "input.resize": "96x96",
@@ -111,8 +114,8 @@ class Recorder:
         return call
 
 
-def pretrained(depth: int) -> dict[str, torch.Tensor]:
-    return torchvision.models.get_model(f"resnet{depth}").state_dict()
+def pretrained(name: str) -> dict[str, torch.Tensor]:
+    return torchvision.models.get_model(name).state_dict()
 
 
 def is_value(value: object) -> bool:
@@ -201,7 +204,7 @@ def timeout_of(exp: BaseExp, patch: pytest.MonkeyPatch) -> str:
 
 def loaded(file: Path) -> BaseExp:
     exp = load_exp(file)
-    exp.override(SMALL)
+    exp.override(SMALL if exp.model.backbone.groups == 1 else [*SMALL, *GROUPED])
     return exp
 
 

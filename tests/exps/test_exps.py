@@ -10,7 +10,7 @@ import torch
 
 from otadet.assigners import ATSSAssigner, FCOSAssigner, OTAAssigner, PAAAssigner
 from otadet.errors import UserError
-from otadet.exp import load_exp
+from otadet.exp import BaseExp, load_exp
 from otadet.inference.postprocess import Postprocess
 from otadet.losses import centerness_target, iou_target
 from otadet.models import FCOSHead, RetinaNetHead
@@ -20,12 +20,20 @@ FOLDER = Path(__file__).parents[2] / "exps"
 FILES = sorted(FOLDER.rglob("*.py"))
 ABLATIONS = sorted((FOLDER / "ablation").glob("*.py"))
 SMALL = ["depth", "10", "channels", "32", "tower_depth", "1", "weights", "none"]
+GROUPED = ["depth", "26", "channels", "32", "tower_depth", "1", "weights", "none", "width", "16"]
+"""Of a ResNeXt, which keeps its groups."""
+
+
+def small(path: Path) -> BaseExp:
+    """The experiment of a file with a small network."""
+    exp = load_exp(path)
+    exp.override(SMALL if exp.model.backbone.groups == 1 else GROUPED)
+    return exp
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(FOLDER)))
 def test_a_step_reaches_every_parameter(path: Path, generator: torch.Generator) -> None:
-    exp = load_exp(path)
-    exp.override(SMALL)
+    exp = small(path)
     torch.manual_seed(0)
     model = exp.build_model(3)
     corners = torch.rand(6, 2, generator=generator) * 64
@@ -41,6 +49,9 @@ def test_a_step_reaches_every_parameter(path: Path, generator: torch.Generator) 
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
     exp.build_optimizer(model).step()
+
+
+TAB_5 = [FOLDER / f"ota_fcos_{backbone}_2x.py" for backbone in ("r101", "x101", "x101_dcn")]
 
 
 def ablation(name: str, *overrides: str):
@@ -80,13 +91,18 @@ def test_the_default_row_of_every_file_is_pinned() -> None:
     assert {path.name for path in ABLATIONS} == {name for name, overrides, _ in ROWS if not overrides} - {OTA}
 
 
-PAPER = [FOLDER / "ota_fcos_r50.py", FOLDER / "simota_fcos_r50.py", FOLDER / "free_anchor_fcos_r50.py", *ABLATIONS]
+PAPER = [
+    *TAB_5,
+    FOLDER / "ota_fcos_r50.py",
+    FOLDER / "simota_fcos_r50.py",
+    FOLDER / "free_anchor_fcos_r50.py",
+    *ABLATIONS,
+]
 
 
 @pytest.mark.parametrize("path", PAPER, ids=lambda path: path.name)
 def test_the_papers_rows_have_the_released_detector(path: Path) -> None:
-    exp = load_exp(path)
-    exp.override(SMALL)
+    exp = small(path)
     model = exp.build_model(2)
     assert model.neck.p6.in_channels == 32
     _, anchors = model(torch.zeros(1, 3, 64, 96))
@@ -124,8 +140,7 @@ def test_each_rule_has_its_own_weights_in_the_loss(
 
 @pytest.mark.parametrize("path", [*ABLATIONS, FOLDER / OTA[3:]], ids=lambda path: path.name)
 def test_the_head_and_its_auxiliary_branch(path: Path) -> None:
-    exp = load_exp(path)
-    exp.override(SMALL)
+    exp = small(path)
     assert type(exp.build_model(2).head) is FCOSHead
     assert exp.model.quality == ("centerness" if path.name == "tab2_atss.py" else "iou")
     assert exp.build_model(2).head.quality is not None
@@ -149,7 +164,7 @@ def test_the_command_of_a_docstring_is_one_of_the_file(path: Path) -> None:
 def rows_of_the_table() -> list[str]:
     """The settings of docs/reproduction.md, of the lines that begin with a table's number."""
     text = (FOLDER.parent / "docs" / "reproduction.md").read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if re.match(r"\| Tab\. [1-46] ", line)]
+    rows = [line for line in text.splitlines() if re.match(r"\| Tab\. [1-6] ", line)]
     return [re.findall(r"`-f exps/(\S+) ?([^`]*)`", row)[0] for row in rows]
 
 
@@ -158,7 +173,7 @@ def test_every_row_of_the_tables_is_a_command() -> None:
     assert len(rows) > 30
     for file, overrides in rows:
         exp = load_exp(FOLDER / file)
-        exp.override([*overrides.split(), *SMALL])
+        exp.override([*overrides.split(), *(SMALL if exp.model.backbone.groups == 1 else GROUPED)])
 
 
 def test_a_row_that_cannot_be_is_an_error() -> None:

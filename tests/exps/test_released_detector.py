@@ -152,7 +152,7 @@ def test_the_whole_detector_has_the_outputs_of_the_description(detector: Detecto
 
 def test_parameters_by_name(monkeypatch) -> None:
     """Norms do not decay, biases and scales do; the pretrained stem, first stage and norms are frozen."""
-    monkeypatch.setattr("otadet.models.backbones.resnet._download_imagenet", lambda depth: resnet50().state_dict())
+    monkeypatch.setattr("otadet.models.backbones.resnet._download_imagenet", lambda name: resnet50().state_dict())
     exp = released()
     exp.override(["weights", "imagenet"])
     model = exp.build_model(CLASSES)

@@ -199,7 +199,7 @@ def test_wrong_weights_say_what_to_do(tmp_path) -> None:
     with pytest.raises(UserError, match=r"text\.pth"):
         build_resnet(18, str(tmp_path / "text.pth"))
     torch.save(resnet18().state_dict(), tmp_path / "r18.pth")
-    with pytest.raises(UserError, match="not those of a ResNet-50"):
+    with pytest.raises(UserError, match="not those of a resnet50"):
         build_resnet(50, str(tmp_path / "r18.pth"))
-    with pytest.raises(UserError, match="choose one of 10, 18, 34, 50, 101"):
+    with pytest.raises(UserError, match="choose one of 10, 18, 26, 34, 50, 101"):
         build_resnet(20, None)

@@ -1,42 +1,88 @@
-"""ResNets from torchvision that return C3, C4 and C5."""
+"""ResNets and ResNeXts from torchvision that return C3, C4 and C5."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models import get_model_weights, resnet
 
 from otadet.errors import UserError
+from otadet.integers import ceil_div
 from otadet.models.backbones.norms import FrozenNorm
+from otadet.models.deformable import DeformableConv2d
 from otadet.torch_file import TorchFileError, read_torch_file
 
 _BLOCKS = {
     10: (resnet.BasicBlock, (1, 1, 1, 1)),
     18: (resnet.BasicBlock, (2, 2, 2, 2)),
+    26: (resnet.Bottleneck, (2, 2, 2, 2)),
     34: (resnet.BasicBlock, (3, 4, 6, 3)),
     50: (resnet.Bottleneck, (3, 4, 6, 3)),
     101: (resnet.Bottleneck, (3, 4, 23, 3)),
 }
 _WIDTH = 64
 """Channels of the stem of torchvision's ResNets."""
+IMAGENET = (
+    *("resnet18", "resnet34", "resnet50", "resnet101"),
+    *("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"),
+)
+"""Those that torchvision has weights of, by its names."""
+
+
+def torchvision_name(depth: int, groups: int = 1, width_per_group: int = _WIDTH) -> str:
+    """What torchvision calls such a network, or would call it: "resnet50", "resnext101_64x4d"."""
+    if (groups, width_per_group) == (1, _WIDTH):
+        return f"resnet{depth}"
+    return f"resnext{depth}_{groups}x{width_per_group}d"
+
+
+def check_layout(depth: int, width: int, groups: int, width_per_group: int) -> None:
+    """Raise `UserError` where there is no such `ResNet`."""
+    if depth not in _BLOCKS:
+        raise UserError(f"depth {depth}: there is no such ResNet; choose one of {', '.join(map(str, _BLOCKS))}")
+    if _BLOCKS[depth][0] is resnet.BasicBlock and (groups, width_per_group) != (1, _WIDTH):
+        deeper = " or ".join(str(other) for other, (block, _) in _BLOCKS.items() if block is resnet.Bottleneck)
+        raise UserError(
+            f"groups {groups}, width_per_group {width_per_group}: a ResNet of depth {depth} has no blocks with groups; "
+            f"choose a depth of {deeper}, or groups 1 and width_per_group {_WIDTH}"
+        )
+    if width * width_per_group < _WIDTH:
+        raise UserError(
+            f"width {width}: leaves no channel in a group of width_per_group {width_per_group}; "
+            f"set a width of {ceil_div(_WIDTH, width_per_group)} or more"
+        )
 
 
 class ResNet(resnet.ResNet):
     """torchvision's ResNet without its classifier: (N, 3, H, W) -> C3, C4, C5, of `channels` and `strides`.
 
-    width: channels of the stem and of the first stage's 3x3 convolutions, doubled by every later stage.
+    Args:
+        depth: number of layers, as published.
+        norm_layer: channels -> the norm behind a convolution.
+        width: channels of the stem and of the first stage's 3x3 convolutions, doubled by every later stage.
+        groups: of the 3x3 convolutions; more than 1 make it a ResNeXt (Xie et al., 2017).
+        width_per_group: channels of each group in the first stage, where `width` is 64.
+
+    Raises `UserError` for a network that there is not.
     """
 
     strides = (8, 16, 32)
 
-    def __init__(self, depth: int, norm_layer: type[nn.Module] = nn.BatchNorm2d, width: int = _WIDTH) -> None:
-        if depth not in _BLOCKS:
-            raise UserError(f"depth {depth}: there is no such ResNet; choose one of {', '.join(map(str, _BLOCKS))}")
+    def __init__(
+        self,
+        depth: int,
+        norm_layer: type[nn.Module] = nn.BatchNorm2d,
+        width: int = _WIDTH,
+        groups: int = 1,
+        width_per_group: int = _WIDTH,
+    ) -> None:
+        check_layout(depth, width, groups, width_per_group)
         block, layers = _BLOCKS[depth]
         self.width = width
-        super().__init__(block, list(layers), norm_layer=norm_layer)
+        super().__init__(block, list(layers), groups=groups, width_per_group=width_per_group, norm_layer=norm_layer)
         del self.avgpool, self.fc
         if width != _WIDTH:
             self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
@@ -49,6 +95,12 @@ class ResNet(resnet.ResNet):
             self.inplanes = self.width
         return super()._make_layer(block, planes * self.width // _WIDTH, *args, **kwargs)
 
+    def deform(self, stages: Sequence[int]) -> None:
+        """Make the second convolution of each block deformable, which is 3x3, in these stages, 1 to 4; 4 is C5."""
+        for stage in stages:
+            for block in self.get_submodule(f"layer{stage}").children():
+                block.conv2 = DeformableConv2d.like(block.conv2)
+
     def forward(self, images: Tensor) -> list[Tensor]:
         c2 = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
         c3 = self.layer2(c2)
@@ -56,36 +108,50 @@ class ResNet(resnet.ResNet):
         return [c3, c4, self.layer4(c4)]
 
 
-def build_resnet(depth: int, weights: str | None, width: int = _WIDTH) -> ResNet:
-    """A ResNet for the detector.
+def build_resnet(
+    depth: int,
+    weights: str | None,
+    width: int = _WIDTH,
+    *,
+    groups: int = 1,
+    width_per_group: int = _WIDTH,
+    deformable_stages: Sequence[int] = (),
+) -> ResNet:
+    """A `ResNet` for the detector; the other arguments are its own.
 
     `weights` is "imagenet" (torchvision's IMAGENET1K_V1, downloaded once), the path of a file with such a state
     dictionary, or None. A pretrained network has frozen BatchNorm, and its stem and first stage are frozen (the
-    paper's setting, Sec. 4.1); one that starts from scratch trains everything. Raises `UserError` for a file that
-    cannot be used.
+    paper's setting, Sec. 4.1); one that starts from scratch trains everything. What makes a convolution deformable
+    starts at zero in any case. Raises `UserError` for a file that cannot be used.
     """
-    if weights is None:
-        return ResNet(depth, width=width)
-    if width != _WIDTH:
+    if weights is not None and width != _WIDTH:
         raise UserError(f"width {width}: pretrained weights are those of width {_WIDTH}; set weights none")
-    network = ResNet(depth, norm_layer=FrozenNorm)
-    state = _read_weights(depth, weights)
+    norm = nn.BatchNorm2d if weights is None else FrozenNorm
+    network = ResNet(depth, norm, width, groups, width_per_group)
+    if weights is not None:
+        _load(network, weights, torchvision_name(depth, groups, width_per_group))
+        for part in (network.conv1, network.bn1, network.layer1):
+            part.requires_grad_(False)
+    network.deform(deformable_stages)
+    return network
+
+
+def _load(network: ResNet, weights: str, name: str) -> None:
+    """name: torchvision's of the network."""
+    state = _read_weights(name, weights)
     wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
     wrong = [name for name, shape in wanted.items() if name not in state or state[name].shape != shape]
     if wrong:
         raise UserError(
-            f"weights {weights}: not those of a ResNet-{depth}: {len(wrong)} of {len(wanted)} tensors are missing or "
+            f"weights {weights}: not those of a {name}: {len(wrong)} of {len(wanted)} tensors are missing or "
             f"of another shape, {wrong[0]} first; they should be a state dictionary with torchvision's names"
         )
     network.load_state_dict({name: state[name] for name in wanted})
-    for part in (network.conv1, network.bn1, network.layer1):
-        part.requires_grad_(False)
-    return network
 
 
-def _read_weights(depth: int, weights: str) -> dict[str, Tensor]:
+def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
     if weights == "imagenet":
-        return _download_imagenet(depth)
+        return _download_imagenet(name)
     if not os.path.isfile(weights):
         raise UserError(f'weights {weights}: no such file; give a file, "imagenet", or none to train from scratch')
     try:
@@ -99,13 +165,21 @@ def _read_weights(depth: int, weights: str) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
 
 
-def _download_imagenet(depth: int) -> dict[str, Tensor]:
-    if depth == 10:
-        raise UserError("weights imagenet: torchvision has none for a ResNet-10; use depth 18, or weights none")
+def _download_imagenet(name: str) -> dict[str, Tensor]:
+    check_imagenet(name)
     try:
-        return get_model_weights(f"resnet{depth}").IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+        return get_model_weights(name).IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
     except OSError as error:
         raise UserError(
-            f"weights imagenet: the ResNet-{depth} could not be downloaded ({error}); "
+            f"weights imagenet: the {name} could not be downloaded ({error}); "
             "give a local file (weights FILE) or train from scratch (weights none)"
         ) from error
+
+
+def check_imagenet(name: str) -> None:
+    """Raise `UserError` where torchvision has no weights of the network that it would call so."""
+    if name not in IMAGENET:
+        raise UserError(
+            f"weights imagenet: torchvision has none for a {name}, but for {', '.join(IMAGENET)}; use one of these, or "
+            "weights none"
+        )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from otadet.models.deformable import DeformableConv2d
 from otadet.structures import Anchors, Predictions
 
 
@@ -21,10 +22,10 @@ class DenseHead(nn.Module):
     quality: nn.Conv2d | None
     """(N, channels, H, W) -> (N, 1, H, W) IoU or centre-ness logits; None for a head without them."""
 
-    def __init__(self, num_classes: int, channels: int, depth: int) -> None:
+    def __init__(self, num_classes: int, channels: int, depth: int, deformable: bool = False) -> None:
         super().__init__()
-        self.class_tower = tower(channels, depth)
-        self.box_tower = tower(channels, depth)
+        self.class_tower = tower(channels, depth, deformable)
+        self.box_tower = tower(channels, depth, deformable)
         self.logits = nn.Conv2d(channels, num_classes, 3, padding=1)
 
     def forward(self, features: Sequence[Tensor], anchors: Anchors) -> Predictions:
@@ -51,14 +52,20 @@ class DenseHead(nn.Module):
         set_bias(self.logits, -math.log((1 - prior_probability) / prior_probability))
 
 
-def tower(channels: int, depth: int) -> nn.Sequential:
-    """`depth` times 3x3 convolution, GroupNorm in 32 groups (fewer below 64 channels), ReLU."""
+def tower(channels: int, depth: int, deformable: bool = False) -> nn.Sequential:
+    """`depth` times 3x3 convolution, GroupNorm in 32 groups (fewer below 64 channels), ReLU.
+
+    deformable: whether the last convolution is a `DeformableConv2d`.
+    """
     # At least two channels per group: PyTorch refuses to normalise a single value, as a level of 1 x 1 would have.
     groups = math.gcd(32, channels // 2)
     layers: list[nn.Module] = []
-    for _ in range(depth):
-        layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.GroupNorm(groups, channels)]
-        layers.append(nn.ReLU(inplace=True))
+    for place in range(depth):
+        is_deformable = deformable and place == depth - 1
+        layers.append(
+            DeformableConv2d(channels, channels) if is_deformable else nn.Conv2d(channels, channels, 3, padding=1)
+        )
+        layers += [nn.GroupNorm(groups, channels), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 

@@ -27,6 +27,7 @@ class FCOSHead(DenseHead):
         levels: of the pyramid.
         prior_probability: of every class at the start.
         quality: with a third output, the IoU or the centre-ness of the box.
+        deformable: whether the last convolution of each tower is a `DeformableConv2d`.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class FCOSHead(DenseHead):
         levels: int,
         prior_probability: float = 0.01,
         quality: bool = True,
+        deformable: bool = False,
     ) -> None:
-        super().__init__(num_classes, channels, depth)
+        super().__init__(num_classes, channels, depth, deformable)
         self.distances = nn.Conv2d(channels, 4, 3, padding=1)
         self.quality = nn.Conv2d(channels, 1, 3, padding=1) if quality else None
         self.scales = nn.Parameter(torch.ones(levels))

@@ -27,8 +27,9 @@ class RetinaNetHead(DenseHead):
         *,
         prior_probability: float = 0.01,
         quality: bool = True,
+        deformable: bool = False,
     ) -> None:
-        super().__init__(num_classes, channels, depth)
+        super().__init__(num_classes, channels, depth, deformable)
         self.deltas = nn.Conv2d(channels, 4, 3, padding=1)
         self.quality = nn.Conv2d(channels, 1, 3, padding=1) if quality else None
         self.initialize(prior_probability)

@@ -1,0 +1,137 @@
+"""ResNets and ResNeXts beside torchvision's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import get_model_weights
+from torchvision.models.resnet import Bottleneck
+from torchvision.models.resnet import ResNet as TorchvisionResNet
+
+from otadet.errors import UserError
+from otadet.exp import ResNet
+from otadet.models import build_resnet
+from otadet.models.backbones.resnet import IMAGENET, check_imagenet, torchvision_name
+from otadet.models.deformable import DeformableConv2d
+
+LAYOUTS = {
+    "resnet18": (18, 1, 64),
+    "resnet34": (34, 1, 64),
+    "resnet50": (50, 1, 64),
+    "resnet101": (101, 1, 64),
+    "resnext50_32x4d": (50, 32, 4),
+    "resnext101_32x8d": (101, 32, 8),
+    "resnext101_64x4d": (101, 64, 4),
+}
+
+
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("name", IMAGENET)
+def test_parameters_and_operations_are_those_that_torchvision_publishes(name: str) -> None:
+    depth, groups, width_per_group = LAYOUTS[name]
+    with torch.device("meta"):
+        network = build_resnet(depth, None, groups=groups, width_per_group=width_per_group).eval()
+        with FlopCounterMode(display=False) as counter:
+            network(torch.zeros(1, 3, 224, 224))
+    published = get_model_weights(name).IMAGENET1K_V1.meta
+    classifier = (network.channels[-1] + 1) * 1000
+    assert count(network) == published["num_params"] - classifier
+    multiplied = counter.get_total_flops() / 2 + network.channels[-1] * 1000
+    assert multiplied / 1e9 == pytest.approx(published["_ops"], abs=6e-4)
+    assert torchvision_name(depth, groups, width_per_group) == name
+
+
+def test_a_deformable_stage_has_27_more_channels_at_each_3x3() -> None:
+    with torch.device("meta"):
+        plain = build_resnet(101, None, groups=64, width_per_group=4)
+        deformable = build_resnet(101, None, groups=64, width_per_group=4, deformable_stages=(3, 4))
+    added = sum(blocks * 27 * (9 * channels + 1) for blocks, channels in ((23, 1024), (3, 2048)))
+    assert count(deformable) - count(plain) == added == 7_216_830
+    found = {name for name, module in deformable.named_modules() if isinstance(module, DeformableConv2d)}
+    assert found == {f"layer{stage}.{block}.conv2" for stage, blocks in ((3, 23), (4, 3)) for block in range(blocks)}
+
+
+def resnext26() -> TorchvisionResNet:
+    torch.manual_seed(0)
+    return TorchvisionResNet(Bottleneck, [2, 2, 2, 2], groups=32, width_per_group=4)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.save(resnext26().state_dict(), tmp_path / "resnext26.pth")
+    return tmp_path / "resnext26.pth"
+
+
+@torch.no_grad()
+def test_a_resnext_of_torchvision_loads_and_computes_the_same(weights: Path) -> None:
+    network = ResNet(26, groups=32, width_per_group=4, weights=str(weights)).build()
+    theirs = resnext26().eval()
+    value = torch.randn(1, 3, 70, 90, generator=torch.Generator().manual_seed(1))
+    found = network(value)
+    assert [tuple(feature.shape[1:]) for feature in found] == [(512, 9, 12), (1024, 5, 6), (2048, 3, 3)]
+    value = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(value))))
+    for stage, feature in zip((theirs.layer2, theirs.layer3, theirs.layer4), found, strict=True):
+        value = stage(theirs.layer1(value) if stage is theirs.layer2 else value)
+        torch.testing.assert_close(feature, value, rtol=1e-3, atol=1e-4)
+
+
+def test_plain_weights_start_a_deformable_network(weights: Path) -> None:
+    part = ResNet(26, groups=32, width_per_group=4, weights=str(weights), deformable_stages=(3, 4))
+    network, saved = part.build(), resnext26().state_dict()
+    own = network.state_dict()
+    assert all(torch.equal(own[name], tensor) for name, tensor in saved.items() if name in own)
+    added = set(own) - set(saved)
+    assert len(added) == 2 * 4
+    assert not any(own[name].any() for name in added)
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert {name for name in own if name.startswith(("layer3", "layer4")) and "conv" in name} <= trained
+    network(torch.randn(1, 3, 64, 64))[2].sum().backward()
+    assert all(network.get_parameter(name).grad.isfinite().all() for name in trained if name.startswith("layer4"))
+
+
+def test_weights_of_another_layout_are_an_error(weights: Path) -> None:
+    with pytest.raises(UserError, match=r"resnext26\.pth: not those of a resnext26_4x32d"):
+        ResNet(26, groups=4, width_per_group=32, weights=str(weights)).build()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"depth": 18, "groups": 32},
+            "groups 32, .* depth 18 .* choose a depth of 26 or 50 or 101",
+        ),
+        ({"depth": 50, "width_per_group": 4, "width": 15}, "width 15: .* width_per_group 4; set a width of 16 or more"),
+        ({"depth": 50, "deformable_stages": (1,)}, "deformable_stages"),
+        ({"depth": 50, "deformable_stages": (3, 5)}, "deformable_stages"),
+        ({"depth": 101, "groups": 32, "width_per_group": 4, "weights": "imagenet"}, "none for a resnext101_32x4d"),
+        (
+            {"depth": 26, "weights": "imagenet"},
+            "torchvision has none for a resnet26, but for resnet18",
+        ),
+    ],
+)
+def test_what_there_is_not(settings: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ResNet(**{"weights": None, **settings})
+
+
+def test_every_name_of_torchvisions_is_known_to_it() -> None:
+    for name in IMAGENET:
+        check_imagenet(name)
+        assert get_model_weights(name).IMAGENET1K_V1.url.startswith("https://")
+
+
+@pytest.mark.parametrize("depth", [10, 26])
+def test_a_narrow_deformable_network_from_scratch(depth: int) -> None:
+    network = build_resnet(depth, None, 16, deformable_stages=(2, 4))
+    for feature, stride in zip(network(torch.randn(2, 3, 64, 96)), network.strides, strict=True):
+        assert feature.shape[2:] == (64 // stride, 96 // stride)
+    assert all(parameter.requires_grad for parameter in network.parameters())
