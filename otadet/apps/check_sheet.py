@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +24,22 @@ def draw_sheet(splits: Sequence[Split], findings: Sequence[Finding], options: Re
     """Writes the sheet; returns how many pictures are on it, and writes none where that is 0."""
     by_name = {split.name: split for split in splits}
     names = list(dict.fromkeys(name for split in splits for name in split.annotations.classes.names))
-    places = [*_examples(findings), *_by_chance(splits)]
+    places = [*_examples(findings, by_name), *_by_chance(splits)]
     pictures = [_picture(by_name[place.split], place, names, caption, options) for caption, place in places[:AT_MOST]]
     if pictures:
         annotation_sheet(pictures, names, out)
     return len(pictures)
 
 
-def _examples(findings: Sequence[Finding]) -> Iterator[tuple[str, Place]]:
+def _examples(findings: Sequence[Finding], splits: Mapping[str, Split]) -> Iterator[tuple[str, Place]]:
+    """Of each finding those first that can be seen."""
     for finding in findings:
-        in_images = [place for place in finding.places if place.image_row is not None]
-        for place in in_images[:EXAMPLES]:
+        visible = (
+            place
+            for place in finding.places
+            if place.image_row is not None and place.image_row not in splits[place.split].files.problems
+        )
+        for place in islice(visible, EXAMPLES):
             yield f"{finding.severity}: {finding.id}", place
 
 
@@ -41,8 +47,9 @@ def _by_chance(splits: Sequence[Split]) -> Iterator[tuple[str, Place]]:
     """From all over the splits, always the same."""
     rng = np.random.default_rng(0)
     for split in splits:
-        number = min(split.images, max(1, BY_CHANCE // len(splits)))
-        for row in np.sort(rng.choice(split.images, number, replace=False)).tolist():
+        readable = np.setdiff1d(np.arange(split.images), list(split.files.problems))
+        number = min(len(readable), max(1, BY_CHANCE // len(splits)))
+        for row in np.sort(rng.choice(readable, number, replace=False)).tolist():
             yield "by chance", split.place(row)
 
 

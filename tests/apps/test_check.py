@@ -352,6 +352,21 @@ def test_the_sheet_shows_what_was_found(folder, capsys, tmp_path):
     assert (sheet != 255).mean() > 0.5
 
 
+def test_the_sheet_has_no_image_that_cannot_be_seen(folder, capsys, tmp_path):
+    for row in folder.images["train"]:
+        folder.file("train", row["file_name"]).unlink()
+    folder.write()
+    with pytest.raises(SystemExit):
+        check.main([str(folder.path), "--sheet", str(tmp_path / "sheet.png")])
+    assert f"4 pictures: {tmp_path / 'sheet.png'}" in capsys.readouterr().out
+    for row in folder.images["val"]:
+        folder.file("val", row["file_name"]).unlink()
+    with pytest.raises(SystemExit):
+        check.main([str(folder.path), "--sheet", str(tmp_path / "other.png")])
+    assert "not written, as no image can be shown" in capsys.readouterr().out
+    assert not (tmp_path / "other.png").exists()
+
+
 def test_mistakes_of_the_user(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         check.main([str(tmp_path / "nowhere")])
