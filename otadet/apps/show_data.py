@@ -72,6 +72,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     check_writable(args.output)
     exp = experiment(args)
     train_set = dataset(exp)
+    exp, _ = exp.for_data(train_set, 1)
     start = first_iteration(args, exp.iterations(len(train_set)))
     batches = drawn(exp, train_set, start, args.batches)
     if not args.json:
@@ -90,13 +91,12 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
 
 def experiment(args: Namespace) -> BaseExp:
     """That of -f, or of a training without one, with the pairs applied; a folder alone is where the data are."""
-    from otadet.apps.train import DEFAULT
-    from otadet.exp import load_exp
+    from otadet.apps.train import named_experiment
 
-    exp = load_exp(DEFAULT if args.exp is None else args.exp)
     pairs = args.overrides
-    if len(pairs) % 2 and os.path.isdir(pairs[0]):
+    if len(pairs) % 2 and os.path.exists(pairs[0]):
         pairs = ["data", *pairs]
+    exp = named_experiment(args.exp, pairs)
     exp.override(pairs)
     return exp
 

@@ -142,7 +142,7 @@ def read_described(args: Namespace) -> ReadCheckpoint | None:
 def configured(args: Namespace, read: ReadCheckpoint | None = None) -> BaseExp:
     """The experiment of -f, of the checkpoint that `read_described` returns, or the default, with all that the command
     line changes in it."""
-    from otadet.exp import BaseExp, load_exp
+    from otadet.exp import BaseExp
     from otadet.exp.fields import fields_of
 
     batch = [] if args.batch is None else ["run.batch_size", str(args.batch)]
@@ -152,10 +152,17 @@ def configured(args: Namespace, read: ReadCheckpoint | None = None) -> BaseExp:
     if read is not None:
         assert read.state is not None  # nobody has taken it yet
         return described_exp(read.path, read.state, fields_of(BaseExp()), overrides)
-    default = OWN_PICTURES if _names_pictures(args.overrides) else DEFAULT
-    exp = load_exp(default if args.exp is None else args.exp)
+    exp = named_experiment(args.exp, args.overrides)
     exp.override(overrides)
     return exp
+
+
+def named_experiment(name: str | None, overrides: Sequence[str]) -> BaseExp:
+    """That of -f, or the default where the command line has none; `overrides` are not applied yet."""
+    from otadet.exp import load_exp
+
+    default = OWN_PICTURES if _names_pictures(overrides) else DEFAULT
+    return load_exp(default if name is None else name)
 
 
 def _names_pictures(overrides: Sequence[str]) -> bool:

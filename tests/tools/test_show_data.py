@@ -1,12 +1,14 @@
 """Batches of a training as pictures: the same ones that the training has."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
 from otadet.apps import show, show_data, training
+from otadet.apps.train import named_experiment
 from otadet.data.images import read_image
 from otadet.errors import UserError
 from otadet.exp import load_exp
@@ -81,6 +83,21 @@ def test_without_an_experiment_it_is_that_of_the_training(tmp_path, monkeypatch,
     settings = ["data", str(folder), "data.images_train", "4", "data.images_val", "2", "data.image_size", "64"]
     show_data.main(["--output", str(tmp_path / "a.png"), *settings, "batch_size", "2"])
     assert "2 images" in capsys.readouterr().out
+
+
+def test_somebodys_pictures_are_shown_as_they_would_be_trained_on(tiny, tmp_path, monkeypatch, capsys):
+    """By my_data, which fits itself to them."""
+    folder = tmp_path / "pictures"
+    shutil.copytree(tiny.data, folder)
+    (folder / "synthetic.json").unlink(missing_ok=True)
+    for words in ([str(folder)], ["data", str(folder)]):
+        show.main(["data", *words, "--output", str(tmp_path / "a.png"), "--json"])
+        found = described(capsys)
+        exp = named_experiment(None, ["data", str(folder)])
+        exp.override(["data", str(folder)])
+        fitted, _ = exp.for_data(exp.build_train_dataset(), 1)
+        assert exp.name == "my_data"
+        assert len(found) == fitted.run.batch_size
 
 
 @pytest.mark.parametrize(

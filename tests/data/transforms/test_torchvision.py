@@ -14,6 +14,9 @@ from otadet.exp.plain import ForeignPartError, from_plain, to_plain
 from tests.helpers.noise_images import Noise, assert_same, stream
 from tests.helpers.painted import extent, painted
 
+# torchvision says of RandomErasing that it leaves boxes alone.
+pytestmark = pytest.mark.filterwarnings("ignore:RandomErasing:UserWarning")
+
 MIXED = v2.Compose(
     [v2.RandomHorizontalFlip(), v2.RandomAffine(0, translate=(0.2, 0.2)), v2.ColorJitter(0.2), v2.RandomErasing(0.5)]
 )
