@@ -56,7 +56,8 @@ FINDERS: Mapping[str, Callable[[Path, FindOptions], Layout | None]] = {
 """By the word that names a format: what finds it in a folder, or takes one of its files."""
 FILES = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".data": "yolo", ".odgt": "crowdhuman"}
 """Suffix of the file that describes data -> its format."""
-PARTS = {"coco": "CocoData", "yolo": "YoloData", "voc": "VocData", "crowdhuman": "CrowdHumanData"}
+PARTS = {"yolo": "YoloData", "voc": "VocData", "crowdhuman": "CrowdHumanData"}
+"""Parts of an experiment that need no more than the folder; that of COCO names each file."""
 _LOOKED_FOR = (
     "COCO (.json with lists named images, annotations and categories), YOLO (data.yaml, or folders images and labels "
     "with .txt), Pascal VOC (.xml), CrowdHuman (.odgt)"
@@ -107,7 +108,10 @@ def _of_file(path: Path, format: str, options: FindOptions) -> Layout:
 def _several(path: Path, found: Mapping[str, Layout]) -> str:
     what = " and ".join(f"{layout.format} ({layout.why})" for layout in found.values())
     how = " or ".join(f"data.format {name}" for name in found)
-    parts = " or ".join(f"{PARTS[name]}({str(path)!r})" for name in found)
+    folder = repr(str(path))
+    parts = " or ".join(
+        f"{PARTS[name]}({folder})" if name in PARTS else f'DataFolder({folder}, format="{name}")' for name in found
+    )
     return f"{shown(path)}: may be {what}; say which by {how}, in an experiment {parts}"
 
 
