@@ -153,7 +153,7 @@ class BaseExp:
     def check(self) -> None:
         """Raise `UserError` for values that cannot work, alone or together."""
         check_fields(self)
-        if self.postprocess.score == "product" and getattr(self.model, "quality", "own") is None:
+        if getattr(self.postprocess, "score", None) == "product" and getattr(self.model, "quality", "own") is None:
             raise UserError("postprocess.score product: the model has no quality branch (model.quality none)")
         try:
             self.build_loss()
