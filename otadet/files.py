@@ -99,6 +99,17 @@ def check_writable(*paths: str | Path | None) -> None:
             _new_temporary(Path(path)).unlink()
 
 
+def check_folder(folder: str | Path) -> None:
+    """Make `folder` where it is missing, and raise `OutputError` where files cannot be written into it."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{folder}: cannot be used as output folder ({reason}); choose another --output") from error
+
+
 def is_disk_error(error: BaseException) -> bool:
     """Whether `error`, or what it was raised from, says that the disk is full or broken: other files would not fit."""
     return _disk_error(error) is not None

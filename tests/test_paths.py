@@ -9,7 +9,7 @@ from otadet.engine.checkpoint import load_checkpoint, newest_checkpoint
 from otadet.engine.run_folder import run_folder
 from otadet.errors import OutputError, UserError
 from otadet.exp import BaseExp, load_exp
-from otadet.files import atomic_write, check_writable
+from otadet.files import atomic_write, check_folder, check_writable
 from otadet.models.backbones.resnet import build_resnet
 from tests.helpers.bright_squares import call_tool
 from tests.helpers.coco import coco_dataset
@@ -56,6 +56,8 @@ def test_what_is_to_be_written(path):
         pass
     with pytest.raises(OutputError):
         check_writable(None, path)
+    with pytest.raises(OutputError, match="cannot be used as output folder"):
+        check_folder(path)
     with pytest.raises(OutputError), atomic_write(path):
         pytest.fail("the work was done before")
 
@@ -65,6 +67,14 @@ def test_a_file_that_can_be_written_is_left_as_it_is(tmp_path):
     check_writable(tmp_path / "old", tmp_path / "new" / "file", None)
     assert (tmp_path / "old").read_text() == "mine"
     assert not list((tmp_path / "new").iterdir())
+
+
+def test_a_folder_that_can_be_written_is_made_and_left_as_it_is(tmp_path):
+    check_folder(tmp_path / "new" / "folder")
+    assert not list((tmp_path / "new" / "folder").iterdir())
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="file: cannot be used as output folder"):
+        check_folder(tmp_path / "file")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torchvision.models.detection.fcos import FCOS
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from otadet.apps.training import build_trainer
+from otadet.apps.compose import build_trainer
 from otadet.data.batch import Batch
 from otadet.engine.precision import autocast
 from otadet.engine.stop import StopRequest

@@ -59,9 +59,7 @@ def load_experiment(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, di
 
     if args.exp is not None:
         exp = load_exp(args.exp)
-        named = paths_named(exp, args.overrides)
         exp.override(args.overrides)
-        _note_unused(exp, named, needed)
     if args.checkpoint is None:
         if args.exp is None:
             raise UserError("which experiment? give its file with -f, or a checkpoint that describes it with -c")
@@ -69,7 +67,7 @@ def load_experiment(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, di
     state = load_checkpoint(args.checkpoint)
     if args.exp is None:
         exp = described_exp(args.checkpoint, state, needed, args.overrides)
-        _note_unused(exp, paths_named(exp, args.overrides), needed)
+    note_unused(exp, args.overrides, needed)
     return exp, state
 
 
@@ -80,15 +78,15 @@ def paths_named(exp: BaseExp, overrides: Sequence[str]) -> list[str]:
     return paths_set(exp, list(zip(overrides[::2], overrides[1::2], strict=False)))
 
 
-def _note_unused(exp: BaseExp, named: Iterable[str], needed: Sequence[str]) -> None:
-    """Say which of the paths belong to parts that the app does not look at: the line of the training is often given."""
+def note_unused(exp: BaseExp, overrides: Sequence[str], needed: Sequence[str]) -> None:
+    """Say which of the pairs set parts that the app does not look at: those of the training are often given."""
     from otadet.exp import BaseExp
     from otadet.exp.fields import fields_of
     from otadet.exp.heard import own_methods
 
     # Reading and naming of classes is the data's, whatever the app is; methods of a file may look at anything.
     others = fields_of(BaseExp()).keys() - {*needed, "data"}
-    unused = [path for path in named if path.partition(".")[0] in others]
+    unused = [path for path in paths_named(exp, overrides) if path.partition(".")[0] in others]
     if unused and not own_methods(exp, BaseExp):
         print(f"note: {', '.join(dict.fromkeys(unused))}: of the training alone, changes nothing here", file=sys.stderr)
 

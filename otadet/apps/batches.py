@@ -1,4 +1,4 @@
-"""The batches of an experiment's training: for the training itself, and for who wants to see them."""
+"""The batches of an experiment's training: for the training itself, and for those who want to see them."""
 
 from __future__ import annotations
 

@@ -17,12 +17,12 @@ import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections import Counter
-from collections.abc import Container, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otadet.apps.arguments import experiment_parser, load_trained, parse, pick_device, say
+from otadet.apps.arguments import experiment_parser, load_trained, note_unused, parse, pick_device, say
+from otadet.apps.pictures import check_outputs, find_images, output_names, split_fields, warn_of_ranges
 from otadet.data.image_file import shown
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from otadet.inference.predictor import Predictor
     from otadet.structures import Detections
 
-DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-"""Endings that a drawn image keeps; any other gets .png appended."""
 SOME_SKIPPED = 1
 """Exit status where images were drawn and others left out."""
 DEFAULT_CONF = 0.5
@@ -77,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     exp, state = load_trained(args, NEEDED)
     words, trailing = split_fields(args.path, names_of_fields(exp))
+    note_unused(exp, trailing, NEEDED)
     paths = [Path(word) for word in words]
     inputs = find_images(paths)
     check_outputs(args, inputs)
@@ -110,83 +109,6 @@ def _flags(args: Namespace) -> list[str]:
     return conf + ([] if args.nms is None else ["postprocess.nms_iou", str(args.nms)])
 
 
-def split_fields(words: list[str], fields: Container[str]) -> tuple[list[str], list[str]]:
-    """The words after --path -> paths, and what begins with the first that is no file but the name of a field."""
-    for place, word in enumerate(words):
-        if place and word in fields and not os.path.lexists(word):
-            return words[:place], words[place:]
-    return words, []
-
-
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The files themselves, and of folders the images by name, subfolders left out; each file once."""
-    found: dict[Path, Path] = {}
-    for path in paths:
-        for file in images_of(path):
-            found.setdefault(file.absolute(), file)
-    return list(found.values())
-
-
-def images_of(path: Path) -> list[Path]:
-    from otadet.data.image_names import SimilarNames
-    from otadet.data.images import IMAGE_SUFFIXES
-    from otadet.errors import UserError
-
-    if not os.path.isdir(path):
-        # A pipe or a device is named when its turn comes: opening it is for the reader, which does not wait for it.
-        if os.path.lexists(path):
-            return [path]
-        hint = SimilarNames(path.parent, deep=False).hint(path.name)
-        raise UserError(f"--path {shown(path)}: no such file or folder{hint}")
-    try:
-        files = sorted(path.iterdir())
-    except OSError as error:
-        raise UserError(f"--path {shown(path)}: cannot be listed: {error.strerror}") from error
-    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not os.path.isdir(file)]
-    if not images:
-        raise UserError(
-            f"--path {shown(path)}: the folder itself holds no image (a file ending in {' '.join(IMAGE_SUFFIXES)})"
-        )
-    return images
-
-
-def check_outputs(args: Namespace, inputs: list[Path]) -> None:
-    """Raise `UserError` where an output would take the place of an input, or cannot be written."""
-    from otadet.errors import UserError
-    from otadet.files import check_writable
-
-    if os.path.realpath(args.output) in {os.path.realpath(file.parent) for file in inputs}:
-        raise UserError(f"--output {shown(args.output)}: is the folder of the images themselves; choose another")
-    if os.path.exists(args.output) and not os.path.isdir(args.output):
-        raise UserError(f"--output {shown(args.output)}: is a file; name a folder")
-    check_writable(args.output / "drawn.png")
-    if args.save_json is None:
-        return
-    name = f"--save-json {shown(args.save_json)}"
-    if os.path.isdir(args.save_json) or os.path.realpath(args.save_json) in {os.path.realpath(file) for file in inputs}:
-        raise UserError(f"{name}: is {'a folder' if os.path.isdir(args.save_json) else 'an input'}")
-    try:
-        check_writable(args.save_json)
-    except UserError as error:
-        raise UserError(f"--save-json {error}") from error
-
-
-def warn_of_ranges(inputs: list[Path], predictor: Predictor) -> None:
-    """Say where 16-bit files would become black, as the pre-scan of a training does."""
-    from otadet.data.images import look_at_header
-    from otadet.data.prescan import range_warnings
-    from otadet.errors import UserError
-
-    rows = []
-    for row, path in enumerate(inputs):
-        # What cannot be read is named when its turn comes.
-        with suppress(UserError):
-            if look_at_header(path, predictor.options).bits == 16:
-                rows.append(row)
-    for line in range_warnings(rows, inputs, predictor.options):
-        print(f"warning: {line}", file=sys.stderr)
-
-
 def draw_all(
     predictor: Predictor, inputs: list[Path], args: Namespace, records: list[dict[str, Any]], only_one: bool
 ) -> None:
@@ -210,22 +132,6 @@ def draw_all(
             print(f"skipped: {error}", file=sys.stderr)
     if not records:
         raise UserError(f"--path: none of its {len(inputs)} images can be read and drawn")
-
-
-def output_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each drawn image. The whole name, so that photo.jpg and photo.png do not meet; files that have the
-    same name, from several folders, get numbers."""
-    taken: set[str] = set()
-    drawn = []
-    for path in paths:
-        name = path.name if path.suffix.lower() in DRAWN_SUFFIXES else f"{path.name}.png"
-        numbered, number = name, 1
-        while numbered.casefold() in taken:
-            number += 1
-            numbered = f"{Path(name).stem}-{number}{Path(name).suffix}"
-        taken.add(numbered.casefold())
-        drawn.append(numbered)
-    return drawn
 
 
 def detect(predictor: Predictor, path: Path, image: np.ndarray, out: Path, as_json: bool = False) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from loguru import logger
 
 from otadet.data.dataset import DetectionDataset
 from otadet.data.sample import Sample
-from otadet.engine.trainer import NO_SCORE, Trainer
+from otadet.engine.settings import NO_SCORE
+from otadet.engine.trainer import Trainer
 from otadet.engine.weights import load_weights
 from otadet.errors import UserError
 from otadet.exp import BaseExp

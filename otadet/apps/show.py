@@ -75,11 +75,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     import torch
 
     from otadet.apps.annotated import annotated_images
-    from otadet.files import check_writable
+    from otadet.files import check_folder
     from otadet.visualize.assignment.figure import assignment_figure, assignment_sheet
     from otadet.visualize.canvas import write_image
 
-    check_writable(args.output / "sheet.png")
+    check_folder(args.output)
     needed = ["data", "input", "model", "run", *(["assigner"] if "exp" in args.assigner else [])]
     exp, state = load_experiment(args, needed)
     device = pick_device(args.device)

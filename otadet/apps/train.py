@@ -140,8 +140,10 @@ def read_described(args: Namespace) -> ReadCheckpoint | None:
 
 
 def configured(args: Namespace, read: ReadCheckpoint | None = None) -> BaseExp:
-    """The experiment of -f, of the checkpoint that `read_described` returns, or the default, with all that the command
-    line changes in it."""
+    """The experiment with all that the command line changes in it.
+
+    It is that of -f, or of the checkpoint that `read_described` returns, or else the default.
+    """
     from otadet.exp import BaseExp
     from otadet.exp.fields import fields_of
 

@@ -1,23 +1,20 @@
-"""From an experiment to a finished run: composes data, model and trainer."""
+"""From an experiment to a finished run, in its output folder."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 from loguru import logger
-from torch import nn
 
-from otadet.apps.batches import train_batches
-from otadet.apps.reading import data_advice
+from otadet.apps.compose import build_datasets, build_trainer
 from otadet.apps.results import draw_results
 from otadet.apps.training_log import log_data, log_device, log_left_out
 from otadet.apps.validation import Validation
-from otadet.data.batch import Batch
 from otadet.data.dataset import DetectionDataset
 from otadet.distributed import from_main, is_main, rank, world_size
 from otadet.engine.checkpoint import (
@@ -28,18 +25,15 @@ from otadet.engine.checkpoint import (
     previous_checkpoint,
 )
 from otadet.engine.log import configure_log
-from otadet.engine.precision import Precision, agree_on_precision, choose_precision
+from otadet.engine.precision import agree_on_precision, choose_precision
 from otadet.engine.run_folder import RUN_FILES, archive_previous_run, run_folder
-from otadet.engine.train_step import TrainStep
-from otadet.engine.trainer import Trainer, TrainSettings
+from otadet.engine.trainer import Trainer
 from otadet.engine.weights import put_weights
 from otadet.errors import OutputError, UserError
 from otadet.evaluation.report import format_result
 from otadet.exp import BaseExp
 from otadet.files import remove_temporaries
-from otadet.models.detector import as_detector
 from otadet.names import names_as_trained
-from otadet.optim.length import iterations_for
 
 AUTO = "auto"
 """In place of a checkpoint to resume: go on with what the output folder has, else start."""
@@ -121,7 +115,10 @@ def _read_on_main(
     path: str | Path | None,
     read: ReadCheckpoint | None,
 ) -> dict[str, Any] | None:
-    """What a checkpoint holds, in the main process, on whose disk alone it need be; elsewhere, or without one, None."""
+    """What a checkpoint holds; None without one, and in all but the main process.
+
+    Only the main process's disk need have it.
+    """
     if path is None:
         return None
     state: list[dict[str, Any]] = []
@@ -131,7 +128,7 @@ def _read_on_main(
 
 
 def _check_there(resume: str | Path | None, output: Path) -> None:
-    """Raise `UserError` where the output folder, called otherwise on another host perhaps, lacks its checkpoint."""
+    """Raise `UserError` where the checkpoint to resume is to be in the output folder, and is not."""
     if resume is None or (path := Path(resume)).parent != output:
         return
     if not os.path.exists(path):
@@ -170,100 +167,3 @@ def _train_and_draw(
     except UserError as error:
         raise UserError(f"{error}\n{trainer.what_is_safe()}") from error
     return finished
-
-
-def build_datasets(
-    exp: BaseExp, trained: Sequence[str] = (), class_names: Sequence[str] | None = None
-) -> tuple[DetectionDataset, DetectionDataset]:
-    """The training and the validation set, with the same labels; read by the main process alone.
-
-    trained: classes of the weights to start from, whose order is taken where the data has the same. class_names: by
-    label, in place of those of the data. Raises `UserError` where there is no box to train on.
-    """
-
-    def build() -> tuple[DetectionDataset, DetectionDataset]:
-        train_set = exp.build_train_dataset(class_names)
-        if sorted(train_set.class_names) == sorted(trained):
-            train_set = train_set.with_class_order(trained)
-        train_set.check_trainable()
-        # The order of the classes is the training set's, whatever it is in the other file.
-        return train_set, exp.build_val_dataset(train_set.class_names)
-
-    return from_main(build)
-
-
-def build_trainer(
-    exp: BaseExp,
-    model: nn.Module,
-    train_set: DetectionDataset,
-    evaluate: Validation | None,
-    device: torch.device,
-    output: str | Path,
-    precision: Precision | None = None,
-    left_out: dict[int, str] | None = None,
-) -> Trainer:
-    """The trainer of an experiment. `model` is on `device` already; without `evaluate` nothing is evaluated.
-
-    precision: None is what is best on `device`. left_out: as in `train_loader`.
-    """
-    run, size = exp.run, len(train_set)
-    precision = precision or choose_precision(device, amp=run.amp, name=run.amp_dtype)
-    settings = _settings(exp, size, evaluate)
-    transform = exp.build_train_transform()
-
-    def batches(start: int) -> Iterable[Batch]:
-        return train_batches(
-            exp,
-            train_set,
-            transform,
-            as_detector(model).size_divisor,
-            start_iteration=start,
-            rank=rank(),
-            world_size=world_size(),
-            workers=run.workers,
-            pin_memory=device.type == "cuda",
-            left_out=left_out,
-            stop=lambda: trainer.stop.requested,
-        )
-
-    trainer = Trainer(
-        _step(exp, model, size, device, precision),
-        batches,
-        settings,
-        output=output,
-        evaluate=evaluate,
-        class_names=train_set.class_names,
-        parts=exp.describe(),
-        experiment=exp.about(),
-    )
-    return trainer
-
-
-def _settings(exp: BaseExp, dataset_size: int, validation: Validation | None) -> TrainSettings:
-    run = exp.run
-    return TrainSettings(
-        iterations=exp.iterations(dataset_size),
-        iterations_per_epoch=dataset_size / run.batch_size,
-        eval_every=iterations_for(run.eval_every, dataset_size, run.batch_size) if run.eval_every else None,
-        log_every=run.log_every,
-        save_every=run.save_every,
-        best_by="AP" if validation is None else validation.best_by,
-        lower_is_better=validation is not None and validation.lower_is_better,
-        data_advice=data_advice(exp),
-    )
-
-
-def _step(exp: BaseExp, model: nn.Module, dataset_size: int, device: torch.device, precision: Precision) -> TrainStep:
-    return TrainStep(
-        model,
-        exp.build_loss(),
-        exp.build_optimizer(model),
-        exp.build_schedule(dataset_size),
-        exp.input.pixel_norm(),
-        device,
-        amp_dtype=precision.amp_dtype,
-        channels_last=precision.channels_last,
-        grad_clip=exp.run.grad_clip,
-        ema_decay=exp.run.ema,
-        iterations=exp.iterations(dataset_size),
-    )

@@ -46,8 +46,8 @@ def warn_of_schedule(exp: BaseExp, images: int) -> None:
         )
     if late := [step for step in steps if step >= length]:
         logger.warning(
-            f"schedule.at: iteration {', '.join(map(str, late))} is never reached, as the training has {length}; give "
-            "shares of the training, such as 0.67,0.89"
+            f"schedule.at: the training ends at iteration {length}, before {', '.join(map(str, late))}; give shares of "
+            "the training, such as 0.67,0.89"
         )
 
 
@@ -59,15 +59,15 @@ def log_device(device: torch.device, precision: Precision, insist_on_amp: bool) 
     logger.info(f"device: {world_size()} x {name}{threads}, {precision}")
     if insist_on_amp and precision.amp_dtype is None:
         logger.warning(
-            f"--amp: {precision.reason}; so the training is in fp32. Omit --amp, or "
-            "have it in spite of that by amp_dtype bf16"
+            f"--amp: {precision.reason}; so the training is in fp32. Leave --amp away, "
+            "or have it in spite of that by amp_dtype bf16"
         )
     if precision.warning is not None:
         logger.warning(precision.warning)
 
 
 def log_left_out(left_out: dict[int, str]) -> None:
-    """Those of all processes, of which each has named its own alone so far, and only the main one to the user."""
+    """Name the images that any process has left out. Until now only those of the main process were named."""
     found = {index: message for share in gather_objects(left_out) for index, message in share.items()}
     if found:
         listed = "".join(f"\n  {found[index]}" for index in sorted(found)[:_NAMED_AT_MOST])

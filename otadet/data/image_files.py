@@ -48,7 +48,7 @@ class ImageFiles:
         return cls(folder, names, sizes, options, np.ones(len(sizes), np.uint8))
 
     def reduced_for(self, needed_size: NeededSize) -> ImageFiles:
-        """The same files, decoded as small as can be for who needs them at a certain size."""
+        """The same files, decoded as small as is enough for a transform that needs them at a certain size."""
         return replace(self, reductions=largest_reductions(self.sizes, needed_size), cache=None)
 
     def path(self, index: int) -> Path:

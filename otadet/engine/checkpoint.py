@@ -83,7 +83,7 @@ def load_training(path: str | Path, state: dict[str, Any] | None = None) -> dict
 
 
 class ReadCheckpoint:
-    """What a checkpoint holds, from who has read it to who needs it later, so that the file is read once.
+    """What a checkpoint holds, kept for a later use, so that the file is read once.
 
     path: of the checkpoint. Raises `UserError` as `load_checkpoint` does.
     """

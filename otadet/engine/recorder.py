@@ -48,7 +48,7 @@ class LossSums:
         return {"count": self.count, "sums": {name: total.cpu() for name, total in self.sums.items()}}
 
     def restore(self, states: Sequence[Mapping[str, Any]], device: torch.device) -> None:
-        """Undo `state`, of which `states` has one for each process; with another number of them the means stay."""
+        """Undo `state`. states: what it returned, per process; of another number of processes all get the mean."""
         sums = [state["sums"] for state in states]
         if len(states) == world_size():
             mine = sums[rank()]

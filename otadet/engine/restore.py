@@ -101,6 +101,30 @@ def _is_statistic(name: str, value: object, shape: torch.Size) -> bool:
     return value.shape == shape and (name != "exp_avg_sq" or value.numel() == 0 or value.min().item() >= 0)
 
 
+def warn_of_changes(
+    state: Mapping[str, Any], before: Mapping[str, Any], now: Mapping[str, Any], precision: str, iterations: int
+) -> None:
+    """Say what makes a resumed training another one than it would have been without the interruption.
+
+    Args:
+        state: of the checkpoint.
+        before, now: path -> value of the experiment's fields, those of the checkpoint and of this run.
+        precision, iterations: of this run.
+    """
+    if changes := changed_fields(before, now):
+        logger.warning(f"resumed with other values than before: {changes}")
+    # Checkpoints of earlier versions do not say.
+    if state.get("precision") not in (None, precision):
+        logger.warning(
+            f"resumed in {precision}, after {state['precision']}: the result is not that of an uninterrupted run"
+        )
+    if state["iteration"] < iterations != state["iterations"]:
+        logger.warning(
+            f"the run was to have {state['iterations']} iterations and now has {iterations}; "
+            "the learning rate follows the schedule of the new length from here on"
+        )
+
+
 def changed_fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """`name old -> new` for every field whose value differs, or an empty string."""
     changed = [name for name in now if name in before and _as_tuple(before[name]) != _as_tuple(now[name])]

@@ -6,7 +6,6 @@ import errno
 import os
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from loguru import logger
 
 from otadet.errors import OutputError, UserError
+from otadet.files import check_folder
 
 LOCK_FILE = ".lock"
 _LOCK_BYTE = 1 << 30
@@ -43,7 +43,7 @@ def run_folder(output: str | Path) -> Iterator[None]:
     output = Path(output)
     handle, made = None, not os.path.lexists(output)
     try:
-        _check_writable(output)
+        check_folder(output)
         handle = _lock(output / LOCK_FILE)
         yield
     finally:
@@ -76,16 +76,6 @@ def archive_previous_run(output: str | Path) -> None:
             f"{output}: what an earlier run left cannot be moved to {aside} ({error.strerror}); choose another --output"
         ) from error
     logger.info(f"moved an earlier run in {output} to {aside} (--resume would have continued it)")
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(4096))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"{folder}: cannot be used as output folder ({reason}); choose another --output") from error
 
 
 def _lock(path: Path) -> int | None:

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,8 @@ from otadet.engine.guard import NonFiniteError
 from otadet.engine.older import TRAINING, check_same_values, flat, values_of
 from otadet.engine.precision import precision_name
 from otadet.engine.recorder import LossSums, Recorder
-from otadet.engine.restore import changed_fields, restore_rng, rng_state
+from otadet.engine.restore import restore_rng, rng_state, warn_of_changes
+from otadet.engine.settings import NO_SCORE, TrainSettings
 from otadet.engine.stop import EvaluationStopped, StopRequest
 from otadet.engine.train_step import TrainStep
 from otadet.engine.weights import check_class_names
@@ -36,37 +36,6 @@ from otadet.errors import MainProcessError, UserError
 
 if TYPE_CHECKING:
     from otadet.data.batch import Batch
-
-NO_SCORE = -1.0
-"""What COCO's evaluation says where no object counts."""
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """The numbers of a training; all intervals are in iterations."""
-
-    iterations: int
-    """Length of the training."""
-    iterations_per_epoch: float = 1.0
-    """For the records only."""
-    eval_every: int | None = None
-    """None evaluates at the end only."""
-    log_every: int = 20
-    save_every: int = 1000
-    """Between two `last.pth`, beside those at evaluations and at the end; the one before is `last.previous.pth`."""
-    best_by: str = "AP"
-    """The score of an evaluation that decides which checkpoint is `best.pth`: the one with the best, of equal ones the
-    last. -1 means that there is no score."""
-    lower_is_better: bool = False
-    """Whether the best of these scores is the lowest rather than the highest."""
-    data_advice: str = ""
-    """What to do where the training waits for its data more than it computes."""
-
-    def merit(self, score: float) -> float:
-        """What is higher for a better score, and lowest for none."""
-        if score <= NO_SCORE:
-            return -math.inf
-        return -score if self.lower_is_better else score
 
 
 class Trainer:
@@ -303,17 +272,7 @@ class Trainer:
         if from_main(lambda: os.path.realpath(path) == os.path.realpath(self.last_checkpoint)):
             self._saved_at = self.iteration
         logger.info(f"resumed from {path}, after iteration {self.iteration}")
-        if changes := changed_fields(before, now):
-            logger.warning(f"resumed with other values than before: {changes}")
-        # Checkpoints of earlier versions do not say.
-        precision, own = state.get("precision"), precision_name(self.step.amp_dtype)
-        if precision not in (None, own):
-            logger.warning(f"resumed in {own}, after {precision}: the result is not that of an uninterrupted run")
-        if self.iteration < self.settings.iterations != state["iterations"]:
-            logger.warning(
-                f"the run was to have {state['iterations']} iterations and now has {self.settings.iterations}; "
-                "the learning rate follows the schedule of the new length from here on"
-            )
+        warn_of_changes(state, before, now, precision_name(self.step.amp_dtype), self.settings.iterations)
 
     def _log_start(self) -> None:
         parameters = list(self.step.model.parameters())

@@ -75,6 +75,19 @@ def evaluate(
     loader = pipeline_loader(
         pipeline, dataset, batch_size=batch_size, workers=workers, unreadable=unreadable, left_out=left_out, stop=stop
     )
+    share = _share_found(pipeline, loader, stop, progress)
+    shares = gather_objects((share, left_out))
+    if not is_main():
+        return None
+    found = dict(sorted(entry for share, _ in shares for entry in share.items()))
+    problems = {index: message for _, messages in shares for index, message in messages.items()}
+    return Evaluation(measure.evaluate(dataset, found, readable(dataset, found, problems), judge=judge), found)
+
+
+def _share_found(
+    pipeline: Pipeline, loader: Iterable[Batch], stop: Callable[[], bool], progress: Callable[[int], None] | None
+) -> dict[int, Detections]:
+    """Image id -> what was found in this process's share of the images. What one process raises ends all of them."""
     share: dict[int, Detections] = {}
     error = None
     try:
@@ -86,12 +99,7 @@ def evaluate(
         raise_together(error)
     if on_any_rank(stop()):
         raise Interrupted
-    shares = gather_objects((share, left_out))
-    if not is_main():
-        return None
-    found = dict(sorted(entry for share, _ in shares for entry in share.items()))
-    problems = {index: message for _, messages in shares for index, message in messages.items()}
-    return Evaluation(measure.evaluate(dataset, found, readable(dataset, found, problems), judge=judge), found)
+    return share
 
 
 def pipeline_loader(

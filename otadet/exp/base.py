@@ -173,7 +173,7 @@ class BaseExp:
 
 
 def _padded_with(color: tuple[int, int, int], transform: Any) -> Any:
-    """The transform, or those in it, with that RGB of padding where it pads and does not say with what."""
+    """`transform` with `color` for its padding, and that of the transforms inside it, wherever they name no colour."""
     if is_part(inner := getattr(transform, "transform", None)):
         return replace(transform, transform=_padded_with(color, inner))
     for name in ("transforms", "resizes"):

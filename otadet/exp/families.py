@@ -62,7 +62,7 @@ class ResNet(Part):
         )
 
     def without_weights(self) -> ResNet:
-        """The same network from scratch, for who has all of its weights already."""
+        """The same network without pretrained weights; a checkpoint is about to replace all of them."""
         return replace(self, weights=None)
 
 
@@ -109,7 +109,7 @@ class DenseFamily(Part):
         """The head for this many classes, over so many levels of the pyramid."""
 
     def without_weights(self) -> Any:
-        """The same network from scratch, for who has all of its weights already."""
+        """The same network without pretrained weights; a checkpoint is about to replace all of them."""
         plain = getattr(self.backbone, "without_weights", None)
         return self if plain is None else replace(self, backbone=plain())
 

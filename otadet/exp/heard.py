@@ -91,9 +91,9 @@ def own_methods(experiment: object, base: type) -> list[str]:
 
 
 def check_heard(experiment: object, base: type, part: str) -> None:
-    """Raise `UserError` where the file has a method in whose hands `part` is and that does not look at it.
+    """Raise `UserError` where a method of the experiment's file replaces one that uses `part`, and does not use it.
 
-    Whoever sets a field of that part would change nothing.
+    Setting a field of that part would then change nothing.
     """
     heard = {part, f"build_{part}", "__class__"}  # the last one stands for super()
     for name in _LOOKED_AT_BY.get(part, ()):
@@ -134,7 +134,7 @@ def _silenced(path: str, part: Any) -> Iterator[tuple[str, str]]:
 
 
 def _unheard_data(experiment: Any, base: type) -> Iterator[tuple[str, str]]:
-    """Of the data where the experiment has methods of its own that make the data sets of something else."""
+    """Fields of the data that cannot matter, as methods of the experiment's file make the data sets without them."""
     deaf = {
         split: method.__name__
         for split in ("train", "val")

@@ -118,7 +118,7 @@ def _part_to_plain(value: Any) -> dict[str, Any]:
 
 
 def _where_defined(module: str) -> str:
-    """What to name to who needs it: a file, or what made something that no checkpoint can hold of otadet's own."""
+    """What a message names as the origin of a part that no checkpoint can hold: mostly the name of its file."""
     if module.split(".")[0] == "otadet":
         return "the experiment's file"
     file = getattr(sys.modules.get(module), "__file__", None)

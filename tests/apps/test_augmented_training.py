@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 import torch
 
-from otadet.apps.training import build_datasets, build_trainer
+from otadet.apps.compose import build_datasets, build_trainer
 from otadet.apps.validation import Validation
 from otadet.data.transforms import (
     CopyPaste,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from otadet.apps.annotated import annotated_images
-from otadet.apps.training import build_datasets
+from otadet.apps.compose import build_datasets
 from otadet.errors import UserError
 from otadet.exp import BaseExp, load_exp
 from otadet.names import names_as_trained

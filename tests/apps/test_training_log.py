@@ -24,9 +24,9 @@ def lines() -> Iterator[list[str]]:
     [
         ("", []),
         ("length 12epochs schedule.at 0.7,0.9 warmup 0.05", []),
-        ("length 70000iterations", ["iteration 80000 is never reached, as the training has 70000"]),
+        ("length 70000iterations", ["the training ends at iteration 70000, before 80000"]),
         ("length 100iterations schedule.at 0.5", ["the warm-up of 1000 iterations is as long as the training"]),
-        ("length 1epochs schedule.at 2epochs warmup 0", ["iteration 5 is never reached, as the training has 2"]),
+        ("length 1epochs schedule.at 2epochs warmup 0", ["the training ends at iteration 2, before 5"]),
     ],
 )
 def test_what_never_happens_is_said(settings: str, expected: list[str], lines: list[str]) -> None:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from otadet.data.batch import Batch
+from otadet.engine.settings import TrainSettings
 from otadet.engine.train_step import TrainStep
-from otadet.engine.trainer import Trainer, TrainSettings
+from otadet.engine.trainer import Trainer
 from otadet.optim.optimizer import SGD
 from otadet.optim.schedule import StepSchedule
 from otadet.structures import GroundTruth

@@ -49,7 +49,10 @@ class Data(Part):
 
     @abstractmethod
     def without_prescan(self) -> Data:
-        """For who looks at a few images only: none is left out, and what cannot be read is found in its turn."""
+        """The same data without a look at all files before the start, for programs that read only a few images.
+
+        None is left out; a file that cannot be read is an error when its turn comes.
+        """
 
     @abstractmethod
     def split(self, name: str) -> Split:
