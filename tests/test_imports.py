@@ -78,9 +78,13 @@ def modules() -> dict[str, Path]:
 
 
 def imported(file: Path, known: dict[str, Path]) -> Iterator[tuple[str, int, bool]]:
+    return imported_by(file.read_text(encoding="utf-8"), known)
+
+
+def imported_by(text: str, known: dict[str, Path]) -> Iterator[tuple[str, int, bool]]:
     """(module of otadet, line, whether it is imported as soon as the file is) of every import, also in functions and
-    for type checkers alone."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for type checkers alone. One that begins with a dot counts as one of a room that nobody may import."""
+    tree = ast.parse(text)
     at_once = {id(node) for node in tree.body}
     for node in ast.walk(tree):
         names = []
@@ -88,6 +92,8 @@ def imported(file: Path, known: dict[str, Path]) -> Iterator[tuple[str, int, boo
             names = [
                 inner if (inner := f"{node.module}.{alias.name}") in known else node.module for alias in node.names
             ]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            names = ["otadet.relative"]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         for name in names:
@@ -131,6 +137,26 @@ def test_no_file_needs_itself():
     # A package's __init__ names its files, which may name each other by their own names.
     graph = {name: {other for other in others if other != name} for name, others in needs.items()}
     TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "import otadet.engine.trainer",
+        "import numpy, otadet.engine as e",
+        "from otadet.engine import stop",
+        "from otadet import engine",
+        "from otadet.engine.stop import (\n    leave as go,\n)",
+        "def late():\n    from otadet.engine.stop import leave",
+        "if TYPE_CHECKING:\n    from otadet.engine.stop import StopRequest",
+        "from ..engine import stop",
+        "from .. import engine",
+    ],
+)
+def test_a_planted_import_is_found(planted: str) -> None:
+    found = [room(other) for other, _, _ in imported_by(planted, modules())]
+    assert not all(may_import("data", other) for other in found)
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from otadet.apps import evaluate, export, predict, show
 from otadet.data.synthetic.write import write_synthetic
 from otadet.engine.checkpoint import save_checkpoint
 from otadet.errors import UserError
-from otadet.exp import BaseExp, SyntheticShapes, load_exp
+from otadet.exp import BaseExp, CrowdHumanData, SyntheticShapes, load_exp
 from otadet.inference.pipeline import Pipeline
+from tests.helpers.crowd_folder import write_crowd
 
 EXPS = Path(__file__).parents[2] / "exps"
 FILES = sorted(EXPS.rglob("*.py"))
@@ -24,6 +25,8 @@ TINY = shlex.split(
     "model.backbone.depth 10 model.backbone.width 8 model.backbone.weights none model.channels 8 model.tower_depth 1 "
     "input.resize 64x64 run.batch_size 2 run.workers 0 postprocess.score_threshold 0 model.prior_probability 0.6"
 )
+
+GROUPED = shlex.split("model.backbone.depth 26 model.backbone.width 16")
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +36,16 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def tiny(file: Path, shapes: Path) -> tuple[BaseExp, list[str]]:
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_crowd(tmp_path_factory.mktemp("people") / "data")
+
+
+def tiny(file: Path, data: Path) -> tuple[BaseExp, list[str]]:
     """The experiment, and the settings that make it tiny."""
     exp = load_exp(file)
-    settings = [*TINY, "data", str(shapes)]
+    # A ResNeXt keeps its groups, and a CrowdHuman experiment its protocol.
+    settings = [*TINY, *(GROUPED if exp.model.backbone.groups > 1 else []), "data", str(data)]
     if isinstance(exp.data, SyntheticShapes):
         settings += ["images_train", "2", "images_val", "2", "image_size", "64", "shapes", "2"]
     exp.override(settings)
@@ -75,13 +84,20 @@ def hash_tensor(tensor: torch.Tensor) -> str:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_with_and_without_the_file(
-    file: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+    file: Path,
+    shapes: Path,
+    people: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    exp, settings = tiny(file, shapes)
+    is_crowd = isinstance(load_exp(file).data, CrowdHumanData)
+    exp, settings = tiny(file, people if is_crowd else shapes)
+    source = people / "Images" / "val0.jpg" if is_crowd else shapes / "val" / "000001.png"
     path = tmp_path / "best.pth"
     write_checkpoint(exp, path)
     common = ["-c", str(path), "--device", "cpu", "--json"]
-    image, picture = str(shapes / "val" / "000001.png"), tmp_path / "drawn" / "000001.png"
+    image, picture = str(source), tmp_path / "drawn" / source.name
     assigned = tmp_path / "assigned"
     rules = ["--assigner", *(["exp"] if exp.assigner is not None else []), "atss"]
     exported = Exported()
@@ -94,10 +110,10 @@ def test_with_and_without_the_file(
         show: ["--path", image, *rules, "--output", str(assigned)],
     }
     seen = []
-    for source in ([], ["-f", str(file), *settings]):
+    for given in ([], ["-f", str(file), *settings]):
         found = []
         for app, options in apps.items():
-            app.main([*source, *common, *options])
+            app.main([*given, *common, *options])
             found.append(json.loads(capsys.readouterr().out))
         found += [picture.read_bytes(), *(drawn.read_bytes() for drawn in sorted(assigned.iterdir()))]
         found.append(exported.given.pop() if exported.given else graph_of(tmp_path / "a.onnx"))

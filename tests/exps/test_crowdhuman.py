@@ -6,8 +6,6 @@ import json
 import re
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 
@@ -23,6 +21,7 @@ from otadet.assigners import (
 )
 from otadet.exp import BaseExp, CrowdHumanData, load_exp
 from otadet.exp.fields import all_fields
+from tests.helpers.crowd_folder import write_crowd
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "exps" / "crowdhuman").glob("*.py"))
@@ -81,25 +80,7 @@ def test_the_scores_of_the_paper_are_the_same_everywhere(path: Path) -> None:
 
 @pytest.fixture
 def crowd(tmp_path: Path) -> Path:
-    """Four images of two bright people each, in two splits, one of them with an ignored person and a region."""
-    folder = tmp_path / "crowd"
-    (folder / "Images").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        lines = []
-        for number in range(2):
-            image = rng.integers(0, 60, (80, 100, 3), dtype=np.uint8)
-            people = []
-            for left in (10, 50):
-                image[20:70, left : left + 25] += 150
-                box = [left, 20, 25, 50]
-                people.append({"tag": "person", "fbox": box, "vbox": box, "hbox": [left, 20, 10, 10], "extra": {}})
-            region = {"tag": "mask", "fbox": [80, 0, 20, 20], "vbox": [80, 0, 20, 20], "hbox": [80, 0, 20, 20]}
-            extra = [people[0] | {"extra": {"ignore": 1}}, region | {"extra": {"ignore": 1}}] if number else []
-            cv2.imwrite(str(folder / "Images" / f"{split}{number}.jpg"), image)
-            lines.append(json.dumps({"ID": f"{split}{number}", "gtboxes": people + extra}))
-        (folder / f"annotation_{split}.odgt").write_text("\n".join(lines), encoding="utf-8")
-    return folder
+    return write_crowd(tmp_path / "crowd")
 
 
 def test_from_odgt_files_to_an_onnx_file(crowd: Path, tmp_path: Path, capsys) -> None:
