@@ -88,7 +88,9 @@ def note_unused(exp: BaseExp, overrides: Sequence[str], needed: Sequence[str]) -
     others = fields_of(BaseExp()).keys() - {*needed, "data"}
     unused = [path for path in paths_named(exp, overrides) if path.partition(".")[0] in others]
     if unused and not own_methods(exp, BaseExp):
-        print(f"note: {', '.join(dict.fromkeys(unused))}: of the training alone, changes nothing here", file=sys.stderr)
+        counts = ", ".join(name for name in fields_of(exp) if name in {*needed, "data"})
+        text = f"{', '.join(dict.fromkeys(unused))}: without effect here, where {counts} count"
+        print(f"note: {text}", file=sys.stderr)
 
 
 def described_exp(path: str | Path, state: dict[str, Any], needed: Iterable[str], overrides: Sequence[str]) -> BaseExp:
