@@ -18,6 +18,7 @@ from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResN
 from otadet.exp.load import load_detector, load_exp, load_pipeline, load_predictor
 from otadet.exp.recipe import RecipeExp
 from otadet.exp.run import SCORES, Run
+from otadet.exp.yolox import YOLOXExp, yolox_input, yolox_sizes
 from otadet.inference.input_spec import InputSpec
 from otadet.inference.postprocess import Postprocess
 from otadet.optim.length import Epochs, Iterations
@@ -56,9 +57,12 @@ __all__ = [
     "Steps",
     "SyntheticShapes",
     "VocData",
+    "YOLOXExp",
     "YoloData",
     "load_detector",
     "load_exp",
     "load_pipeline",
     "load_predictor",
+    "yolox_input",
+    "yolox_sizes",
 ]

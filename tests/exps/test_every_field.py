@@ -25,22 +25,10 @@ from otadet.exp.data import base, coco, folder, synthetic
 from otadet.exp.fields import Field, all_fields
 from otadet.exp.words import WORDS
 from otadet.values import choices_of, options_of
+from tests.helpers.small_networks import DEPTH, SMALL, small_network
 
 EXPS = Path(__file__).parents[2] / "exps"
 FILES = sorted(EXPS.rglob("*.py"))
-SMALL = [
-    "model.backbone.depth",
-    "10",
-    "model.backbone.weights",
-    "none",
-    "model.channels",
-    "16",
-    "model.tower_depth",
-    "1",
-]
-SMALL += ["model.backbone.width", "8"]
-GROUPED = ["model.backbone.depth", "26", "model.backbone.width", "16"]
-"""Of a ResNeXt, which keeps its groups."""
 VALUES = {
     "model": "retinanet",
     "model.backbone": "resnet18",
@@ -75,7 +63,7 @@ def another(field: Field) -> str | None:
     if bool in options:
         return str(not value).lower()
     if isinstance(value, tuple) and value and isinstance(value[0], int | float):
-        return ",".join(str(item / 2 if isinstance(item, float) else item // 2 + 3) for item in value)
+        return ",".join(str((item / 2 or 0.5) if isinstance(item, float) else item // 2 + 3) for item in value)
     if float in options:
         return str(0.3 if value is None else value / 2 if value else 0.25)
     if int in options:
@@ -204,7 +192,7 @@ def timeout_of(exp: BaseExp, patch: pytest.MonkeyPatch) -> str:
 
 def loaded(file: Path) -> BaseExp:
     exp = load_exp(file)
-    exp.override(SMALL if exp.model.backbone.groups == 1 else [*SMALL, *GROUPED])
+    exp.override(small_network(exp))
     return exp
 
 
@@ -215,7 +203,7 @@ def has_a_say(
     exp, is_model = loaded(file), field.path.startswith("model")
     try:
         # A word stands for a model as large as the paper's; what is small stays so.
-        exp.override([*(SMALL if field.path == "model" else []), field.path, text])
+        exp.override([*([*SMALL, *DEPTH] if field.path == "model" else []), field.path, text])
         return composed(exp, "model" if is_model else "", monkeypatch, folder) != before[is_model]
     except UserError:
         return True
@@ -260,7 +248,7 @@ def test_a_field_that_nothing_reads_is_found(monkeypatch: pytest.MonkeyPatch, tm
 
     exp, other = Deaf(), Deaf()
     for each in (exp, other):
-        each.override(SMALL)
+        each.override(small_network(each))
     other.augment = (RandomFlip(0.1),)
     one, two = (composed(each, "", monkeypatch, tmp_path) for each in (exp, other))
     assert one == two

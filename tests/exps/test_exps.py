@@ -10,24 +10,23 @@ import torch
 
 from otadet.assigners import ATSSAssigner, FCOSAssigner, OTAAssigner, PAAAssigner
 from otadet.errors import UserError
-from otadet.exp import BaseExp, load_exp
+from otadet.exp import YOLOX, BaseExp, load_exp
 from otadet.inference.postprocess import Postprocess
 from otadet.losses import centerness_target, iou_target
 from otadet.models import FCOSHead, RetinaNetHead
 from otadet.structures import GroundTruth
+from tests.helpers.small_networks import small_network
 
 FOLDER = Path(__file__).parents[2] / "exps"
 FILES = sorted(FOLDER.rglob("*.py"))
 ABLATIONS = sorted((FOLDER / "ablation").glob("*.py"))
 SMALL = ["depth", "10", "channels", "32", "tower_depth", "1", "weights", "none"]
-GROUPED = ["depth", "26", "channels", "32", "tower_depth", "1", "weights", "none", "width", "16"]
-"""Of a ResNeXt, which keeps its groups."""
 
 
 def small(path: Path) -> BaseExp:
     """The experiment of a file with a small network."""
     exp = load_exp(path)
-    exp.override(SMALL if exp.model.backbone.groups == 1 else GROUPED)
+    exp.override([*small_network(exp), *([] if isinstance(exp.model, YOLOX) else ["model.channels", "32"])])
     return exp
 
 
@@ -173,7 +172,7 @@ def test_every_row_of_the_tables_is_a_command() -> None:
     assert len(rows) > 30
     for file, overrides in rows:
         exp = load_exp(FOLDER / file)
-        exp.override([*overrides.split(), *(SMALL if exp.model.backbone.groups == 1 else GROUPED)])
+        exp.override([*overrides.split(), *small_network(exp)])
 
 
 def test_a_row_that_cannot_be_is_an_error() -> None:

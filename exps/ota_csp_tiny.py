@@ -1,0 +1,9 @@
+"""YOLOX-tiny's network with OTA, 300 epochs on COCO 2017 at 416 px. YOLOX-tiny itself, with SimOTA: 32.8 AP."""
+
+from otadet.exp import YOLOX, YOLOXExp, yolox_input, yolox_sizes
+
+
+class Exp(YOLOXExp):
+    input = yolox_input(416)
+    train_resize = yolox_sizes(416)
+    model = YOLOX(0.33, 0.375)
