@@ -10,7 +10,8 @@ otadet train -f exps/my_data.py -c runs/ota/best.pth lr 0.002
 The output folder gets last.pth, its predecessor last.previous.pth, best.pth, metrics.csv, train.log, and at the end
 curves.png and predictions.png. It is runs/NAME of the experiment, or that of the checkpoint to resume, unless --output
 says otherwise. Without -f the experiment is the one that the checkpoint describes, or else the quickstart, whose data
-are drawn on first use. With `data FOLDER`, a folder of your own pictures, it is my_data, which fits itself to them.
+are drawn on first use. With `data FOLDER`, a folder of your own pictures, it is my_data, which fits itself to them; shapes
+are drawn into another folder with -f quickstart, or where a setting such as images_train says how.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import pickle
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -179,11 +180,22 @@ def _missing_folder(overrides: Sequence[str]) -> Path | None:
 
 
 def _names_pictures(overrides: Sequence[str]) -> bool:
-    """Whether they name, as `data`, a folder or a file that is there, and not one that the quickstart draws."""
-    from otadet.data.synthetic.write import can_be_written
+    """Whether they name, as `data`, what is to be somebody's pictures: a folder that is missing or empty is a mistake.
 
-    named = [value for name, value in zip(overrides[::2], overrides[1::2], strict=False) if name == "data"]
-    return bool(named) and os.path.exists(named[-1]) and not can_be_written(named[-1])
+    It is one to draw shapes into where a setting says how to draw them, or where that has been done before.
+    """
+    from otadet.data.synthetic.write import can_be_written
+    from otadet.exp import SyntheticShapes
+
+    pairs = list(zip(overrides[::2], overrides[1::2], strict=False))
+    named = [value for name, value in pairs if name == "data"]
+    if not named:
+        return False
+    if not can_be_written(named[-1]):
+        return True
+    drawing = {field.name for field in fields(SyntheticShapes)} - {"folder"}
+    drawn = os.path.isdir(named[-1]) and bool(os.listdir(named[-1]))
+    return not drawn and not any(name.removeprefix("data.") in drawing for name, _ in pairs)
 
 
 @dataclass(frozen=True)

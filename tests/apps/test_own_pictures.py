@@ -73,13 +73,30 @@ def test_which_experiment_it_is(tmp_path: Path) -> None:
         f"data {mine}": "my_data",
         f"data {mine / 'train.json'}": "my_data",
         f"data {drawn}": "quickstart",
-        f"data {tmp_path / 'empty'}": "quickstart",
-        f"data {tmp_path / 'new'}": "quickstart",
+        f"data {tmp_path / 'empty'}": "my_data",
+        f"data {tmp_path / 'new'}": "my_data",
+        f"data {tmp_path / 'new'} images_train 4": "quickstart",
+        f"data {tmp_path / 'empty'} data.image_size 64": "quickstart",
+        f"-f quickstart data {tmp_path / 'new'}": "quickstart",
         "lr 0.1": "quickstart",
         f"-f blood_cells data {mine}": "blood_cells",
     }
     for words, name in expected.items():
         assert configured(parse_args(words.split())).name == name, words
+
+
+def test_a_misspelt_folder_is_an_error_and_not_drawn_into(tmp_path: Path) -> None:
+    write_coco(tmp_path / "flowers", {"train": TRAIN, "val": VAL})
+    (tmp_path / "empty").mkdir()
+    for name, problem in (
+        ("flower", r"flower: no such folder; did you mean 'flowers'\?"),
+        ("flwers/2024", r"flwers/2024: no such folder, nor is \S+flwers there; did you mean 'flowers'\?"),
+        ("empty", "empty: has no annotations .*it is empty"),
+    ):
+        with pytest.raises(UserError, match=problem):
+            trained(tmp_path / name, tmp_path / "run")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "run") == ["empty", "flowers"]
+    assert not list((tmp_path / "empty").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 from otadet.data.formats.coco import coco_file, find_coco
 from otadet.data.formats.crowdhuman import CrowdHumanSplit, find_crowdhuman
 from otadet.data.formats.crowdhuman_file import Which
+from otadet.data.formats.folders import no_such_folder
 from otadet.data.formats.layout import ALL, Layout
 from otadet.data.formats.voc import find_voc
 from otadet.data.formats.yolo import find_yolo
@@ -82,7 +83,7 @@ def find_data(path: str | Path, format: str = "auto", options: FindOptions = Fin
     if os.path.isfile(path):
         return _of_file(path, format, options)
     if not os.path.isdir(path):
-        raise UserError(f"{path}: no such folder; name another in the experiment, or by data FOLDER after a command")
+        raise UserError(no_such_folder(path))
     tried = FINDERS if format == "auto" else {format: FINDERS[format]}
     found = {name: layout for name, find in tried.items() if (layout := find(path, options)) is not None}
     if not found:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from otadet.data.image_file import shown
 from otadet.data.images import IMAGE_SUFFIXES
-from otadet.errors import UserError
+from otadet.errors import UserError, did_you_mean
 
 
 class Listings:
@@ -66,6 +66,21 @@ class Listings:
             pass
         self._files[folder] = dict.fromkeys(sorted(files))
         self._folders[folder] = sorted(folders)
+
+
+def no_such_folder(path: str | Path) -> str:
+    """The message about a folder that is missing, which names one beside it that may be meant."""
+    folder, lacking = Path(os.path.abspath(path)), ""
+    while not os.path.isdir(folder.parent) and folder.parent != folder:
+        folder = folder.parent
+        lacking = f", nor is {shown(folder)} there"
+    try:
+        with os.scandir(folder.parent) as entries:
+            beside = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    except OSError:
+        beside = []
+    near = did_you_mean(folder.name, beside)
+    return f"{shown(path)}: no such folder{lacking}{near}; name another in the experiment, or by data FOLDER after a command"
 
 
 def is_image(name: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from otadet.data.formats.coco import CocoSource
+from otadet.data.formats.folders import no_such_folder
 from otadet.data.formats.layout import Layout, Source
 from otadet.errors import UserError
 from otadet.exp.data.base import FileData
@@ -35,9 +36,7 @@ class CocoData(FileData):
     def layout(self) -> Layout:
         folder = Path(self.folder)
         if not os.path.isdir(folder):
-            raise UserError(
-                f"{folder}: no such folder; name another in the experiment, or by data FOLDER after a command"
-            )
+            raise UserError(no_such_folder(folder))
         named = {
             "train": (self.train_json, self.train_images),
             "val": (self.val_json, self.val_images),
