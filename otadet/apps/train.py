@@ -10,8 +10,8 @@ otadet train -f exps/my_data.py -c runs/ota/best.pth lr 0.002
 The output folder gets last.pth, its predecessor last.previous.pth, best.pth, metrics.csv, train.log, and at the end
 curves.png and predictions.png. It is runs/NAME of the experiment, or that of the checkpoint to resume, unless --output
 says otherwise. Without -f the experiment is the one that the checkpoint describes, or else the quickstart, whose data
-are drawn on first use. With `data FOLDER`, a folder of your own pictures, it is my_data, which fits itself to them; shapes
-are drawn into another folder with -f quickstart, or where a setting such as images_train says how.
+are drawn on first use. With `data FOLDER`, a folder of your own pictures, it is my_data, which fits itself to them.
+Shapes are drawn into another folder with -f quickstart, or where a setting such as images_train says how.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def read_split(path: str | Path, layout: Layout, split: str, rule: SplitRule) ->
     whole = "train" if "train" in layout.splits else ALL
     if split == "test" and split not in layout.splits:
         raise UserError(f"{path}: has no test split, but {_there(layout)}")
-    if whole not in layout.splits and (split == "train" or "val" not in layout.splits):
+    if whole not in layout.splits and split not in layout.splits:
         missing = "training" if split == "train" else "validation"
         raise UserError(f"{path}: no {missing} split: there is {_there(layout)}, which is not trained on")
     if "val" in layout.splits or split == "test":

@@ -112,3 +112,15 @@ def test_the_shared_pictures(name: str, line: str) -> None:
     exp = configured(parse_args(["data", str(SHARED / name)]))
     assert exp.name == "my_data"
     assert exp.build_train_dataset().notes == (line,)
+
+
+@pytest.mark.parametrize(("split", "images"), [("test", TEST), ("val", VAL)])
+def test_a_folder_of_nothing_but_what_is_measured(
+    split: str, images: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = trained(write_coco(tmp_path / "mine", {"train": TRAIN, "val": VAL}), tmp_path / "run")
+    alone = write_yolo(tmp_path / "alone", {split: images})
+    capsys.readouterr()
+    evaluate.main(["-c", str(checkpoint), "--device", "cpu", "--split", split, "data", str(alone), "--json"])
+    measured = json.loads(capsys.readouterr().out)["data"]
+    assert (measured["split"], measured["images"]) == (split, 3)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from otadet.data.formats.layout import ALL, SPLITS, split_name
+from otadet.data.formats.layout import ALL, SPLITS, said_split, split_name
 from otadet.data.image_names import name_problem
 
 _MOST_FILES = 64
@@ -23,7 +23,6 @@ _MOST_FOLDERS = 64
 """Subfolders that are looked at."""
 _LOOKED_AT = 8
 """File names of a JSON file by which the folder of its images is found."""
-_WORD = re.compile(r"[^\W\d_]+")
 _IMAGES, _CATEGORIES, _BOXES = (
     re.compile(pattern) for pattern in (rb'"images"\s*:\s*\[', rb'"categories"\s*:\s*\[', rb'"bbox"\s*:\s*\[')
 )
@@ -113,9 +112,8 @@ def _string(text: bytes) -> str | None:
 def split_of(path: Path, folder: Path) -> str:
     """The split that the words in a file's name name, or else those in the names of its folders below `folder`."""
     for name in (path.stem, *reversed(path.parent.relative_to(folder).parts)):
-        splits = {split_name(word) for word in _WORD.findall(name)} & {*SPLITS}
-        if len(splits) == 1:
-            return splits.pop()
+        if split := said_split(name):
+            return split
     return ALL
 
 

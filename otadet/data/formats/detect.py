@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from otadet.data.formats.coco import coco_file, find_coco
 from otadet.data.formats.crowdhuman import CrowdHumanSplit, find_crowdhuman
 from otadet.data.formats.crowdhuman_file import Which
-from otadet.data.formats.folders import no_such_folder
+from otadet.data.formats.folders import Listings, absolute, is_image, no_such_folder
 from otadet.data.formats.layout import ALL, Layout
 from otadet.data.formats.voc import find_voc
 from otadet.data.formats.yolo import find_yolo
@@ -63,8 +63,10 @@ _LOOKED_FOR = (
     "COCO (.json with lists named images, annotations and categories), YOLO (data.yaml, or folders images and labels "
     "with .txt), Pascal VOC (.xml), CrowdHuman (.odgt)"
 )
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 _NAMED_AT_MOST = 5
 _COUNTED_AT_MOST = 100_000
+_FOLDERS_AT_MOST = 20
 
 
 def find_data(path: str | Path, format: str = "auto", options: FindOptions = FindOptions()) -> Layout:
@@ -86,6 +88,9 @@ def find_data(path: str | Path, format: str = "auto", options: FindOptions = Fin
         raise UserError(no_such_folder(path))
     tried = FINDERS if format == "auto" else {format: FINDERS[format]}
     found = {name: layout for name, find in tried.items() if (layout := find(path, options)) is not None}
+    if not found and (inner := _only_folder(path)) is not None:
+        layout = find_data(inner, format, options)
+        return replace(layout, why=f"{shown(inner.name)}/{layout.why}")
     if not found:
         raise UserError(_nothing(path, format))
     if len(found) > 1:
@@ -93,9 +98,21 @@ def find_data(path: str | Path, format: str = "auto", options: FindOptions = Fin
     return next(iter(found.values()))
 
 
+def _only_folder(path: Path) -> Path | None:
+    """The one folder in a folder without pictures or annotations of its own, as archives unpack."""
+    listings, folder = Listings(), absolute(path)
+    folders = [name for name in listings.folders(folder) if name != "__MACOSX"]
+    others = [
+        name for name in listings.files(folder) if is_image(name) or name.lower().endswith((*FILES, ".xml", ".csv"))
+    ]
+    return path / folders[0] if len(folders) == 1 and not others else None
+
+
 def _of_file(path: Path, format: str, options: FindOptions) -> Layout:
     suffix = path.suffix.lower()
     if suffix not in FILES:
+        if suffix in _ARCHIVES:
+            raise UserError(f"{shown(path)}: is an archive; unpack it, and name the folder")
         raise UserError(f"{shown(path)}: is no annotation file, which end with {', '.join(FILES)}; name its folder")
     known = FILES[suffix]
     if format not in ("auto", known):
@@ -133,13 +150,52 @@ def _nothing(path: Path, format: str) -> str:
     there = f"there are {listed}{more}; files: {counted or 'none'}" if names else "it is empty"
     asked = "no annotations that otadet reads" if format == "auto" else f"no annotations of format {format}"
     hint = "; its .json files are labelme's: export them as COCO, YOLO or Pascal VOC" if labelme else ""
-    return f"{shown(path)}: has {asked}. Looked for: {_LOOKED_FOR}; {there}{hint}"
+    return (
+        f"{shown(path)}: has {asked}. Looked for: {_LOOKED_FOR}; {there}{hint or _foreign(path)}{_below(path, format)}"
+    )
+
+
+def _foreign(path: Path) -> str:
+    """What is there instead, of what people take for such data."""
+    for name in Listings().files(absolute(path)):
+        suffix = name[name.rfind(".") :].lower()
+        if suffix in _ARCHIVES:
+            return f"; {shown(name)} is an archive: unpack it"
+        if suffix == ".csv":
+            return f"; {shown(name)} may have the boxes: export them as COCO, YOLO or Pascal VOC instead of CSV"
+        if suffix in (".json", ".xml"):
+            start = _start(path / name)
+            if suffix == ".xml" and b"<annotations>" in start:
+                return f"; {shown(name)} is CVAT's own format: export as COCO, YOLO or Pascal VOC"
+            if suffix == ".json" and start.lstrip()[:1] == b"[" and b'"data"' in start:
+                return f"; {shown(name)} is Label Studio's own format: export as COCO, YOLO or Pascal VOC"
+    return ""
+
+
+def _below(path: Path, format: str) -> str:
+    """The folders in it that are data sets, which one may be meant."""
+    listings, found = Listings(), []
+    for name in listings.folders(absolute(path))[:_FOLDERS_AT_MOST]:
+        try:
+            layout = find_data(path / name, format)
+        except UserError:
+            continue
+        found.append(f"{shown(path / name)} ({layout.format})")
+    if not found:
+        return ""
+    more = f" and {len(found) - _NAMED_AT_MOST} more" if len(found) > _NAMED_AT_MOST else ""
+    return f"; data sets are below it: name one, or several as a DataList: {', '.join(found[:_NAMED_AT_MOST])}{more}"
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a file; none where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(2**16)
+    except OSError:
+        return b""
 
 
 def _is_labelme(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            start = file.read(2**16)
-    except OSError:
-        return False
+    start = _start(path)
     return b'"shapes"' in start and (b'"imagePath"' in start or b'"flags"' in start)

@@ -80,7 +80,8 @@ def no_such_folder(path: str | Path) -> str:
     except OSError:
         beside = []
     near = did_you_mean(folder.name, beside)
-    return f"{shown(path)}: no such folder{lacking}{near}; name another in the experiment, or by data FOLDER after a command"
+    advice = "name another in the experiment, or by data FOLDER after a command"
+    return f"{shown(path)}: no such folder{lacking}{near}; {advice}"
 
 
 def is_image(name: str) -> bool:

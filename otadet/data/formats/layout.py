@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +15,9 @@ SPLITS = ("train", "val", "test")
 ALL = "all"
 """The one split of a folder whose files do not say which images are for what."""
 _OTHER_NAMES = {"valid": "val", "validation": "val", "training": "train", "testing": "test"}
+
+
+_WORD = re.compile(r"[^\W\d_]+")
 
 
 class Source(Protocol):
@@ -54,3 +58,15 @@ class Layout:
 def split_name(name: str) -> str:
     """ "train", "val", "test" or "all" for what others call so, such as "valid"; any other name as it is."""
     return _OTHER_NAMES.get(name.lower(), name.lower())
+
+
+def said_split(name: str) -> str | None:
+    """The split that the words of a name say, such as "val" of "val2017"; None where they say none, or several."""
+    splits = {split_name(word) for word in _WORD.findall(name)} & {*SPLITS}
+    return splits.pop() if len(splits) == 1 else None
+
+
+def of_splits(names: Iterable[str]) -> list[str]:
+    """Those names of folders that are splits': called just so, or where none is, whose words say one."""
+    named = [name for name in names if said_split(name)]
+    return [name for name in named if split_name(name) in SPLITS] or named

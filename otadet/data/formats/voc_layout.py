@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from otadet.data.formats.folders import Listings, absolute, is_image
-from otadet.data.formats.layout import ALL, SPLITS, split_name
+from otadet.data.formats.layout import ALL, SPLITS, of_splits, said_split, split_name
 from otadet.data.formats.text_file import read_bytes
 from otadet.data.image_file import shown
 from otadet.errors import UserError
@@ -50,10 +50,14 @@ def find_layout(path: Path) -> Found | None:
     lists = _lists(path, listings)
     if lists:
         return Found(f"ImageSets ({', '.join(lists)})", {split: (*pair, (file,)) for split, file in lists.items()})
-    inner = [name for name in listings.folders(absolute(xml_dir)) if name in _WORDS]
-    if xml_dir != image_dir and inner and all((image_dir / name).is_dir() for name in inner):
-        splits = {split_name(name): (xml_dir / name, image_dir / name, ()) for name in inner}
-        return Found(f"{xml_dir.name}/{inner[0]}/*.xml", splits)
+    inner = _of_splits(xml_dir, listings)
+    if xml_dir != path and inner:
+        images = {name: image_dir / name for name in inner.values()}
+        splits: dict[str, Where] = {
+            split: (xml_dir / name, images[name] if images[name].is_dir() else image_dir, ())
+            for split, name in inner.items()
+        }
+        return Found(f"{xml_dir.name}/{next(iter(inner.values()))}/*.xml", splits)
     return Found(f"{xml_dir.name}/*.xml" if xml_dir != path else "*.xml", {ALL: (*pair, ())})
 
 
@@ -77,17 +81,25 @@ def _pair(path: Path, listings: Listings) -> tuple[Path, Path] | None:
 def _split_folders(path: Path, listings: Listings) -> dict[str, Where]:
     """`train`, `valid`, ... with their own XML files."""
     splits: dict[str, Where] = {}
-    for word in _WORDS:
-        pair = _pair(path / word, listings) if (path / word).is_dir() else None
-        if pair is None:
-            continue
-        split = split_name(word)
-        if split in splits:
-            raise UserError(f"{shown(path)}: has both {shown(splits[split][0])} and {shown(pair[0])} for {split}")
-        splits[split] = (*pair, ())
-    if "trainval" in splits:
-        splits.setdefault("train", splits.pop("trainval"))
+    for split, name in _of_splits(path, listings).items():
+        pair = _pair(path / name, listings)
+        if pair is not None:
+            splits[split] = (*pair, ())
     return splits
+
+
+def _of_splits(path: Path, listings: Listings) -> dict[str, str]:
+    """Split -> the folder of that name in a folder; `trainval` is for training where `train` is not there."""
+    folders = listings.folders(absolute(path))
+    found: dict[str, str] = {}
+    for name in of_splits(folders):
+        split = said_split(name) or ALL
+        if split in found:
+            raise UserError(f"{shown(path)}: has both {shown(found[split])} and {shown(name)} for {split}; rename one")
+        found[split] = name
+    if "trainval" in folders:
+        found.setdefault("train", "trainval")
+    return {split: found[split] for split in SPLITS if split in found}
 
 
 def _lists(path: Path, listings: Listings) -> dict[str, Path]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from otadet.data.formats.folders import Listings, absolute, is_image
-from otadet.data.formats.layout import ALL, SPLITS, split_name
+from otadet.data.formats.layout import ALL, SPLITS, of_splits, said_split
 from otadet.data.formats.text_file import read_bytes, unmarked
 from otadet.data.formats.yolo_config import YoloConfig, read_darknet_config, read_names, read_yaml_config
 from otadet.data.formats.yolo_files import label_of
@@ -18,7 +18,8 @@ from otadet.data.image_file import shown
 from otadet.errors import UserError
 
 _WORDS = (*SPLITS, "valid", "validation")
-_PATTERNS = ("images/{}", "{}/images", "{}")
+_PATTERNS = (("images", ""), ("", "images"), ("", ""))
+"""What is above and below the folder that is called as a split."""
 _NAMES = ("classes.txt", "obj.names", "_darknet.labels", "labels/classes.txt")
 _YAML = (".yaml", ".yml")
 _LOOKED_AT = 200
@@ -98,8 +99,14 @@ def _splits(path: Path, listings: Listings) -> tuple[dict[str, tuple[str, ...]],
     lists = {split: place for split, place in lists.items() if _lists_images(place)}
     if lists and any(_has_labels(place, folder, listings) for place in (folder,)):
         return {split: (place,) for split, place in lists.items()}, ", ".join(f"{split}.txt" for split in lists)
-    for pattern in _PATTERNS:
-        found = _by_split({word: os.path.join(folder, *pattern.format(word).split("/")) for word in _WORDS}, path)
+    for above, below in _PATTERNS:
+        outer = os.path.join(folder, above) if above else folder
+        inner = {
+            name: os.path.join(outer, name, below) if below else os.path.join(outer, name)
+            for name in listings.folders(outer)
+        }
+        inner = {name: place for name, place in inner.items() if _has_images(place, listings)}
+        found = _by_split({name: inner[name] for name in of_splits(inner)}, path)
         if any(_has_labels(place, folder, listings) for place in found.values()):
             why = ", ".join(os.path.relpath(place, folder) for place in found.values())
             return {split: (place,) for split, place in found.items()}, why
@@ -108,8 +115,27 @@ def _splits(path: Path, listings: Listings) -> tuple[dict[str, tuple[str, ...]],
         (folder, "images with label files"),
     ):
         if os.path.isdir(place) and _has_labels(place, folder, listings):
+            deep = [inner for inner in listings.below(place) if said_split(os.path.basename(inner)) and inner != place]
+            if deep and place == folder:
+                break
+            if deep:
+                raise UserError(_too_deep(deep, folder))
             return {ALL: (place,)}, why
     return {}, ""
+
+
+def _has_images(place: str, listings: Listings) -> bool:
+    """Whether there are any in the first folders below `place`."""
+    inner = islice(listings.below(place), _LOOKED_AT)
+    return any(is_image(name) for folder in inner for name in listings.files(folder))
+
+
+def _too_deep(deep: Sequence[str], folder: str) -> str:
+    """What is said of folders called as splits that lie where none is looked for: a test split would be trained on."""
+    named = " and ".join(shown(os.path.relpath(place, folder)) for place in deep[:2])
+    return (
+        f"{shown(folder)}: {named} are called as splits, but lie too deep; name them in a data.yaml as train, val, test"
+    )
 
 
 def _by_split(candidates: Mapping[str, str], path: Path) -> dict[str, str]:
@@ -118,11 +144,11 @@ def _by_split(candidates: Mapping[str, str], path: Path) -> dict[str, str]:
     for word, place in candidates.items():
         if not os.path.exists(place):
             continue
-        split = split_name(word)
+        split = said_split(word) or word
         if split in found:
             raise UserError(f"{shown(path)}: has both {shown(found[split])} and {shown(place)}; which is {split}?")
         found[split] = place
-    return found
+    return {split: found[split] for split in SPLITS if split in found}
 
 
 def _lists_images(path: str) -> bool:

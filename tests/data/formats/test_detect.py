@@ -98,3 +98,61 @@ def test_the_file_itself(write_files):
         find_data(folder / "notes.txt")
     with pytest.raises(UserError, match=r"is a file of format yolo, but data\.format is coco"):
         find_data(folder / "data.yaml", "coco")
+
+
+def yolo(folder, names="train valid test"):
+    files = {f"{folder}{name}/images/{name}.jpg": PICTURE for name in names.split()}
+    return files | {f"{folder}{name}/labels/{name}.txt": "0 .5 .5 .2 .2\n" for name in names.split()}
+
+
+@pytest.mark.parametrize("depth", ["", "mine/", "mine/data/set/"])
+@pytest.mark.parametrize(
+    "names", ["train valid test", "Train Validation Test", "train2017 val2017 test2017", "train_set val_set test_set"]
+)
+def test_what_is_below_a_lone_folder_keeps_its_splits(write_files, depth, names):
+    """Pooled, the test split would be trained on."""
+    folder = write_files(yolo(depth, names) | ({"mine/README.txt": "", "__MACOSX/x/y": ""} if depth else {}))
+    layout = find_data(folder)
+    found = {split: list(source.read().file_names) for split, source in layout.splits.items()}
+    train, val, test = names.split()
+    assert found == {
+        split: [f"{name}/images/{name}.jpg"] for split, name in (("train", train), ("val", val), ("test", test))
+    }
+    assert layout.why.startswith(depth)
+
+
+def test_split_folders_where_none_are_looked_for_are_never_pooled(write_files):
+    deep = {f"images/cam/{name}/{name}.jpg": PICTURE for name in ("train", "test")}
+    labels = {f"labels/cam/{name}/{name}.txt": "0 .5 .5 .2 .2" for name in ("train", "test")}
+    with pytest.raises(UserError, match=r"images/cam/test and images/cam/train are called as splits.*in a data\.yaml"):
+        find_data(write_files(deep | labels))
+
+
+def test_voc_splits_of_xml_files_beside_one_folder_of_images(write_files):
+    xml = "<annotation><size><width>8</width><height>6</height></size></annotation>"
+    files = {f"Annotations/{split}/{split}.xml": xml for split in ("train", "test")}
+    layout = find_data(write_files(files | {f"JPEGImages/{split}.jpg": PICTURE for split in ("train", "test")}))
+    assert {split: list(source.read().file_names) for split, source in layout.splits.items()} == {
+        "train": ["train.jpg"],
+        "test": ["test.jpg"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("files", "hint"),
+    [
+        ({"set.zip": "PK"}, r"set\.zip is an archive: unpack it"),
+        ({"_annotations.csv": "filename", "a.jpg": PICTURE}, r"_annotations\.csv may have the boxes: export"),
+        ({"annotations.xml": "<?xml?><annotations><version>1.1</version>"}, "is CVAT's own format: export as COCO"),
+        ({"project.json": '[{"id": 1, "data": {"image": "a"}}]'}, "is Label Studio's own format: export as COCO"),
+        (yolo("one/") | yolo("two/"), r"name one, or several as a DataList: \S+one \(YOLO\), \S+two \(YOLO\)"),
+    ],
+)
+def test_what_people_take_for_a_data_set_is_told(write_files, files, hint):
+    with pytest.raises(UserError, match=hint):
+        find_data(write_files(files))
+
+
+def test_an_archive_itself(write_files):
+    with pytest.raises(UserError, match=r"set\.zip: is an archive; unpack it"):
+        find_data(write_files({"set.zip": "PK"}) / "set.zip")
