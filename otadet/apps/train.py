@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from otadet.apps.arguments import described_exp, experiment_parser, pick_device
 from otadet.engine.stop import Stopped
-from otadet.errors import UserError, did_you_mean
+from otadet.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -166,17 +166,7 @@ def named_experiment(name: str | None, overrides: Sequence[str]) -> BaseExp:
 
     if name is not None:
         return load_exp(name)
-    if (missing := _missing_folder(overrides)) is not None:
-        siblings = [str(folder) for folder in missing.parent.glob("*/")] if missing.parent.is_dir() else []
-        text = f"data {missing}: no such folder, so shapes are drawn into it{did_you_mean(str(missing), siblings)}"
-        print(f"note: {text}", file=sys.stderr)
     return load_exp(OWN_PICTURES if _names_pictures(overrides) else DEFAULT)
-
-
-def _missing_folder(overrides: Sequence[str]) -> Path | None:
-    """The folder that they name as `data`, where it is not there: perhaps it is misspelt."""
-    named = [value for name, value in zip(overrides[::2], overrides[1::2], strict=False) if name == "data"]
-    return None if not named or os.path.lexists(named[-1]) else Path(named[-1])
 
 
 def _names_pictures(overrides: Sequence[str]) -> bool:

@@ -208,16 +208,3 @@ def test_what_changes_nothing_in_an_app_is_said(tmp_path: Path, capsys: pytest.C
     own.write_text("from otadet.exp import *\nclass Exp(BaseExp):\n    def build_model(self, n):\n        self.model\n")
     load_experiment(parser().parse_args(["-f", str(own), "-c", str(path), "lr", "0.1"]), NEEDED)
     assert not capsys.readouterr().err
-
-
-def test_a_misspelt_folder_does_not_become_one_of_shapes_in_silence(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    (tmp_path / "photos").mkdir()
-    assert configured(parse_args(["data", str(tmp_path / "photoss")])).name == "quickstart"
-    said = capsys.readouterr().err
-    assert "photoss: no such folder, so shapes are drawn into it; did you mean" in said
-    assert f"'{tmp_path / 'photos'}'" in said
-    configured(parse_args(["lr", "0.1"]))
-    configured(parse_args(["-f", "quickstart", "data", str(tmp_path / "new")]))
-    assert not capsys.readouterr().err
