@@ -16,9 +16,9 @@ from torch import Tensor
 
 from otadet.assigners.base import PaddedTruth, pad_truths
 from otadet.assigners.ops.candidates import Candidates, window
-from otadet.assigners.ops.costs import gather
 from otadet.assigners.ops.pairs import Pairs
 from otadet.assigners.ops.ties import Contest
+from otadet.assigners.ops.values import gather
 from otadet.boxes import centers
 from otadet.files import atomic_path
 from otadet.models import AnchorGrid
@@ -65,7 +65,7 @@ def worked_out() -> Example:
 
     candidates = window(anchors, truth, radius=1.0)
     pairs = candidates.pairs(len(anchors.points))
-    ious = gather(predictions, truth, pairs).iou
+    ious = gather(predictions, anchors, truth, pairs).iou
     best, rows = pairs.cheapest(-ious, K)
     contest = Contest.empty(truth, len(anchors.points))
     contest.add(best, ious[rows])
@@ -228,7 +228,7 @@ def draw() -> np.ndarray:
 
     top = 410
     sheet.text("2  Gather what the rule compares", MARGIN, top, head)
-    sheet.text("iou = gather(predictions, truth, pairs).iou", MARGIN + 20, top + 24, call, GREY)
+    sheet.text("iou = gather(predictions, anchors, truth, pairs).iou", MARGIN + 20, top + 24, call, GREY)
     sheet.text(f"3  Choose per box: the {K} of largest IoU", MARGIN + 430, top, head)
     sheet.text(f"taken, rows = pairs.cheapest(-iou, k={K})", MARGIN + 450, top + 24, call, GREY)
     below = draw_list(sheet, example, MARGIN, top + 54)

@@ -6,10 +6,12 @@ What the rules share is in `ops`; `docs/assigners.md` says how to add one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from otadet.assigners.atss import ATSSAssigner
 from otadet.assigners.base import Assigner
 from otadet.assigners.dense import DenseAssigner, DenseClaims
+from otadet.assigners.dsla import DSLAAssigner
 from otadet.assigners.fcos import FCOSAssigner
 from otadet.assigners.hungarian import HungarianAssigner
 from otadet.assigners.lla import LLAAssigner
@@ -30,12 +32,15 @@ _RULES: dict[str, Callable[[], Assigner]] = {
     "lla": LLAAssigner,
     "tal": TaskAlignedAssigner,
     "tal_yolo": TaskAlignedAssigner.yolo,
+    "tal_soft": partial(TaskAlignedAssigner, soft=True),
+    "dsla": DSLAAssigner,
     "hungarian": HungarianAssigner,
 }
 
 __all__ = [
     "ATSSAssigner",
     "Assigner",
+    "DSLAAssigner",
     "DenseAssigner",
     "DenseClaims",
     "FCOSAssigner",

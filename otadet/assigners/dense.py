@@ -23,6 +23,8 @@ class DenseClaims:
     """(G, A) bool: the boxes that want the anchor. One that several boxes want is ambiguous."""
     ignored: Tensor | None = None
     """(A,) bool: the anchors that are ignored where no box wants them."""
+    score: Tensor | None = None
+    """(G, A) in 0-1: the soft target of the anchor's class where the box gets it. None: 1."""
 
 
 class DenseAssigner(Assigner):
@@ -55,6 +57,7 @@ class DenseAssigner(Assigner):
         ambiguous, dtype = torch.zeros_like(gt_index, dtype=torch.bool), truth.boxes.dtype
         points, boxes, strides = anchors.points.to(dtype), anchors.boxes.to(dtype), anchors.strides.to(dtype)
         anchors = Anchors(points, boxes, strides, anchors.level_sizes)
+        score: Tensor | None = None
         for image, valid in enumerate(truth.valid):
             row = valid.nonzero().squeeze(1)
             if len(row):
@@ -64,7 +67,10 @@ class DenseAssigner(Assigner):
                 nobody = BACKGROUND if claims.ignored is None else torch.where(claims.ignored, IGNORED, BACKGROUND)
                 gt_index[image] = torch.where(claims.claimed.any(0), row[winner], nobody)
                 ambiguous[image] = claims.claimed.sum(0) > 1
-        return Assignment(gt_index, ambiguous)
+                if claims.score is not None:
+                    score = torch.zeros(gt_index.shape, device=gt_index.device) if score is None else score
+                    score[image] = torch.where(claims.claimed.any(0), claims.score.gather(0, winner[None])[0], 0)
+        return Assignment(gt_index, ambiguous, score)
 
 
 def _of_image(predictions: Predictions, image: int, dtype: torch.dtype) -> Predictions:

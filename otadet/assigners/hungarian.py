@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,62 +10,14 @@ from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth
 from otadet.assigners.ops.chunks import PAIRS_AT_ONCE
-from otadet.assigners.ops.costs import BoxCost, ClassCost, FocalCost, IoUCost, PairValues, relative_cost
-from otadet.boxes import centers, giou, iou
+from otadet.assigners.ops.pair_costs import DETRCost, PairCost
+from otadet.assigners.ops.values import PairValues
+from otadet.boxes import iou
 from otadet.errors import UserError
 from otadet.structures import BACKGROUND, Anchors, Assignment, Predictions
 
 NAN_COST = 1e9
 """The cost of a pair whose prediction is not a number, and the largest cost."""
-
-
-class MatchingCost(ABC):
-    """The cost of making an anchor positive for a box, in place of background."""
-
-    @abstractmethod
-    def __call__(self, values: PairValues, size: Tensor) -> Tensor:
-        """Of each pair. size: (2,) width and height of the network's input, in pixels."""
-
-
-@dataclass(frozen=True)
-class DETRCost(MatchingCost):
-    """Focal class cost, L1 distance of the boxes and `-GIoU`, with the weights of Deformable DETR (Zhu et al., 2021).
-
-    The L1 distance is that of centre, width and height, as parts of the input's width and height.
-    """
-
-    class_weight: float = 2.0
-    """Of the class cost, less that of background."""
-    l1_weight: float = 5.0
-    """Of the L1 distance."""
-    giou_weight: float = 2.0
-    """Of `-GIoU`."""
-    class_cost: ClassCost = field(default_factory=FocalCost)
-    """Loss of a logit against 0 and 1."""
-
-    def __call__(self, values: PairValues, size: Tensor) -> Tensor:
-        positive = self.class_cost.positive(values.logits, values.quality)
-        negative = self.class_cost.negative(values.logits, values.quality)
-        center = (centers(values.boxes) - centers(values.gt_boxes)).abs()
-        extent = (_extent(values.boxes) - _extent(values.gt_boxes)).abs()
-        distance = ((center + extent) / size).sum(-1)
-        gious = giou(values.boxes, values.gt_boxes)
-        return self.class_weight * (positive - negative) + self.l1_weight * distance - self.giou_weight * gious
-
-
-@dataclass(frozen=True)
-class OTACost(MatchingCost):
-    """The cost of Eq. 2 less that of background (Eq. 3)."""
-
-    iou_weight: float = 1.5
-    """Weight of the box cost beside the class cost."""
-    class_cost: ClassCost = field(default_factory=FocalCost)
-    """Loss of a logit against 0 and 1."""
-    box_cost: BoxCost = field(default_factory=IoUCost)
-    """Loss of a predicted box."""
-
-    def __call__(self, values: PairValues, size: Tensor) -> Tensor:
-        return relative_cost(values, self.class_cost, self.box_cost, self.iou_weight)
 
 
 @dataclass(frozen=True)
@@ -95,7 +46,7 @@ class HungarianAssigner(Assigner):
     (tensor([[-1,  0,  1, -1]]), tensor([[False,  True, False, False]]))
     """
 
-    cost: MatchingCost = field(default_factory=DETRCost)
+    cost: PairCost = field(default_factory=DETRCost)
     """What an anchor costs as a box's."""
 
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
@@ -118,16 +69,16 @@ class HungarianAssigner(Assigner):
 
         k is `count`, or A where that is less: the other boxes can take all but one of so many.
         """
-        num_anchors, size = len(anchors.points), _input_size(anchors)
+        num_anchors = len(anchors.points)
         # In memory one coordinate of all boxes after the other: these tables are large.
         boxes = predictions.boxes[image].float().T.contiguous().T
         quality = None if predictions.quality is None else predictions.quality[image].float()
-        found = []
+        every_anchor, found = torch.arange(num_anchors, device=boxes.device), []
         for part in torch.arange(count, device=boxes.device).split(max(1, PAIRS_AT_ONCE // num_anchors)):
             gt_boxes = truth.boxes[image, part, None].float()
             logits = predictions.logits[image].index_select(1, truth.labels[image, part]).T.float()
-            values = PairValues(logits, quality, boxes, gt_boxes, iou(boxes, gt_boxes))
-            cost = self.cost(values, size).nan_to_num_(NAN_COST, NAN_COST, -NAN_COST).clamp_(-NAN_COST, NAN_COST)
+            values = PairValues(logits, quality, boxes, gt_boxes, iou(boxes, gt_boxes), every_anchor, anchors)
+            cost = self.cost(values).nan_to_num_(NAN_COST, NAN_COST, -NAN_COST).clamp_(-NAN_COST, NAN_COST)
             found.append(cost.topk(min(count, num_anchors), largest=False))
         return torch.cat([best.values for best in found]), torch.cat([best.indices for best in found])
 
@@ -152,14 +103,3 @@ def match(cost: np.ndarray, anchor: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     graph = csr_array((weight.ravel(), column.ravel(), start), shape=(len(cost), len(columns)))
     box, matched = min_weight_full_bipartite_matching(graph)
     return box, (column[box] == matched[:, None]).argmax(1)
-
-
-def _extent(boxes: Tensor) -> Tensor:
-    """(..., 4) -> (..., 2) width, height."""
-    return boxes[..., 2:] - boxes[..., :2]
-
-
-def _input_size(anchors: Anchors) -> Tensor:
-    """(2,) width and height of the finest grid, in pixels."""
-    height, width = anchors.level_sizes[0]
-    return anchors.strides[0] * torch.tensor([width, height], device=anchors.strides.device)

@@ -8,21 +8,15 @@ import torch
 from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth
+from otadet.assigners.ops.background import BackgroundCosts
 from otadet.assigners.ops.candidates import Candidates, nearest
 from otadet.assigners.ops.chunks import chunks, pairs_at_once
-from otadet.assigners.ops.costs import (
-    BackgroundCosts,
-    BoxCost,
-    ClassCost,
-    FocalCost,
-    IoUCost,
-    gather,
-    relative_cost,
-)
+from otadet.assigners.ops.costs import BoxCost, ClassCost, FocalCost, IoUCost, relative_cost
 from otadet.assigners.ops.grids import INSIDE_MARGIN, inside_boxes
 from otadet.assigners.ops.inputs import on_host
 from otadet.assigners.ops.pairs import Pairs
 from otadet.assigners.ops.ties import CheapestWins
+from otadet.assigners.ops.values import gather
 from otadet.structures import Anchors, Assignment, Predictions
 
 OUTSIDE_COST = 1e3
@@ -74,24 +68,25 @@ class LLAAssigner(Assigner):
 
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
         ledger = CheapestWins.empty(truth, len(anchors.points))
-        background = BackgroundCosts(predictions, self.class_cost)
+        background = BackgroundCosts(predictions, self.class_cost.negative)
         lacking = torch.where(truth.valid, self.topk, 0)
         region = inside_boxes(truth, len(anchors.level_sizes))
         for chunk in chunks(anchors, truth, region, pairs_at_once(predictions) * 3 // 4):
-            loss = self._relative_loss(predictions, chunk.truth, chunk.pairs) + background.at(chunk.pairs)
+            loss = self._relative_loss(predictions, anchors, chunk.truth, chunk.pairs) + background.at(chunk.pairs)
             taken = chunk.in_batch(chunk.pairs.cheapest(loss, self.topk)[0])
             ledger.add(chunk.in_batch(chunk.pairs), loss, taken)
             lacking -= taken.count_per_box()
         if not on_host(lacking) or lacking.any():
             pairs = _outside(anchors, truth, lacking > 0)
-            loss = self._relative_loss(predictions, truth, pairs) + background.at(pairs) + OUTSIDE_COST
+            loss = self._relative_loss(predictions, anchors, truth, pairs) + background.at(pairs) + OUTSIDE_COST
             taken, _ = pairs.cheapest(loss, self.topk, lacking)
             ledger.add(pairs, loss, taken)
         return ledger.assignment()
 
-    def _relative_loss(self, predictions: Predictions, truth: PaddedTruth, pairs: Pairs) -> Tensor:
+    def _relative_loss(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth, pairs: Pairs) -> Tensor:
         """(P,) loss, less the class loss that the anchor has as background."""
-        return relative_cost(gather(predictions, truth, pairs), self.class_cost, self.box_cost, self.iou_weight)
+        values = gather(predictions, anchors, truth, pairs)
+        return relative_cost(values, self.class_cost, self.box_cost, self.iou_weight)
 
 
 def _outside(anchors: Anchors, truth: PaddedTruth, wanted: Tensor) -> Pairs:

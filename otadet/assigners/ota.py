@@ -9,21 +9,15 @@ from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth, pad_truths
 from otadet.assigners.ops.candidates import check_prior, find_candidates
-from otadet.assigners.ops.costs import (
-    BoxCost,
-    ClassCost,
-    FocalCost,
-    IoUCost,
-    PairValues,
-    gather,
-    relative_cost,
-    supplies,
-)
+from otadet.assigners.ops.costs import BoxCost, ClassCost, FocalCost, IoUCost
 from otadet.assigners.ops.inputs import check_batch
+from otadet.assigners.ops.pair_costs import PairCost, chosen_cost
 from otadet.assigners.ops.pairs import Pairs
 from otadet.assigners.ops.sinkhorn import Plan, sinkhorn
+from otadet.assigners.ops.supplies import supplies
 from otadet.assigners.ops.ties import check_ambiguity, keep_smallest, supply_of_owners, tie_key
 from otadet.assigners.ops.used import UsedAnchors, number_used_anchors
+from otadet.assigners.ops.values import PairValues, gather
 from otadet.structures import Anchors, Assignment, GroundTruth, Predictions
 
 AMBIGUOUS_BELOW = 0.9
@@ -35,8 +29,8 @@ class OTAAssigner(Assigner):
     """Exact OTA: boxes supply labels, anchors demand one each, and the cheapest transport decides. As in the paper.
 
     1. Candidates: the points near the centre of each box (`prior`, `radius`).
-    2. The cost of a pair is class loss + `iou_weight` * IoU loss (Eq. 2); that of background is the class loss against
-       no class (Eq. 3).
+    2. The cost of a pair is class loss + `iou_weight` * IoU loss (Eq. 2), or another `cost`; that of background is the
+       class loss against no class (Eq. 3).
     3. A box supplies as many labels as the sum of the `top_q` IoUs of its candidates, at least 1 (dynamic k); the
        background supplies the rest.
     4. Sinkhorn-Knopp finds the cheapest transport plan.
@@ -89,6 +83,8 @@ class OTAAssigner(Assigner):
     """The ablation of Tab. 3: candidates that several boxes want are first given to one of them: "min_area", the
     smallest box; "max_iou", the one that the anchor predicts best; "min_loss", the one of least cost. OTA then only
     tells positives from negatives, and a box may be left without any."""
+    cost: PairCost | None = None
+    """A whole cost, such as `OTACost.rtmdet()`, in place of `class_cost`, `box_cost` and `iou_weight`."""
 
     def __post_init__(self) -> None:
         check_prior(self.prior, self.radius, self.top_q, self.k)
@@ -100,7 +96,7 @@ class OTAAssigner(Assigner):
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
         pairs = self.find_pairs(predictions, anchors, truth)
         used = number_used_anchors(pairs)
-        plan, cost = self.transport(predictions, truth, pairs, used)
+        plan, cost = self.transport(predictions, anchors, truth, pairs, used)
         return most_transported(plan, cost, pairs, used)
 
     @torch.no_grad()
@@ -112,7 +108,7 @@ class OTAAssigner(Assigner):
         check_batch(predictions, anchors, [truth])
         padded = pad_truths([truth], predictions.logits.shape[-1])
         pairs = self.find_pairs(predictions, anchors, padded)
-        plan, _ = self.transport(predictions, padded, pairs, number_used_anchors(pairs))
+        plan, _ = self.transport(predictions, anchors, padded, pairs, number_used_anchors(pairs))
         mass = plan.mass.new_zeros(len(truth.boxes), len(anchors.points))
         return mass.index_put_((pairs.gt_row, pairs.anchor_row), plan.mass * pairs.valid, accumulate=True)
 
@@ -121,14 +117,14 @@ class OTAAssigner(Assigner):
         pairs = find_candidates(anchors, truth, self.prior, self.radius).pairs(len(anchors.points))
         if self.ambiguity is None:
             return pairs
-        values = gather(predictions, truth, pairs)
+        values = gather(predictions, anchors, truth, pairs)
         return keep_smallest(pairs, tie_key(self.ambiguity, values, self._cost(values)))
 
     def transport(
-        self, predictions: Predictions, truth: PaddedTruth, pairs: Pairs, used: UsedAnchors
+        self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth, pairs: Pairs, used: UsedAnchors
     ) -> tuple[Plan, Tensor]:
         """The optimal plan and the cost (P,) of each pair, Algorithm 1, lines 3 to 15."""
-        values = gather(predictions, truth, pairs)
+        values = gather(predictions, anchors, truth, pairs)
         cost = torch.where(pairs.valid, self._cost(values), torch.inf)
         supply = supplies(values.iou, truth, pairs, self.k, self.top_q)
         if self.ambiguity is not None:
@@ -147,7 +143,7 @@ class OTAAssigner(Assigner):
         return plan, cost
 
     def _cost(self, values: PairValues) -> Tensor:
-        return relative_cost(values, self.class_cost, self.box_cost, self.iou_weight)
+        return chosen_cost(self.cost, self.iou_weight, self.class_cost, self.box_cost)(values)
 
 
 def most_transported(plan: Plan, cost: Tensor, pairs: Pairs, used: UsedAnchors) -> Assignment:

@@ -9,20 +9,14 @@ from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth
 from otadet.assigners.max_iou import MaxIoUAssigner
+from otadet.assigners.ops.background import BackgroundCosts
 from otadet.assigners.ops.chunks import pairs_at_once
-from otadet.assigners.ops.costs import (
-    BackgroundCosts,
-    BoxCost,
-    ClassCost,
-    FocalCost,
-    GIoUCost,
-    gather,
-    relative_cost,
-)
+from otadet.assigners.ops.costs import BoxCost, ClassCost, FocalCost, GIoUCost, relative_cost
 from otadet.assigners.ops.gmm import fit_mixtures
 from otadet.assigners.ops.grids import level_of_anchors
 from otadet.assigners.ops.inputs import on_host
-from otadet.assigners.ops.pairs import Pairs
+from otadet.assigners.ops.pairs import Pairs, owned
+from otadet.assigners.ops.values import gather
 from otadet.boxes import iou
 from otadet.structures import Anchors, Assignment, Predictions
 
@@ -75,9 +69,9 @@ class PAAAssigner(Assigner):
 
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
         owner = MaxIoUAssigner(self.threshold, self.threshold).assign(predictions, anchors, truth).gt_index
-        pairs = _owned(owner, truth)
-        background = BackgroundCosts(predictions, self.class_cost)
-        loss = self._relative_loss(predictions, truth, pairs) + background.at(pairs)
+        pairs = owned(owner, truth.valid.shape[1])
+        background = BackgroundCosts(predictions, self.class_cost.negative)
+        loss = self._relative_loss(predictions, anchors, truth, pairs) + background.at(pairs)
         level = level_of_anchors(anchors)[pairs.anchor_index]
         candidates, place = pairs.cheapest_per_group(loss, self.topk, level, len(anchors.level_sizes))
         loss = loss[place]
@@ -86,9 +80,10 @@ class PAAAssigner(Assigner):
         wanted = self._wanted_by_others(predictions, anchors, truth, positives, limit, background.at(positives))
         return Assignment(positives.first_box(positives.valid), positives.any_of_anchor(wanted))
 
-    def _relative_loss(self, predictions: Predictions, truth: PaddedTruth, pairs: Pairs) -> Tensor:
+    def _relative_loss(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth, pairs: Pairs) -> Tensor:
         """(P,) joint loss, less the class loss that the anchor has as background."""
-        return relative_cost(gather(predictions, truth, pairs), self.class_cost, self.box_cost, self.iou_weight)
+        values = gather(predictions, anchors, truth, pairs)
+        return relative_cost(values, self.class_cost, self.box_cost, self.iou_weight)
 
     def _wanted_by_others(
         self,
@@ -116,22 +111,11 @@ class PAAAssigner(Assigner):
         wanted = []
         for part in parts:
             row, others = _other_boxes(positives, part, anchors, truth, self.threshold)
-            loss = self._relative_loss(predictions, truth, others) + background[part][row]
+            loss = self._relative_loss(predictions, anchors, truth, others) + background[part][row]
             would_be = others.valid & (loss <= limit[others.gt_row])
             count = torch.zeros_like(part, dtype=torch.int32)
             wanted.append(count.index_add_(0, row, would_be.to(torch.int32)) > 0)
         return torch.cat(wanted) if wanted else positives.valid
-
-
-def _owned(owner: Tensor, truth: PaddedTruth) -> Pairs:
-    """The pairs of each anchor with its owner (N, A), if it has one; in the order of the anchors."""
-    num_images, num_anchors = owner.shape
-    num_boxes = truth.valid.shape[1]
-    valid = (owner >= 0).flatten()
-    row = valid.nonzero().squeeze(1) if on_host(valid) else torch.arange(len(valid), device=valid.device)
-    image = row.div(num_anchors, rounding_mode="floor")
-    gt_row = image * num_boxes + owner.flatten()[row].clamp(min=0)
-    return Pairs(gt_row, row, valid[row], row, (num_images, num_boxes, 0), num_anchors)
 
 
 def positive_limit(losses: Tensor) -> Tensor:

@@ -7,21 +7,15 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth
+from otadet.assigners.ops.background import BackgroundCosts
 from otadet.assigners.ops.candidates import check_prior, find_candidates, window
 from otadet.assigners.ops.chunks import pairs_at_once, shared_chunks
-from otadet.assigners.ops.costs import (
-    BackgroundCosts,
-    BoxCost,
-    ClassCost,
-    FocalCost,
-    IoUCost,
-    JointBCECost,
-    gather,
-    relative_cost,
-    supplies,
-)
+from otadet.assigners.ops.costs import BoxCost, ClassCost, FocalCost, IoUCost, JointBCECost
+from otadet.assigners.ops.pair_costs import PairCost, chosen_cost
 from otadet.assigners.ops.pairs import Pairs
+from otadet.assigners.ops.supplies import supplies
 from otadet.assigners.ops.ties import CheapestWins
+from otadet.assigners.ops.values import gather
 from otadet.structures import Anchors, Assignment, Predictions
 
 FOREIGN_COST = 1e6
@@ -33,7 +27,7 @@ class SimOTAAssigner(Assigner):
     """Each box takes its k cheapest candidates; an anchor taken twice goes to the box to which it is cheapest.
 
     1. Candidates: the points near the centre of each box (`prior`, `radius`), or near that of any box (`shared`).
-    2. The cost of a pair is class loss + `iou_weight` * IoU loss.
+    2. The cost of a pair is class loss + `iou_weight` * IoU loss, or another `cost`.
     3. A box takes its k cheapest candidates, k being the sum of the `top_q` IoUs of its candidates, at least 1.
     4. An anchor that several boxes take goes to the box to which it is cheapest. As in YOLOX that is sought among all
        boxes that have it as a candidate, and a box may lose all its anchors to others.
@@ -73,6 +67,8 @@ class SimOTAAssigner(Assigner):
     shared: bool = False
     """YOLOX's candidates, in place of `prior`: an anchor strictly within `radius` strides of any box's centre, in that
     box or not, is a candidate of every box of its image, at an extra cost where it is not near the box's own centre."""
+    cost: PairCost | None = None
+    """A whole cost, such as `OTACost.rtmdet()`, in place of `class_cost`, `box_cost` and `iou_weight`."""
 
     def __post_init__(self) -> None:
         check_prior(self.prior, self.radius, self.top_q, self.k)
@@ -85,11 +81,11 @@ class SimOTAAssigner(Assigner):
         )
 
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
-        background = BackgroundCosts(predictions, self.class_cost)
+        background = BackgroundCosts(predictions, self._pair_cost.negative)
         if self.shared:
             return self._assign_shared(predictions, anchors, truth, background)
         pairs = find_candidates(anchors, truth, self.prior, self.radius).pairs(len(anchors.points))
-        cost, supply = self._cost_and_supply(predictions, truth, pairs)
+        cost, supply = self._cost_and_supply(predictions, anchors, truth, pairs)
         cost = cost + background.at(pairs)
         taken, _ = pairs.cheapest(cost, self._most, supply)
         ledger = CheapestWins.empty(truth, len(anchors.points))
@@ -103,7 +99,7 @@ class SimOTAAssigner(Assigner):
         ledger = CheapestWins.empty(truth, len(anchors.points))
         near = window(anchors, truth, self.radius, inside=False).pairs(len(anchors.points))
         for chunk, is_near in shared_chunks(near, truth, pairs_at_once(predictions) // 2):
-            cost, supply = self._cost_and_supply(predictions, chunk.truth, chunk.pairs)
+            cost, supply = self._cost_and_supply(predictions, anchors, chunk.truth, chunk.pairs)
             cost = cost + background.at(chunk.pairs) + FOREIGN_COST * ~is_near
             taken, _ = chunk.pairs.cheapest(cost, self._most, supply)
             ledger.add(chunk.in_batch(chunk.pairs), cost, chunk.in_batch(taken))
@@ -114,8 +110,13 @@ class SimOTAAssigner(Assigner):
         """Anchors that a box takes at the most."""
         return self.k or self.top_q
 
-    def _cost_and_supply(self, predictions: Predictions, truth: PaddedTruth, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    @property
+    def _pair_cost(self) -> PairCost:
+        return chosen_cost(self.cost, self.iou_weight, self.class_cost, self.box_cost)
+
+    def _cost_and_supply(
+        self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth, pairs: Pairs
+    ) -> tuple[Tensor, Tensor]:
         """(P,) cost, less that of background, and (N, G) labels of each box."""
-        values = gather(predictions, truth, pairs)
-        cost = relative_cost(values, self.class_cost, self.box_cost, self.iou_weight)
-        return cost, supplies(values.iou, truth, pairs, self.k, self.top_q)
+        values = gather(predictions, anchors, truth, pairs)
+        return self._pair_cost(values), supplies(values.iou, truth, pairs, self.k, self.top_q)

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from otadet.assigners.base import Assigner, PaddedTruth
 from otadet.assigners.ops.chunks import Chunk, chunks, chunks_of_anchors, pairs_at_once
-from otadet.assigners.ops.costs import PairValues, gather
 from otadet.assigners.ops.grids import INSIDE_MARGIN, Region, inside_boxes, level_of_anchors, strides_of
 from otadet.assigners.ops.inputs import on_host
-from otadet.assigners.ops.pairs import Pairs, joined
+from otadet.assigners.ops.pairs import Pairs, joined, owned
 from otadet.assigners.ops.ties import Contest
+from otadet.assigners.ops.values import PairValues, gather
 from otadet.boxes import centers, ciou
 from otadet.structures import Anchors, Assignment, Predictions
 
@@ -27,6 +27,8 @@ class TaskAlignedAssigner(Assigner):
     2. Their alignment is `score^alpha * iou^beta`: the probability of the box's class, the IoU with the predicted box.
     3. A box takes the `topk` best aligned, fewer where fewer points inside it predict a box that overlaps it.
     4. An anchor that several boxes take goes to the one with the largest IoU.
+    5. If `soft`, an anchor's score is its alignment, scaled so that the best anchor of each box has the box's largest
+       IoU.
 
     The defaults are TOOD's, except that the best are sought among the points inside the box; TOOD's code seeks them
     among all points and drops those outside, which leaves some boxes fewer. `TaskAlignedAssigner.yolo()` is the rule of
@@ -61,6 +63,8 @@ class TaskAlignedAssigner(Assigner):
     if there is no other) when its points are sought, so that tiny boxes have some."""
     margin: float = INSIDE_MARGIN
     """Pixels by which a point lies inside a box to count as inside."""
+    soft: bool = False
+    """With scores as soft targets of the class, as TOOD and the YOLOs train; else every positive anchor's is 1."""
 
     def __post_init__(self) -> None:
         if self.topk < 1:
@@ -79,9 +83,15 @@ class TaskAlignedAssigner(Assigner):
         return cls(alpha=0.5, topk=10, complete=True, among_holders=True, enlarge=True, margin=1e-9)
 
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
+        assignment = self._assign(predictions, anchors, truth)
+        if not self.soft:
+            return assignment
+        return replace(assignment, score=self._scores(predictions, anchors, truth, assignment.gt_index))
+
+    def _assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
         contest, region = Contest.empty(truth, len(anchors.points)), self._region(anchors, truth)
         found = chunks(anchors, truth, region, pairs_at_once(predictions))
-        taken = [self._best_aligned(predictions, chunk) for chunk in found]
+        taken = [self._best_aligned(predictions, anchors, chunk) for chunk in found]
         if taken:
             contest.add(joined([pairs for pairs, _ in taken]), torch.cat([ious for _, ious in taken]))
         assignment = contest.assignment()
@@ -94,13 +104,24 @@ class TaskAlignedAssigner(Assigner):
             truth = replace(truth, boxes=_enlarged(truth.boxes, strides_of(anchors, truth.boxes.dtype)))
         return inside_boxes(truth, len(anchors.level_sizes), self.margin)
 
-    def _best_aligned(self, predictions: Predictions, chunk: Chunk) -> tuple[Pairs, Tensor]:
-        """The pairs that the boxes of a chunk take, as pairs of the batch, and their IoUs (P,)."""
-        values = gather(predictions, chunk.truth, chunk.pairs)
+    def _scores(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth, gt_index: Tensor) -> Tensor:
+        """(N, A) float32, 0 where an anchor is nobody's."""
+        pairs = owned(gt_index, truth.valid.shape[1])
+        values = gather(predictions, anchors, truth, pairs)
         ious = self._iou(values)
-        cost = -(values.logits.sigmoid() ** self.alpha * ious**self.beta)
-        best, place = chunk.pairs.cheapest(cost, self.topk, below=0)
+        alignment = self._alignment(values, ious)
+        best = pairs.largest_per_box(alignment, torch.finfo(alignment.dtype).tiny)
+        return pairs.of_anchors(alignment / best * pairs.largest_per_box(ious, 0.0))
+
+    def _best_aligned(self, predictions: Predictions, anchors: Anchors, chunk: Chunk) -> tuple[Pairs, Tensor]:
+        """The pairs that the boxes of a chunk take, as pairs of the batch, and their IoUs (P,)."""
+        values = gather(predictions, anchors, chunk.truth, chunk.pairs)
+        ious = self._iou(values)
+        best, place = chunk.pairs.cheapest(-self._alignment(values, ious), self.topk, below=0)
         return chunk.in_batch(best), ious[place]
+
+    def _alignment(self, values: PairValues, ious: Tensor) -> Tensor:
+        return values.logits.sigmoid() ** self.alpha * ious**self.beta
 
     def _iou(self, values: PairValues) -> Tensor:
         return ciou(values.boxes, values.gt_boxes).clamp(min=0) if self.complete else values.iou
@@ -116,7 +137,7 @@ class TaskAlignedAssigner(Assigner):
             pairs = chunk.in_batch(chunk.pairs)
             points, at = anchors.points.index_select(0, pairs.anchor_index), level.index_select(0, pairs.anchor_index)
             is_inside = region.contains(points, pairs.gt_row, at)
-            ious = self._iou(gather(predictions, chunk.truth, chunk.pairs))
+            ious = self._iou(gather(predictions, anchors, chunk.truth, chunk.pairs))
             contest.compete(pairs, ious, is_inside & (ious > 0))
         return contest
 

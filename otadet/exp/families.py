@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from torch import nn
@@ -12,7 +12,15 @@ from otadet import models
 from otadet.assigners import Assigner
 from otadet.errors import UserError
 from otadet.limits import Limits
-from otadet.losses import DetectionLoss, FreeAnchorLoss, YOLOXLoss, centerness_target, iou_target
+from otadet.losses import (
+    ClassLoss,
+    DetectionLoss,
+    FocalLoss,
+    FreeAnchorLoss,
+    YOLOXLoss,
+    centerness_target,
+    iou_target,
+)
 from otadet.models import FPN, PAFPN, CSPDarknet, Detector, FCOSHead, RetinaNetHead, YOLOXHead, build_resnet
 from otadet.models.backbones.resnet import check_imagenet, check_layout, torchvision_name
 from otadet.part import Part
@@ -186,13 +194,15 @@ class YOLOX(Part):
 
 @dataclass(frozen=True)
 class FocalGIoU(Part):
-    """Focal loss on the classes, GIoU on the boxes, cross entropy on the quality: see `DetectionLoss`."""
+    """A class loss, the focal one by default, GIoU on the boxes, cross entropy on the quality: see `DetectionLoss`."""
 
     box_weight: Annotated[float, Limits(0, 1e6, open_low=True)] = 2.0
     quality_weight: Annotated[float, _WEIGHT] | None = None
     """Of the auxiliary branch; None: 1 for centre-ness, as in FCOS and ATSS, else 0.5."""
     box_weighting: Literal["auto", "none", "quality"] = "auto"
     """"quality": boxes count by the target of their quality; "none": all alike; "auto": "quality" for centre-ness."""
+    class_loss: ClassLoss = field(default_factory=FocalLoss)
+    """`class_loss focal`, `qfl`, `vfl`, `mal` or `bce`; all but the first are made for scores, as `dsla` gives them."""
 
     def build(self, assigner: Assigner | None, quality: Branch) -> DetectionLoss:
         """The loss of a network with that auxiliary branch. Raises `UserError` where the two contradict each other."""
@@ -210,6 +220,7 @@ class FocalGIoU(Part):
         is_weighted = is_centerness if self.box_weighting == "auto" else self.box_weighting == "quality"
         return DetectionLoss(
             assigner,
+            class_loss=self.class_loss,
             box_weight=self.box_weight,
             quality_weight=default if self.quality_weight is None else self.quality_weight,
             quality_target=centerness_target if is_centerness else iou_target,

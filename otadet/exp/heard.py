@@ -72,6 +72,9 @@ _SILENCES = (
     _Silence("prior", "shared", bool, "false"),
     # The iterations are looked at every ten.
     _Silence("tolerance", "iterations", lambda iterations: iterations <= 10, "above 10"),
+    _Silence("class_cost", "cost", lambda cost: cost is not None, "none"),
+    _Silence("box_cost", "cost", lambda cost: cost is not None, "none"),
+    _Silence("iou_weight", "cost", lambda cost: cost is not None, "none"),
     _Silence("box_cost", "iou_weight", _is_zero, "above 0"),
     _Silence("class_cost", "class_weight", _is_zero, "above 0"),
     _Silence("warmup_start", "warmup", _is_zero, "above 0"),
@@ -162,6 +165,8 @@ def _changed_fields(part: Any) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
+    if is_part(value):
+        return type(value).__name__
     return "none" if value in (None, ()) else f"{str(value).lower() if isinstance(value, bool) else value}"
 
 

@@ -10,8 +10,8 @@ from pathlib import Path, PurePath
 from typing import Any, get_args, get_origin
 
 from otadet.assigners import assigner_names, named_assigner
-from otadet.assigners.hungarian import DETRCost, OTACost
-from otadet.assigners.ops.costs import BCECost, FocalCost, GIoUCost, IoUCost, JointBCECost
+from otadet.assigners.ops.costs import BCECost, DistanceCost, FocalCost, GIoUCost, IoUCost, JointBCECost, QFLCost
+from otadet.assigners.ops.pair_costs import DETRCost, OTACost
 from otadet.data import transforms
 from otadet.data.items import Items
 from otadet.data.sampling import RepeatFactor
@@ -48,6 +48,7 @@ from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResN
 from otadet.exp.run import Run
 from otadet.inference.input_spec import InputSpec
 from otadet.inference.postprocess import Postprocess
+from otadet.losses import BCE, MAL, QFL, VFL, FocalLoss
 from otadet.optim.length import Epochs, Iterations
 from otadet.optim.optimizer import SGD, AdamW
 from otadet.optim.schedule import Cosine, Steps
@@ -60,9 +61,10 @@ PARTS: dict[str, type] = {
         *(DataFolder, CocoData, YoloData, VocData, CrowdHumanData, DataList, PythonData, SyntheticShapes),
         RepeatFactor,
         *(InputSpec, FCOS, RetinaNet, ResNet, YOLOX, FocalGIoU, BCEIoU, FreeAnchor, Run, Postprocess),
+        *(FocalLoss, QFL, VFL, MAL, BCE),
         *(SGD, AdamW, Steps, Cosine, Iterations, Epochs),
         *(type(named_assigner(name)) for name in assigner_names()),
-        *(DETRCost, OTACost, FocalCost, BCECost, JointBCECost, IoUCost, GIoUCost),
+        *(DETRCost, OTACost, FocalCost, BCECost, JointBCECost, QFLCost, IoUCost, GIoUCost, DistanceCost),
         *(ResizeShortestEdge, Letterbox, Compose, RandomFlip, RandomTranspose, RandomZoom, ColorJitter, Until),
         *(Mosaic, MixUp, CopyPaste, RandomAffine, RandomIoUCrop, RandomHSV, PhotometricDistortion, MultiScale),
     )

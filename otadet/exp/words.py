@@ -8,14 +8,15 @@ from functools import partial
 from typing import Any
 
 from otadet.assigners import assigner_names, named_assigner
-from otadet.assigners.hungarian import DETRCost, OTACost
-from otadet.assigners.ops.costs import BCECost, FocalCost, GIoUCost, IoUCost, JointBCECost
+from otadet.assigners.ops.costs import BCECost, DistanceCost, FocalCost, GIoUCost, IoUCost, JointBCECost, QFLCost
+from otadet.assigners.ops.pair_costs import DETRCost, OTACost
 from otadet.data.sampling import RepeatFactor
 from otadet.data.transforms import Letterbox, MultiScale, ResizeShortestEdge
 from otadet.errors import UserError, did_you_mean
 from otadet.exp.data import DataFolder
 from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.limits import brief
+from otadet.losses import BCE, MAL, QFL, VFL, FocalLoss
 from otadet.optim.optimizer import SGD, AdamW
 from otadet.optim.schedule import Cosine, Steps
 from otadet.part import field_types
@@ -40,13 +41,15 @@ WORDS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
     },
     "assigner": {name: partial(named_assigner, name) for name in assigner_names()},
     "loss": {"focal_giou": FocalGIoU, "bce_iou": BCEIoU, "free_anchor": FreeAnchor},
+    "class_loss": {"focal": FocalLoss, "qfl": QFL, "vfl": VFL, "mal": MAL, "bce": BCE},
     "optimizer": {"sgd": SGD, "adamw": AdamW},
     "sampling": {"repeat_factor": RepeatFactor},
     "schedule": {"steps": Steps, "cosine": Cosine},
     # Of an assigner.
-    "class_cost": {"focal": FocalCost, "bce": BCECost, "joint_bce": JointBCECost},
+    "class_cost": {"focal": FocalCost, "bce": BCECost, "joint_bce": JointBCECost, "qfl": QFLCost},
     "box_cost": {"iou": IoUCost, "giou": GIoUCost},
-    "cost": {"detr": DETRCost, "ota": OTACost},
+    "prior_cost": {"distance": DistanceCost},
+    "cost": {"detr": DETRCost, "ota": OTACost, "yolox": OTACost.yolox, "rtmdet": OTACost.rtmdet},
 }
 """By name of a field: word -> the part with its own defaults."""
 

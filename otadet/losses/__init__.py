@@ -1,7 +1,20 @@
 """Training losses."""
 
+from otadet.losses.class_loss import BCE, MAL, QFL, VFL, ClassLoss, FocalLoss
 from otadet.losses.detection import DetectionLoss, centerness_target, iou_target
 from otadet.losses.free_anchor import FreeAnchorLoss
 from otadet.losses.yolox import YOLOXLoss
 
-__all__ = ["DetectionLoss", "FreeAnchorLoss", "YOLOXLoss", "centerness_target", "iou_target"]
+__all__ = [
+    "BCE",
+    "MAL",
+    "QFL",
+    "VFL",
+    "ClassLoss",
+    "DetectionLoss",
+    "FocalLoss",
+    "FreeAnchorLoss",
+    "YOLOXLoss",
+    "centerness_target",
+    "iou_target",
+]

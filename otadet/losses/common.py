@@ -22,6 +22,14 @@ def weighted(values: Tensor, assignment: Assignment) -> Tensor:
     return values if assignment.weight is None else values * assignment.weight.to(values.dtype)
 
 
+def counts_of(assignment: Assignment) -> Tensor:
+    """(N, A) float32 by which the anchors count as positives: their scores, or 1 without any; 0 at the others."""
+    positive = assignment.gt_index >= 0
+    if assignment.score is None:
+        return positive.to(torch.float32)
+    return torch.where(positive, assignment.score.to(torch.float32), 0)
+
+
 def targets_of(gt_index: Tensor, truths: Sequence[GroundTruth]) -> tuple[Tensor, Tensor]:
     """(N, A) -> labels (N, A) and boxes (N, A, 4) of each anchor's object; label 0, a box of 0 where none."""
     device = gt_index.device

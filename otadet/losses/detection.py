@@ -12,8 +12,8 @@ from otadet.assigners.base import Assigner
 from otadet.assigners.ops.inputs import check_batch
 from otadet.boxes import boxes_to_distances, giou, iou
 from otadet.distributed import mean_over_ranks
-from otadet.focal import focal_negative, focal_positive, focal_soft
-from otadet.losses.common import in_float32, targets_of, weighted
+from otadet.losses.class_loss import ClassLoss, FocalLoss
+from otadet.losses.common import counts_of, in_float32, targets_of, weighted
 from otadet.structures import BACKGROUND, Anchors, Assignment, GroundTruth, Predictions
 
 QualityTarget = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -39,10 +39,13 @@ def centerness_target(points: Tensor, predicted: Tensor, boxes: Tensor) -> Tenso
 
 
 class DetectionLoss(nn.Module):
-    """Focal loss on the classes, GIoU loss on the boxes, cross entropy of the quality with its target (Sec. 4.1).
+    """Class loss, GIoU loss on the boxes, cross entropy of the quality with its target (Sec. 4.1).
 
     Each is divided by the number of positive anchors, averaged over the ranks and at least 1, and weighted. Everything
     is computed in float32, whatever the precision of the network, and without waiting for the device.
+
+    Where the assigner gives scores, classes are trained towards them, a positive anchor's box and quality losses count
+    by its score, and the sum of the scores takes the place of the number of positives.
 
     With `box_weighting` "quality" a positive anchor's box loss counts by its quality target, and the box loss is
     divided by the sum of those weights, averaged over the ranks, instead of by the number of positives; no gradient
@@ -58,10 +61,9 @@ class DetectionLoss(nn.Module):
     ====  ==========  ==============  =====================  =============
 
     Args:
-        assigner: says which object each anchor answers for; `IGNORED` anchors are in no loss. Its scores are what the
-            assigned classes are trained towards, and each anchor counts by its weight, where it gives any.
-        alpha: weight of the target 1 in the focal loss; that of the target 0 is 1 - alpha.
-        gamma: exponent of the weight by which easy logits count less.
+        assigner: says which object each anchor answers for; `IGNORED` anchors are in no loss. Each anchor counts by
+            its weight, where the assigner gives any.
+        class_loss: of the logits; the focal loss by default.
         box_weight: of the box loss.
         quality_weight: of the cross entropy of the quality.
         quality_target: what the quality is trained towards.
@@ -71,8 +73,7 @@ class DetectionLoss(nn.Module):
     def __init__(
         self,
         assigner: Assigner,
-        alpha: float = 0.25,
-        gamma: float = 2.0,
+        class_loss: ClassLoss | None = None,
         box_weight: float = 2.0,
         quality_weight: float = 0.5,
         quality_target: QualityTarget = iou_target,
@@ -83,7 +84,7 @@ class DetectionLoss(nn.Module):
             raise ValueError(f"box_weighting {box_weighting!r}: choose {' or '.join(map(repr, BOX_WEIGHTINGS))}")
         self.assigner = assigner
         self.quality_target, self.box_weighting = quality_target, box_weighting
-        self.alpha, self.gamma = alpha, gamma
+        self.class_loss = FocalLoss() if class_loss is None else class_loss
         self.box_weight, self.quality_weight = box_weight, quality_weight
 
     def forward(self, predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> dict[str, Tensor]:
@@ -101,7 +102,7 @@ class DetectionLoss(nn.Module):
         self, predictions: Predictions, anchors: Anchors, assignment: Assignment, truths: Sequence[GroundTruth]
     ) -> dict[str, Tensor]:
         positive = assignment.gt_index >= 0
-        counts = positive.to(torch.float32)
+        counts = counts_of(assignment)
         normalizer = mean_over_ranks(counts.sum()).clamp(min=1)
         labels, boxes = targets_of(assignment.gt_index, truths)
         # Both arguments are the same box at an anchor without an object: no gradient, and nothing that could be NaN.
@@ -109,11 +110,11 @@ class DetectionLoss(nn.Module):
         is_weighted = self.box_weighting == "quality"
         target = counts
         if is_weighted or predictions.quality is not None:
-            target = self.quality_target(anchors.points, predicted.detach(), boxes) * counts
-        total = mean_over_ranks(target.sum()).clamp(min=LEAST_QUALITY) if is_weighted else normalizer
-        weight = target if is_weighted else counts
+            target = self.quality_target(anchors.points, predicted.detach(), boxes) * positive
+        weight = target * counts if is_weighted else counts
+        total = mean_over_ranks(weight.sum()).clamp(min=LEAST_QUALITY) if is_weighted else normalizer
         losses = {
-            "cls": self._class_loss(predictions.logits, assignment, labels) / normalizer,
+            "cls": self._class_loss(predictions.logits, assignment, labels, counts) / normalizer,
             "box": self.box_weight * weighted((1 - giou(predicted, boxes)) * weight, assignment).sum() / total,
         }
         if predictions.quality is not None:
@@ -121,15 +122,14 @@ class DetectionLoss(nn.Module):
             losses["quality"] = self.quality_weight * weighted(entropy * counts, assignment).sum() / normalizer
         return losses
 
-    def _class_loss(self, logits: Tensor, assignment: Assignment, labels: Tensor) -> Tensor:
-        """Sum of the focal loss: all logits against zeros, and the difference that the positive ones make."""
-        gt_index, score = assignment.gt_index, assignment.score
+    def _class_loss(self, logits: Tensor, assignment: Assignment, labels: Tensor, counts: Tensor) -> Tensor:
+        """Sum over all logits: their loss towards 0, and the difference that the positive ones make.
+
+        counts: (N, A) the scores, 0 at an anchor without an object, or ones where the assigner gives none.
+        """
+        gt_index, loss = assignment.gt_index, self.class_loss
         counted = weighted((gt_index >= BACKGROUND).to(logits.dtype), assignment)
-        background = (focal_negative(logits, self.alpha, self.gamma).sum(-1) * counted).sum()
+        background = (loss.negative(logits).sum(-1) * counted).sum()
         hit = logits.gather(2, labels[..., None]).squeeze(-1)
-        if score is None:
-            positive = focal_positive(hit, self.alpha, self.gamma)
-        else:
-            positive = focal_soft(hit, score.to(hit.dtype), self.alpha, self.gamma)
-        gain = positive - focal_negative(hit, self.alpha, self.gamma)
+        gain = loss.positive(hit, None if assignment.score is None else counts) - loss.negative(hit)
         return background + weighted(gain * (gt_index >= 0), assignment).sum()

@@ -12,7 +12,7 @@ from otadet.assigners.base import Assigner
 from otadet.assigners.ops.inputs import check_batch
 from otadet.boxes import centers, iou
 from otadet.distributed import mean_over_ranks
-from otadet.losses.common import in_float32, targets_of, weighted
+from otadet.losses.common import counts_of, in_float32, targets_of, weighted
 from otadet.structures import BACKGROUND, Anchors, GroundTruth, Predictions
 
 _LEAST_SIDE = 1e-8
@@ -24,8 +24,9 @@ class YOLOXLoss(nn.Module):
 
     A positive anchor's class is trained towards the IoU of its box, or towards the assignment's score where it has one;
     its objectness towards 1, every other anchor's towards 0. Each is divided by the number of positive anchors,
-    averaged over the ranks and at least 1. `IGNORED` anchors are in no loss. All is in float32, and nothing waits
-    for the device.
+    averaged over the ranks and at least 1. Where the assignment has scores, a positive anchor's box and L1 losses count
+    by its score, and they and the class loss are divided by the sum of the scores. `IGNORED` anchors are in no loss.
+    All is in float32, and nothing waits for the device.
 
     Args:
         assigner: says which object each anchor answers for.
@@ -56,24 +57,27 @@ class YOLOXLoss(nn.Module):
             assignment = self.assigner(predictions, anchors, truths)
             gt_index = assignment.gt_index
             positive = gt_index >= 0
-            counts = positive.to(torch.float32)
-            normalizer = mean_over_ranks(counts.sum()).clamp(min=1)
+            counts = counts_of(assignment)
+            present = counts if assignment.score is None else positive.to(torch.float32)
+            # Both sums whether there are scores or not, so that ranks with and without them wait for the same.
+            sums = mean_over_ranks(torch.stack((present.sum(), counts.sum()))).clamp(min=1)
+            number, total = sums.unbind()
             labels, boxes = targets_of(gt_index, truths)
             # Both are the same box at an anchor without an object: no gradient, and nothing that could be NaN.
             predicted = torch.where(positive[..., None], predictions.boxes, boxes)
             overlap = iou(predicted, boxes)
-            score = overlap.detach() if assignment.score is None else assignment.score
+            score = overlap.detach() if assignment.score is None else counts
             counted = weighted((gt_index >= BACKGROUND).to(torch.float32), assignment)
             terms = {
-                "cls": _class_loss(predictions.logits, labels, score) * weighted(counts, assignment),
+                "cls": _class_loss(predictions.logits, labels, score) * weighted(present, assignment),
                 "box": self.box_weight * (1 - overlap**2) * weighted(counts, assignment),
-                "quality": _objectness_loss(predictions, counts) * counted,
+                "quality": _objectness_loss(predictions, present) * counted,
             }
             terms["l1"] = torch.zeros_like(counts)
             if self._with_l1:
                 distance = (_raw(predicted, anchors) - _raw(boxes, anchors)).abs().sum(-1)
                 terms["l1"] = torch.where(positive, distance, 0.0) * weighted(counts, assignment)
-            return {name: term.sum() / normalizer for name, term in terms.items()}
+            return {name: term.sum() / (number if name == "quality" else total) for name, term in terms.items()}
 
 
 def _class_loss(logits: Tensor, labels: Tensor, score: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from otadet.assigners import (
     ATSSAssigner,
     DenseAssigner,
     DenseClaims,
+    DSLAAssigner,
     FCOSAssigner,
     LLAAssigner,
     MaxIoUAssigner,
@@ -17,9 +18,11 @@ from otadet.assigners import (
     SimOTAAssigner,
     TaskAlignedAssigner,
 )
+from otadet.assigners.ops.pair_costs import DETRCost, OTACost
 from otadet.structures import BACKGROUND, IGNORED, Anchors, GroundTruth, Predictions
 from tests.helpers.dense_assigners import (
     DenseATSS,
+    DenseDSLA,
     DenseFCOS,
     DenseLLA,
     DenseMaxIoU,
@@ -29,6 +32,7 @@ from tests.helpers.dense_assigners import (
     DenseYoloTAL,
     DenseYOLOX,
 )
+from tests.helpers.other_costs import detr_costs, rtmdet_costs, yolox_costs
 from tests.helpers.problems import early_predictions, late_predictions, make_anchors
 from tests.helpers.small_grids import grid, no_say, truth
 
@@ -44,6 +48,10 @@ RULES = [
     (ATSSAssigner(topk=25), DenseATSS(25)),
     (SimOTAAssigner(), DenseSimOTA()),
     (SimOTAAssigner.yolox(), DenseYOLOX()),
+    (SimOTAAssigner(cost=OTACost.yolox()), DenseSimOTA(yolox_costs)),
+    (SimOTAAssigner(cost=OTACost.rtmdet()), DenseSimOTA(rtmdet_costs)),
+    (SimOTAAssigner(cost=DETRCost()), DenseSimOTA(detr_costs)),
+    (DSLAAssigner(), DenseDSLA()),
     (LLAAssigner(), DenseLLA()),
     (PAAAssigner(), DensePAA()),
     (PAAAssigner(topk=25), DensePAA(25)),
@@ -58,7 +66,7 @@ def objects(generator: torch.Generator, count: int) -> GroundTruth:
     return GroundTruth(torch.cat((corner, corner + size), 1), torch.randint(4, (count,), generator=generator))
 
 
-@pytest.mark.parametrize(("fast", "dense"), RULES, ids=lambda rule: repr(rule)[:40])
+@pytest.mark.parametrize(("fast", "dense"), RULES, ids=lambda rule: repr(rule)[-40:])
 @pytest.mark.parametrize("late", [True, False])
 def test_a_fast_rule_equals_its_tables(fast: Assigner, dense: DenseAssigner, late: bool) -> None:
     ambiguous = 0
@@ -72,6 +80,9 @@ def test_a_fast_rule_equals_its_tables(fast: Assigner, dense: DenseAssigner, lat
         expected, found = dense(predictions, anchors, truths), fast(predictions, anchors, truths)
         assert torch.equal(found.gt_index, expected.gt_index)
         assert torch.equal(found.ambiguous, expected.ambiguous)
+        assert (found.score is None) == (expected.score is None)
+        if expected.score is not None:
+            torch.testing.assert_close(found.score, expected.score)
         assert (found.gt_index[0] >= 0).any()
         ambiguous += int(found.ambiguous.sum())
     assert ambiguous > 0

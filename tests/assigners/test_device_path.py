@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from otadet.assigners import Assigner, FCOSAssigner, OTAAssigner, SimOTAAssigner, assigner_names, named_assigner
+from otadet.assigners.ops.pair_costs import OTACost
 from otadet.structures import GroundTruth
 from tests.helpers.problems import late_predictions, make_anchors, random_problem
 
 ASSIGNERS = {name: named_assigner(name) for name in assigner_names()} | {
     "yolox": SimOTAAssigner.yolox(),
+    "ota of rtmdet": OTAAssigner(cost=OTACost.rtmdet()),
     "simota none": SimOTAAssigner(prior="none"),
     "fcos none": FCOSAssigner(radius=None),
     "ota after max iou": OTAAssigner(ambiguity="max_iou"),
@@ -34,3 +36,6 @@ def test_gives_the_same(assigner: Assigner, generator: torch.Generator, monkeypa
     found = assigner(predictions, anchors, truths)
     assert torch.equal(found.gt_index, expected.gt_index)
     assert torch.equal(found.ambiguous, expected.ambiguous)
+    assert (found.score is None) == (expected.score is None)
+    if expected.score is not None:
+        torch.testing.assert_close(found.score, expected.score, rtol=1e-6, atol=1e-7)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -12,17 +14,24 @@ from otadet.assigners import (
     FCOSAssigner,
     OTAAssigner,
     SimOTAAssigner,
+    TaskAlignedAssigner,
     assigner_names,
     named_assigner,
 )
+from otadet.assigners.ops.pair_costs import DETRCost, OTACost
 from otadet.profiling.meters import Meter, metered
 from otadet.profiling.problems import Scene, draw_problem
-from otadet.structures import BACKGROUND, Anchors, GroundTruth, Predictions
+from otadet.structures import BACKGROUND, IGNORED, Anchors, GroundTruth, Predictions
 from tests.helpers.counting import fake_problem
 from tests.helpers.problems import late_predictions, make_anchors, random_problem
 
 ASSIGNERS = {name: named_assigner(name) for name in assigner_names()} | {
     "simota of yolox": SimOTAAssigner.yolox(),
+    "simota with rtmdet's cost": SimOTAAssigner(cost=OTACost.rtmdet()),
+    "ota with rtmdet's cost": OTAAssigner(cost=OTACost.rtmdet()),
+    "ota with yolox's cost": OTAAssigner(cost=OTACost.yolox()),
+    "ota with detr's cost": OTAAssigner(cost=DETRCost()),
+    "tal of yolo, soft": replace(TaskAlignedAssigner.yolo(), soft=True),
     "fcos without centre sampling": FCOSAssigner(radius=None),
     "atss r = 7": ATSSAssigner(topk=49),
     "ota k = 1": OTAAssigner(k=1),
@@ -51,6 +60,11 @@ def test_assigns_boxes_that_exist(assigner: Assigner, generator: torch.Generator
     assert (assignment.gt_index.dtype, assignment.ambiguous.dtype) == (torch.int64, torch.bool)
     assert assignment.gt_index.max() < 20
     assert (assignment.gt_index >= 0).any(1).all()
+    if assignment.score is not None:
+        assert (assignment.score.shape, assignment.score.dtype) == (assignment.gt_index.shape, torch.float32)
+        assert 0 <= assignment.score.min() <= assignment.score.max() <= 1
+        assert (assignment.score[assignment.gt_index < 0] == 0).all()
+        assert assignment.score.max() > 0
 
 
 @every_rule
@@ -83,6 +97,9 @@ def test_a_batch_is_its_images_one_by_one(assigner: Assigner, generator: torch.G
         alone = assigner(image_of(predictions, image), anchors, [truth])
         assert torch.equal(together.gt_index[image], alone.gt_index[0])
         assert torch.equal(together.ambiguous[image], alone.ambiguous[0])
+        if together.score is not None:
+            found = torch.zeros_like(together.score[image]) if alone.score is None else alone.score[0]
+            torch.testing.assert_close(together.score[image], found, rtol=1e-6, atol=1e-7)
 
 
 def image_of(predictions: Predictions, image: int) -> Predictions:
@@ -99,6 +116,8 @@ def test_the_order_of_the_boxes_does_not_matter(assigner: Assigner, generator: t
     renamed = torch.where(permuted.gt_index >= 0, order[permuted.gt_index.clamp(min=0)], permuted.gt_index)
     assert torch.equal(renamed, straight.gt_index)
     assert torch.equal(permuted.ambiguous, straight.ambiguous)
+    if straight.score is not None:
+        torch.testing.assert_close(permuted.score, straight.score, rtol=1e-6, atol=1e-7)
 
 
 @every_rule
@@ -124,7 +143,35 @@ def test_predictions_that_are_not_numbers_do_not_stop_it(assigner: Assigner, gen
     predictions, anchors, truths = random_problem(generator, 10, 3)
     nothing = torch.full_like(predictions.boxes, torch.nan)
     broken = Predictions(torch.full_like(predictions.logits, torch.nan), nothing, predictions.quality)
-    assert assigner(broken, anchors, truths).gt_index.max() < 10
+    assignment = assigner(broken, anchors, truths)
+    assert assignment.gt_index.max() < 10
+    assert assignment.score is None or assignment.score.isfinite().all()
+
+
+@every_rule
+def test_infinite_predictions_have_finite_scores(assigner: Assigner, generator: torch.Generator) -> None:
+    predictions, anchors, truths = random_problem(generator, 10, 3)
+    for value in (torch.inf, -torch.inf):
+        wrong = torch.rand(predictions.quality.shape, generator=generator) < 0.2
+        broken = Predictions(
+            predictions.logits.masked_fill(wrong[..., None], value),
+            predictions.boxes.masked_fill(wrong[..., None].roll(1, 1), value),
+            predictions.quality.masked_fill(wrong.roll(2, 1), -value),
+        )
+        assignment = assigner(broken, anchors, truths)
+        assert assignment.gt_index.max() < 10
+        assert (assignment.gt_index >= 0).any()
+        assert assignment.score is None or assignment.score.isfinite().all()
+
+
+@every_rule
+def test_a_crowd_is_nobodys_and_has_no_score(assigner: Assigner, generator: torch.Generator) -> None:
+    predictions, anchors, (truth,) = random_problem(generator, 5, 3)
+    everywhere = replace(truth, ignored=torch.tensor([[-1e4, -1e4, 1e4, 1e4]]))
+    free, crowded = assigner(predictions, anchors, [truth]), assigner(predictions, anchors, [everywhere])
+    assert torch.equal(crowded.gt_index, torch.where(free.gt_index == BACKGROUND, IGNORED, free.gt_index))
+    if free.score is not None:
+        assert torch.equal(crowded.score, free.score)
 
 
 @every_rule
@@ -185,6 +232,8 @@ def test_does_not_wait_for_the_device(assigner: Assigner, dtype: torch.dtype) ->
         assignment = assigner(predictions, anchors, truths)
     assert assignment.gt_index.device.type == assignment.ambiguous.device.type == "cuda"
     assert assignment.gt_index.shape == assignment.ambiguous.shape == predictions.boxes.shape[:2]
+    if assignment.score is not None:
+        assert (assignment.score.device.type, assignment.score.dtype) == ("cuda", torch.float32)
 
 
 @every_rule_on_device

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from otadet.assigners import Assigner, OTAAssigner, SimOTAAssigner
+from otadet.assigners import Assigner, DSLAAssigner, OTAAssigner, SimOTAAssigner, TaskAlignedAssigner
 from otadet.assigners.ops.costs import BCECost, GIoUCost
+from otadet.assigners.ops.pair_costs import DETRCost, OTACost
 from tests.helpers.counting import count_operations, fake_problem
 
 ASSIGNERS = {
@@ -16,6 +17,10 @@ ASSIGNERS = {
     "ota none": OTAAssigner(prior="none"),
     "ota fixed k": OTAAssigner(k=10),
     "ota other costs": OTAAssigner(class_cost=BCECost(), box_cost=GIoUCost()),
+    "ota of rtmdet": OTAAssigner(cost=OTACost.rtmdet()),
+    "ota of detr": OTAAssigner(cost=DETRCost()),
+    "dsla": DSLAAssigner(),
+    "tal soft": TaskAlignedAssigner(soft=True),
     "simota": SimOTAAssigner(),
     "simota nearest": SimOTAAssigner(prior="nearest"),
     "simota none": SimOTAAssigner(prior="none"),

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from otadet.assigners import HungarianAssigner
-from otadet.assigners.hungarian import OTACost, match
+from otadet.assigners.hungarian import match
+from otadet.assigners.ops.pair_costs import OTACost
 from otadet.errors import UserError
 from otadet.structures import Predictions
 from tests.helpers.dense_ota import ordered

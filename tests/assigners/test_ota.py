@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from otadet.assigners import OTAAssigner
-from otadet.assigners.ops.costs import BCECost, GIoUCost
+from otadet.assigners.ops.costs import BCECost, DistanceCost, GIoUCost, QFLCost
+from otadet.assigners.ops.pair_costs import DETRCost, OTACost, PairCost
 from otadet.structures import BACKGROUND, Anchors, Assignment, GroundTruth, Predictions
-from tests.helpers.dense_ota import bce, dense_ota, giou_loss, inside_prior, nearest_prior, window_prior
+from tests.helpers.dense_ota import (
+    PairCosts,
+    bce,
+    dense_ota,
+    giou_loss,
+    inside_prior,
+    nearest_prior,
+    ordered,
+    window_prior,
+)
+from tests.helpers.other_costs import detr_costs, rtmdet_costs, yolox_costs
 from tests.helpers.problems import late_predictions, make_anchors, random_problem
 
 SIZES = ((256, 256), (192, 320), (224, 160))
@@ -78,6 +91,40 @@ def test_settings_equal_those_of_the_dense_problem(prior: str, settings: dict, g
     plain = dict(PLAIN.get(name, (name, value)) for name, value in settings.items())
     plain["prior"] = plain_prior(prior, settings.get("radius", 2.5), anchors, truths[0])
     assert_same_but_for_ties(assignment, predictions, anchors, truths[0], **plain)
+
+
+COSTS = {
+    "yolox": (OTACost.yolox(), yolox_costs),
+    "rtmdet": (OTACost.rtmdet(), rtmdet_costs),
+    "detr": (DETRCost(), detr_costs),
+}
+
+
+@pytest.mark.parametrize("late", [True, False])
+@pytest.mark.parametrize(("cost", "plain"), COSTS.values(), ids=COSTS.keys())
+def test_other_costs_equal_those_of_the_dense_problem(cost: PairCost, plain: PairCosts, late: bool) -> None:
+    compared = 0
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        predictions, anchors, truths = random_problem(generator, 1 + 3 * seed, 5, late=late)
+        # A distance of boxes whose corners are crossed is anybody's choice.
+        predictions = replace(predictions, boxes=ordered(predictions.boxes))
+        dense = dense_ota(predictions, anchors, truths[0], pair_cost=plain)
+        if not dense.prior.any(1).all() or not dense.plan.isfinite().all():
+            continue
+        assignment = OTAAssigner(cost=cost)(predictions, anchors, truths)
+        assert_same_but_for_ties(assignment, predictions, anchors, truths[0], pair_cost=plain)
+        compared += 1
+    assert compared >= 6
+
+
+def test_the_terms_of_a_cost_are_the_fields_of_the_rule(generator: torch.Generator) -> None:
+    predictions, anchors, truths = random_problem(generator, 12, 5)
+    settings = {"iou_weight": 2.0, "class_cost": QFLCost(1.5), "box_cost": GIoUCost()}
+    fields, cost = OTAAssigner(**settings), OTAAssigner(cost=OTACost(**settings))
+    assert torch.equal(fields.mass(predictions, anchors, truths[0]), cost.mass(predictions, anchors, truths[0]))
+    far = OTAAssigner(cost=OTACost(**settings, prior_cost=DistanceCost(radius=0.0)))
+    assert not torch.equal(far.mass(predictions, anchors, truths[0]), cost.mass(predictions, anchors, truths[0]))
 
 
 @pytest.mark.parametrize("prior", ["window", "nearest", "none"])

@@ -10,7 +10,7 @@ import torch
 
 from otadet.assigners import TaskAlignedAssigner
 from otadet.structures import GroundTruth, Predictions
-from tests.helpers.dense_assigners import DenseTAL, DenseYoloTAL
+from tests.helpers.dense_assigners import DenseTAL, DenseYoloTAL, tal_scores
 from tests.helpers.problems import random_problem
 from tests.helpers.small_grids import grid, logit, truth
 
@@ -46,6 +46,27 @@ def test_equals_the_dense_rule(settings: dict, seed: int) -> None:
     assert torch.equal(assignment.gt_index, expected.gt_index)
     assert torch.equal(assignment.ambiguous, expected.ambiguous)
     assert expected.ambiguous.any()
+
+
+def test_soft_scores_by_hand() -> None:
+    """Alignments 0.1 and 0.9 * 1 of the first box, whose best IoU is 1; 0.45 alone of the second, of IoU 0.5."""
+    anchors = grid((1, 4))
+    boxes = truth([0.0, 0.0, 16.0, 8.0], [16.0, 0.0, 32.0, 8.0], labels=[0, 1])
+    predicted = [[0.0, 0.0, 8.0, 8.0], [0.0, 0.0, 16.0, 8.0], [16.0, 0.0, 24.0, 8.0], [40.0, 0.0, 48.0, 8.0]]
+    predictions = Predictions(logit([[[0.2, 0.5], [0.9, 0.5], [0.5, 0.9], [0.5, 0.5]]]), torch.tensor([predicted]))
+    assignment = TaskAlignedAssigner(beta=1, soft=True)(predictions, anchors, [boxes])
+    assert assignment.gt_index[0].tolist() == [0, 0, 1, -1]
+    assert assignment.score[0].tolist() == pytest.approx([1 / 9, 1.0, 0.5, 0.0])
+    assert TaskAlignedAssigner(beta=1)(predictions, anchors, [boxes]).score is None
+
+
+@pytest.mark.parametrize("settings", [{}, {"alpha": 0.5, "topk": 10}, {"beta": 1.0}], ids=str)
+def test_soft_scores_are_those_of_the_definition(settings: dict, generator: torch.Generator) -> None:
+    predictions, anchors, truths = random_problem(generator, 30, 4, num_images=2)
+    found = TaskAlignedAssigner(**settings, soft=True)(predictions, anchors, truths)
+    assert torch.equal(found.gt_index, TaskAlignedAssigner(**settings)(predictions, anchors, truths).gt_index)
+    expected = tal_scores(DenseTAL(**settings), predictions, truths, found.gt_index)
+    torch.testing.assert_close(found.score.double(), expected, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(3))

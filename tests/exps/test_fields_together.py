@@ -46,9 +46,12 @@ VALUES = {
     "positive": ("0.8",),
     "negative": ("0.2",),
     "threshold": ("0.3",),
-    "class_cost": ("bce", "joint_bce"),
+    "class_cost": ("bce", "joint_bce", "qfl"),
     "box_cost": ("giou", "iou"),
-    "cost": ("ota",),
+    "cost": ("ota", "yolox", "rtmdet"),
+    "prior_cost": ("none",),
+    "base": ("3",),
+    "class_loss": ("qfl", "vfl", "mal", "bce"),
     "at": ("0.3,0.5",),
     "warmup": ("0", "0.1"),
     "warmup_start": ("0.4",),
@@ -93,7 +96,7 @@ def predictions_for(exp: BaseExp) -> Predictions:
 def labels(exp: BaseExp) -> list[Any]:
     assert exp.assigner is not None
     found = exp.assigner(PREDICTIONS, ANCHORS, TRUTHS)
-    return [found.gt_index.tolist(), found.ambiguous.tolist()]
+    return [part.tolist() for part in (found.gt_index, found.ambiguous, found.score) if part is not None]
 
 
 def rates(exp: BaseExp) -> list[Any]:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from otadet.assigners import Assigner, FCOSAssigner, OTAAssigner, SimOTAAssigner, assigner_names, named_assigner
-from otadet.losses import DetectionLoss, centerness_target, iou_target
+from otadet.assigners.ops.pair_costs import DETRCost, OTACost
+from otadet.losses import BCE, MAL, QFL, VFL, DetectionLoss, centerness_target, iou_target
 from otadet.losses.free_anchor import FreeAnchorLoss
 from otadet.models import AnchorGrid
 from otadet.structures import BACKGROUND, IGNORED, Anchors, GroundTruth, Predictions
@@ -22,6 +23,8 @@ RULES = {name: named_assigner(name) for name in assigner_names()} | {
     "fcos without centre sampling": FCOSAssigner(radius=None),
     "ota after min loss": OTAAssigner(ambiguity="min_loss"),
     "ota nearest": OTAAssigner(prior="nearest", k=3),
+    "ota of rtmdet": OTAAssigner(cost=OTACost.rtmdet()),
+    "simota of detr": SimOTAAssigner(cost=DETRCost()),
     "ota none": OTAAssigner(prior="none", tolerance=1e-3),
 }
 LOSSES: dict[str, Callable[[], torch.nn.Module]] = {
@@ -31,6 +34,12 @@ LOSSES: dict[str, Callable[[], torch.nn.Module]] = {
         named_assigner("tal_yolo"), quality_target=centerness_target, box_weighting="quality"
     ),
     "free anchor": FreeAnchorLoss,
+    **{
+        f"detection by {type(part).__name__}": lambda part=part, rule=rule: DetectionLoss(
+            named_assigner(rule), class_loss=part
+        )
+        for part, rule in ((QFL(), "dsla"), (VFL(), "tal_soft"), (MAL(), "dsla"), (BCE(), "tal_soft"), (QFL(), "ota"))
+    },
 }
 ODD = (0.0, -0.0, 1.0, -50.0, 50.0, 1e-30, -1e4, 1e9, 1e30, -1e30, 3e38, torch.inf, -torch.inf, torch.nan)
 
@@ -135,6 +144,8 @@ def check_answer(rule: Assigner, problem: Problem) -> None:
     assert gt_index.shape == ambiguous.shape == problem.predictions.logits.shape[:2]
     assert (gt_index.dtype, ambiguous.dtype) == (torch.int64, torch.bool)
     assert ((gt_index >= 0) | (gt_index == BACKGROUND) | (gt_index == IGNORED)).all()
+    if assignment.score is not None:
+        assert ((assignment.score >= 0) & (assignment.score <= 1)).all()
     for row, truth in zip(gt_index, problem.truths, strict=True):
         assert (row < len(truth.boxes)).all()
 

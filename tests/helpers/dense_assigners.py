@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -84,6 +85,20 @@ class DenseYoloTAL(DenseAssigner):
         return cheapest_of_all_holders(-ious, taken, ious > 0)
 
 
+def tal_scores(rule: DenseTAL, predictions: Predictions, truths: list[GroundTruth], gt_index: Tensor) -> Tensor:
+    """(N, A) TOOD's soft targets of the positive anchors, box by box."""
+    scores = torch.zeros(gt_index.shape, dtype=torch.float64)
+    for image, truth in enumerate(truths):
+        for row, (box, label) in enumerate(zip(truth.boxes.double(), truth.labels, strict=True)):
+            mine = gt_index[image] == row
+            if not mine.any():
+                continue
+            ious = pairwise_iou(box[None], predictions.boxes[image].double())[0][mine]
+            alignment = predictions.logits[image, mine, label].double().sigmoid() ** rule.alpha * ious**rule.beta
+            scores[image, mine] = alignment / alignment.max() * ious.max()
+    return scores
+
+
 @dataclass(frozen=True)
 class DenseFCOS(DenseAssigner):
     radius: float | None = 1.5
@@ -128,11 +143,18 @@ class DenseATSS(DenseAssigner):
         return DenseClaims(ious, is_candidate & (ious >= threshold[:, None]) & (depth(anchors, truth.boxes) > 0.01))
 
 
+@dataclass(frozen=True)
 class DenseSimOTA(DenseAssigner):
+    cost: Callable[[Predictions, Anchors, GroundTruth], Tensor] | None = None
+    """(G + 1, A), the last row that of background; OTA's by default."""
+
     def claims(self, predictions: Predictions, anchors: Anchors, truth: GroundTruth) -> DenseClaims:
         held = (depth(anchors, truth.boxes) > 0.01) & near_center(anchors, truth.boxes, 2.5)
         ious = pairwise_iou(truth.boxes, predictions.boxes)
-        cost = focal_sums(predictions, truth) - 1.5 * ious.clamp(min=torch.finfo(torch.float32).eps).log()
+        if self.cost is None:
+            cost = focal_sums(predictions, truth) - 1.5 * ious.clamp(min=torch.finfo(torch.float32).eps).log()
+        else:
+            cost = self.cost(predictions, anchors, truth)[:-1]
         cost = torch.where(held, cost, torch.inf)
         k = (ious * held).topk(20, dim=1).values.sum(1).floor().clamp(min=1)
         return cheapest_of_all_holders(cost, cheapest(cost, k), held)
@@ -150,6 +172,20 @@ class DenseYOLOX(DenseAssigner):
         cost = torch.where(held, cost, torch.inf)
         k = (ious * held).topk(10, dim=1).values.sum(1).floor().clamp(min=1)
         return cheapest_of_all_holders(cost, cheapest(cost, k), held)
+
+
+class DenseDSLA(DenseAssigner):
+    def claims(self, predictions: Predictions, anchors: Anchors, truth: GroundTruth) -> DenseClaims:
+        held = (depth(anchors, truth.boxes) > 0.01).any(0).expand(len(truth.boxes), -1)
+        ious = pairwise_iou(truth.boxes, predictions.boxes)
+        score = predictions.logits[:, truth.labels].T.sigmoid() * predictions.quality.sigmoid()
+        entropy = F.binary_cross_entropy(score, ious, reduction="none")
+        prior = 10 ** (torch.cdist(centers(truth.boxes), anchors.points) / anchors.strides - 3)
+        cost = entropy * (ious - score) ** 2 - 3 * (ious + 1e-7).log() + prior
+        cost = torch.where(held, cost, torch.inf)
+        k = (ious * held).topk(13, dim=1).values.sum(1).floor().clamp(min=1)
+        claims = cheapest_of_all_holders(cost, cheapest(cost, k), held)
+        return replace(claims, score=ious)
 
 
 class DenseLLA(DenseAssigner):

@@ -16,6 +16,9 @@ from torchvision.ops import box_iou, generalized_box_iou
 
 from otadet.structures import Anchors, GroundTruth, Predictions
 
+PairCosts = Callable[[Predictions, Anchors, GroundTruth], Tensor]
+"""-> (G + 1, A) of the first image in float64, the last row that of background."""
+
 
 @dataclass(frozen=True)
 class DenseResult:
@@ -40,12 +43,13 @@ def dense_ota(
     prior: Tensor | None = None,
     class_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     box_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    pair_cost: PairCosts | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> DenseResult:
     """Assign the first image of `predictions`.
 
     prior: (G, A) bool, else the window of `radius`. class_loss: logits (A, C), target (C,) -> (A, C), else `focal`.
-    box_loss: true boxes (G, 4), predicted boxes (A, 4) -> (G, A), else `-log(IoU)`.
+    box_loss: true boxes (G, 4), predicted boxes (A, 4) -> (G, A), else `-log(IoU)`. pair_cost: in place of both.
     """
     class_loss, box_loss = class_loss or focal, box_loss or iou_loss
     logits, boxes = predictions.logits[0].to(dtype), predictions.boxes[0].to(dtype)
@@ -57,7 +61,9 @@ def dense_ota(
     class_cost = torch.stack([class_loss(logits, target).sum(-1) for target in one_hot])
     cost = class_cost + iou_weight * box_loss(gt, ordered(boxes))
     background_cost = class_loss(logits, torch.zeros_like(one_hot[0])).sum(-1)
-    cost = torch.cat((cost + 1e6 * ~prior, background_cost[None]))
+    if pair_cost is not None:
+        cost, background_cost = pair_cost(predictions, anchors, truth).split((num_boxes, 1))
+    cost = torch.cat((cost + 1e6 * ~prior, background_cost.view(1, -1)))
     supply = torch.ones(num_boxes + 1, dtype=dtype)
     if k is None:
         best = (overlaps(gt, ordered(boxes)) * prior).topk(min(top_q, num_anchors), dim=1).values

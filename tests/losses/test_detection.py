@@ -84,8 +84,9 @@ def test_soft_targets_and_weights_of_anchors(generator: torch.Generator) -> None
     )
     focal = (0.25 * target + 0.75 * (1 - target)) * (target - probability) ** 2 * entropy
     giou = generalized_box_iou_loss(predictions.boxes[image, anchor], boxes)
-    torch.testing.assert_close(losses["cls"], (focal * weight[..., None]).sum() / len(image))
-    torch.testing.assert_close(losses["box"], 2 * (giou * weight[image, anchor]).sum() / len(image))
+    torch.testing.assert_close(losses["cls"], (focal * weight[..., None]).sum() / target.sum())
+    giou = giou * (score * weight)[image, anchor]
+    torch.testing.assert_close(losses["box"], 2 * giou.sum() / target.sum())
 
 
 def test_soft_targets_and_weights_of_1_change_nothing(generator: torch.Generator) -> None:

@@ -52,6 +52,7 @@ def entropy(logit: float, target: float) -> float:
 
 
 def by_hand(predictions: Predictions, *, score: float | None = None) -> dict[str, float]:
+    """With a score at both positives: over their sum, which is below 1, but for the objectness."""
     assert predictions.quality is not None
     terms = {"cls": 0.0, "box": 0.0, "quality": 0.0, "l1": 0.0}
     for anchor, row in enumerate(GT_INDEX[0].tolist()):
@@ -62,14 +63,16 @@ def by_hand(predictions: Predictions, *, score: float | None = None) -> dict[str
             continue
         predicted, true = predictions.boxes[0, anchor].tolist(), BOXES[row]
         u = overlap(predicted, true)
-        terms["box"] += 5 * (1 - u * u)
+        terms["box"] += 5 * (1 - u * u) * (1 if score is None else score)
         for label, logit in enumerate(predictions.logits[0, anchor].tolist()):
             terms["cls"] += entropy(logit, (u if score is None else score) if label == LABELS[row] else 0.0)
         for axis in (0, 1):
             centers = [(box[axis] + box[axis + 2]) / 2 for box in (predicted, true)]
             sides = [box[axis + 2] - box[axis] for box in (predicted, true)]
-            terms["l1"] += abs(centers[0] - centers[1]) / 8 + abs(math.log(sides[0] / sides[1]))
-    return {name: term / 2 for name, term in terms.items()}
+            distance = abs(centers[0] - centers[1]) / 8 + abs(math.log(sides[0] / sides[1]))
+            terms["l1"] += distance * (1 if score is None else score)
+    total = 2 if score is None else max(1.0, 2 * score)
+    return {name: term / (2 if name == "quality" else total) for name, term in terms.items()}
 
 
 def test_every_term_is_that_of_the_description() -> None:
@@ -90,8 +93,11 @@ def test_the_distance_counts_in_the_last_part_alone() -> None:
 
 def test_scores_and_weights_of_an_assignment_are_honoured() -> None:
     predictions, anchors, truths = problem()
-    found = YOLOXLoss(Fixed(score=torch.full((1, 4), 0.3)))(predictions, anchors, truths)
-    assert found["cls"].item() == pytest.approx(by_hand(predictions, score=0.3)["cls"], rel=1e-5)
+    for score in (0.3, 0.8):
+        loss = YOLOXLoss(Fixed(score=torch.full((1, 4), score)))
+        loss.at_progress(1.0)
+        found = {name: term.item() for name, term in loss(predictions, anchors, truths).items()}
+        assert found == pytest.approx(by_hand(predictions, score=score), rel=1e-5)
     nothing = YOLOXLoss(Fixed(weight=torch.zeros(1, 4)))(predictions, anchors, truths)
     assert all(term.item() == 0 for term in nothing.values())
 

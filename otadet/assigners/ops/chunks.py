@@ -67,6 +67,16 @@ def chunks(anchors: Anchors, truth: PaddedTruth, region: Region, limit: int) -> 
         yield from _masked(anchors, truth, region, limit)
 
 
+def points_in(region: Region, anchors: Anchors, truth: PaddedTruth, limit: int) -> Tensor:
+    """(N, A) bool: whether an anchor's point lies in the region of some box of its image. limit: as of `chunks`."""
+    num_images = len(truth.valid)
+    found = torch.zeros(num_images, len(anchors.points), dtype=torch.uint8, device=truth.valid.device)
+    for chunk in chunks(anchors, truth, region, limit):
+        pairs = chunk.pairs
+        found.view(-1).scatter_reduce_(0, pairs.anchor_row, pairs.valid.to(found.dtype), "amax")
+    return found.view(torch.bool)
+
+
 def shared_chunks(pairs: Pairs, truth: PaddedTruth, limit: int) -> Iterator[tuple[Chunk, Tensor]]:
     """Every box with every anchor that is in a pair of its image, and (P,) bool: which were pairs before."""
     used = number_used_anchors(pairs)

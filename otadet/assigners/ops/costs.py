@@ -7,6 +7,7 @@ costs relative to background matter, as in optimal transport, no sum over classe
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -14,19 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from otadet.assigners.base import PaddedTruth
-from otadet.assigners.ops.inputs import MAX_COORDINATE, MAX_COST, MAX_LOGIT, limit_, on_host
-from otadet.assigners.ops.pairs import Pairs
-from otadet.assigners.ops.used import number_used_anchors
-from otadet.boxes import giou, iou
+from otadet.assigners.ops.values import PairValues
+from otadet.boxes import giou
 from otadet.focal import focal_negative, focal_positive
-from otadet.structures import Predictions
 
 IOU_EPS = torch.finfo(torch.float32).eps
 """Smallest IoU whose logarithm is taken, as in the released code."""
-
-CHUNK = 1 << 17
-"""Logits that `BackgroundCosts` looks at in one go, on a CPU."""
 
 
 def _softplus(logits: Tensor) -> Tensor:
@@ -38,15 +32,15 @@ def _softplus(logits: Tensor) -> Tensor:
 
 
 class ClassCost(ABC):
-    """Element-wise classification loss. `quality` is the anchor's quality logit, for costs that use it."""
+    """Element-wise classification loss."""
 
     @abstractmethod
-    def positive(self, logits: Tensor, quality: Tensor | None) -> Tensor:
-        """Loss of each logit against the target 1."""
+    def positive(self, values: PairValues) -> Tensor:
+        """(P,) loss of the pairs' logits, those of the boxes' classes, against the target of a positive anchor."""
 
     @abstractmethod
     def negative(self, logits: Tensor, quality: Tensor | None) -> Tensor:
-        """Loss of each logit against the target 0."""
+        """Loss of each logit against the target 0. quality: the anchor's quality logit, for costs that use it."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +52,8 @@ class FocalCost(ClassCost):
     gamma: float = 2.0
     """Exponent of the weight by which easy logits count less."""
 
-    def positive(self, logits: Tensor, quality: Tensor | None) -> Tensor:
-        return focal_positive(logits, self.alpha, self.gamma, _softplus)
+    def positive(self, values: PairValues) -> Tensor:
+        return focal_positive(values.logits, self.alpha, self.gamma, _softplus)
 
     def negative(self, logits: Tensor, quality: Tensor | None) -> Tensor:
         return focal_negative(logits, self.alpha, self.gamma, _softplus)
@@ -69,8 +63,8 @@ class FocalCost(ClassCost):
 class BCECost(ClassCost):
     """Binary cross entropy."""
 
-    def positive(self, logits: Tensor, quality: Tensor | None) -> Tensor:
-        return F.softplus(-logits)
+    def positive(self, values: PairValues) -> Tensor:
+        return F.softplus(-values.logits)
 
     def negative(self, logits: Tensor, quality: Tensor | None) -> Tensor:
         return F.softplus(logits)
@@ -80,9 +74,9 @@ class BCECost(ClassCost):
 class JointBCECost(ClassCost):
     """Binary cross entropy of `sqrt(class * quality)`, as in YOLOX, whose objectness is the quality here."""
 
-    def positive(self, logits: Tensor, quality: Tensor | None) -> Tensor:
+    def positive(self, values: PairValues) -> Tensor:
         # Like torch's binary_cross_entropy, no logarithm falls below -100.
-        return (-self._log_probability(logits, quality)).clamp(max=100)
+        return (-self._log_probability(values.logits, values.quality)).clamp(max=100)
 
     def negative(self, logits: Tensor, quality: Tensor | None) -> Tensor:
         return (-torch.log1p(-torch.exp(self._log_probability(logits, quality)))).clamp(max=100)
@@ -91,6 +85,36 @@ class JointBCECost(ClassCost):
     def _log_probability(logits: Tensor, quality: Tensor | None) -> Tensor:
         joint = F.logsigmoid(logits)
         return joint / 2 if quality is None else (joint + F.logsigmoid(quality)) / 2
+
+
+@dataclass(frozen=True)
+class QFLCost(ClassCost):
+    """Quality focal loss (Li et al., 2020) of class * quality against the pair's IoU, as in RTMDet."""
+
+    beta: float = 2.0
+    """Exponent of the distance from the target, by which logits near it count less."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.beta < math.inf:
+            raise ValueError(f"beta {self.beta}: must be a number, and not below 0")
+
+    def positive(self, values: PairValues) -> Tensor:
+        log_score, log_rest = self._logarithms(values.logits, values.quality)
+        entropy = -(values.iou * log_score + (1 - values.iou) * log_rest)
+        return (values.iou - log_score.exp()).abs() ** self.beta * entropy
+
+    def negative(self, logits: Tensor, quality: Tensor | None) -> Tensor:
+        log_score, log_rest = self._logarithms(logits, quality)
+        return (self.beta * log_score).exp() * -log_rest
+
+    @staticmethod
+    def _logarithms(logits: Tensor, quality: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Of the score, class * quality if there is one, and of 1 - score."""
+        log_score, log_rest = F.logsigmoid(logits), F.logsigmoid(-logits)
+        if quality is None:
+            return log_score, log_rest
+        # 1 - c q = (1 - c) + c (1 - q): no difference of numbers that are nearly equal.
+        return log_score + F.logsigmoid(quality), torch.logaddexp(log_rest, log_score + F.logsigmoid(-quality))
 
 
 class BoxCost(ABC):
@@ -120,89 +144,37 @@ class GIoUCost(BoxCost):
         return 1 - giou(values.boxes, values.gt_boxes)
 
 
+class PriorCost(ABC):
+    """Cost of where a pair's anchor lies, whatever the network predicts."""
+
+    @abstractmethod
+    def __call__(self, values: PairValues) -> Tensor:
+        """(P,) from `values.distance`, `values.gt_boxes` and `values.anchors`."""
+
+
 @dataclass(frozen=True)
-class PairValues:
-    """What the network predicts at the pairs, in the assigner's precision, and the truth beside it."""
+class DistanceCost(PriorCost):
+    """RTMDet's soft centre prior: `base^(distance - radius)`, of the point from the centre of the box, in strides."""
 
-    logits: Tensor
-    """(P,) logit of the box's class."""
-    quality: Tensor | None
-    """(P,) quality logit."""
-    boxes: Tensor
-    """(P, 4) predicted boxes."""
-    gt_boxes: Tensor
-    """(P, 4) true boxes."""
-    iou: Tensor
-    """(P,) IoU of the two."""
+    base: float = 10.0
+    """By how much a stride more multiplies the cost."""
+    radius: float = 3.0
+    """Strides at which the cost is 1."""
 
+    def __post_init__(self) -> None:
+        if not 1 < self.base < math.inf:
+            raise ValueError(f"base {self.base}: must be a number above 1")
+        if not math.isfinite(self.radius):
+            raise ValueError(f"radius {self.radius}: must be a number of strides")
 
-def gather(predictions: Predictions, truth: PaddedTruth, pairs: Pairs) -> PairValues:
-    """The predictions and the truth at the pairs; nothing of size A x C is made.
-
-    What is not finite or too large to compute with is limited (`inputs.limit_`).
-    """
-    dtype, num_classes = truth.boxes.dtype, predictions.logits.shape[-1]
-    label = truth.labels.flatten()[pairs.gt_row]
-    logits = limit_(predictions.logits.reshape(-1)[pairs.anchor_row * num_classes + label].to(dtype), MAX_LOGIT)
-    quality = None
-    if predictions.quality is not None:
-        quality = limit_(predictions.quality.reshape(-1)[pairs.anchor_row].to(dtype), MAX_LOGIT)
-    boxes = limit_(predictions.boxes.reshape(-1, 4).index_select(0, pairs.anchor_row).to(dtype), MAX_COORDINATE)
-    gt_boxes = truth.boxes.view(-1, 4).index_select(0, pairs.gt_row)
-    return PairValues(logits, quality, boxes, gt_boxes, iou(boxes, gt_boxes))
+    def __call__(self, values: PairValues) -> Tensor:
+        distance = values.distance
+        # Up to the root of the largest number, so that a sum of costs is finite.
+        most = math.log(torch.finfo(distance.dtype).max) / 2
+        return ((distance - self.radius) * math.log(self.base)).clamp(max=most).exp()
 
 
 def relative_cost(values: PairValues, class_cost: ClassCost, box_cost: BoxCost, iou_weight: float) -> Tensor:
     """(P,) `c_ij - c_bg,j`: Eq. 2 less Eq. 3."""
-    positive = class_cost.positive(values.logits, values.quality)
-    negative = class_cost.negative(values.logits, values.quality)
+    positive, negative = class_cost.positive(values), class_cost.negative(values.logits, values.quality)
     return positive - negative + iou_weight * box_cost(values)
-
-
-class BackgroundCosts:
-    """`c_bg,j` (Eq. 3), the loss of all of an anchor's logits against zeros, computed once per anchor.
-
-    On a CPU only for the anchors that are asked for; on an accelerator for all, as finding out which would force a
-    sync. Some anchors at a time, so that it needs less memory than the logits.
-    """
-
-    def __init__(self, predictions: Predictions, class_cost: ClassCost) -> None:
-        self._logits = predictions.logits.reshape(-1, predictions.logits.shape[-1])
-        self._quality = quality = None if predictions.quality is None else predictions.quality.reshape(-1, 1)
-        self._class_cost = class_cost
-        self._known = self._logits.new_full((len(self._logits),), torch.nan, dtype=torch.float32)
-        self._is_fresh = True
-        if not on_host(self._logits):
-            step = max(1, max(CHUNK, self._logits.numel() // 16) // self._logits.shape[1])
-            for start in range(0, len(self._logits), step):
-                part = slice(start, start + step)
-                self._known[part] = self._cost(self._logits[part], None if quality is None else quality[part])
-
-    def at(self, pairs: Pairs) -> Tensor:
-        """(P,) in float32."""
-        if on_host(self._known):
-            unknown = number_used_anchors(pairs).anchor_rows(pairs)
-            if not self._is_fresh:
-                unknown = unknown[self._known[unknown].isnan()]
-            self._is_fresh = False
-            for part in unknown.split(max(1, CHUNK // self._logits.shape[1])):
-                quality = None if self._quality is None else self._quality.index_select(0, part)
-                self._known.index_copy_(0, part, self._cost(self._logits.index_select(0, part), quality))
-        return self._known.index_select(0, pairs.anchor_row)
-
-    def _cost(self, logits: Tensor, quality: Tensor | None) -> Tensor:
-        """(., C), (., 1) -> (.,)"""
-        quality = None if quality is None else quality.float()
-        return limit_(self._class_cost.negative(logits.float(), quality).sum(-1), MAX_COST)
-
-
-def dynamic_k(ious: Tensor, top_q: int) -> Tensor:
-    """(N, G, K) IoUs -> (N, G): `max(1, floor(sum of the top q))` (Sec. 3.3)."""
-    best = ious.topk(min(top_q, ious.shape[-1]), dim=-1, sorted=False).values
-    return best.sum(-1).floor().clamp(min=1)
-
-
-def supplies(ious: Tensor, truth: PaddedTruth, pairs: Pairs, k: int | None, top_q: int) -> Tensor:
-    """(N, G) labels that each box supplies: the fixed `k`, else dynamic k from the (P,) IoUs; 0 where no box is."""
-    supply = dynamic_k(pairs.table(ious, 0.0), top_q) if k is None else torch.full_like(truth.boxes[..., 0], k)
-    return torch.where(truth.valid, supply, 0)

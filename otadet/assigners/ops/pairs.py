@@ -176,6 +176,12 @@ class Pairs:
         counts = self.gt_row.new_zeros(self.num_boxes)
         return counts.index_add_(0, self.gt_row, self.valid.to(counts.dtype)).view(self.table_size[:2])
 
+    def of_anchors(self, values: Tensor) -> Tensor:
+        """(P,) values of pairs of which an anchor is in one at most -> (N, A) float32, 0 where it is in none."""
+        table = torch.zeros(self.table_size[0], self.num_anchors, device=values.device)
+        values = torch.where(self.valid, values, 0).to(table.dtype)
+        return table.view(-1).index_copy_(0, self.anchor_row, values).view_as(table)
+
     def first_box(self, condition: Tensor) -> Tensor:
         """(P,) bool -> (N, A) int64: an anchor's first box that fulfils the condition, or `BACKGROUND`."""
         num_images, num_boxes, _ = self.table_size
@@ -199,6 +205,16 @@ def joined(parts: Sequence[Pairs]) -> Pairs:
     )
     first = parts[0]
     return Pairs(gt_row, anchor_row, valid, table_index, (*first.table_size[:2], 0), first.num_anchors)
+
+
+def owned(owner: Tensor, num_boxes: int) -> Pairs:
+    """The pairs of each anchor with its owner (N, A), if it has one; in the order of the anchors. num_boxes: G."""
+    num_images, num_anchors = owner.shape
+    valid = (owner >= 0).flatten()
+    row = valid.nonzero().squeeze(1) if on_host(valid) else torch.arange(len(valid), device=valid.device)
+    image = row.div(num_anchors, rounding_mode="floor")
+    gt_row = image * num_boxes + owner.flatten()[row].clamp(min=0)
+    return Pairs(gt_row, row, valid[row], row, (num_images, num_boxes, 0), num_anchors)
 
 
 def write_first(winner: Tensor, anchor_row: Tensor, gt_index: Tensor, nobody: int) -> None:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from otadet.assigners.base import PaddedTruth
-from otadet.assigners.ops.costs import PairValues
 from otadet.assigners.ops.inputs import on_host
 from otadet.assigners.ops.pairs import Pairs, write_first
+from otadet.assigners.ops.values import PairValues
 from otadet.boxes import area
 from otadet.structures import BACKGROUND, Assignment
 
