@@ -35,7 +35,7 @@ LOSSES: dict[str, Callable[[], torch.nn.Module]] = {
     ),
     "free anchor": FreeAnchorLoss,
     **{
-        f"detection by {type(part).__name__}": lambda part=part, rule=rule: DetectionLoss(
+        f"detection by {type(part).__name__} and {rule}": lambda part=part, rule=rule: DetectionLoss(
             named_assigner(rule), class_loss=part
         )
         for part, rule in ((QFL(), "dsla"), (VFL(), "tal_soft"), (MAL(), "dsla"), (BCE(), "tal_soft"), (QFL(), "ota"))
