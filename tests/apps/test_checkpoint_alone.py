@@ -15,16 +15,20 @@ from otadet.apps import evaluate, export, predict, show
 from otadet.data.synthetic.write import write_synthetic
 from otadet.engine.checkpoint import save_checkpoint
 from otadet.errors import UserError
-from otadet.exp import BaseExp, CrowdHumanData, SyntheticShapes, load_exp
+from otadet.exp import YOLOX, BaseExp, CrowdHumanData, SyntheticShapes, load_exp
 from otadet.inference.pipeline import Pipeline
 from tests.helpers.crowd_folder import write_crowd
 
 EXPS = Path(__file__).parents[2] / "exps"
 FILES = sorted(EXPS.rglob("*.py"))
 TINY = shlex.split(
-    "model.backbone.depth 10 model.backbone.width 8 model.backbone.weights none model.channels 8 model.tower_depth 1 "
     "input.resize 64x64 run.batch_size 2 run.workers 0 postprocess.score_threshold 0 model.prior_probability 0.6"
 )
+SMALL = shlex.split(
+    "model.backbone.depth 10 model.backbone.width 8 model.backbone.weights none model.channels 8 model.tower_depth 1"
+)
+# An objectness as likely makes a product, which is to be above the 0.5 that is drawn.
+CSP = shlex.split("model.width 0.125 model.prior_probability 0.9")
 
 GROUPED = shlex.split("model.backbone.depth 26 model.backbone.width 16")
 
@@ -45,7 +49,8 @@ def tiny(file: Path, data: Path) -> tuple[BaseExp, list[str]]:
     """The experiment, and the settings that make it tiny."""
     exp = load_exp(file)
     # A ResNeXt keeps its groups, and a CrowdHuman experiment its protocol.
-    settings = [*TINY, *(GROUPED if exp.model.backbone.groups > 1 else []), "data", str(data)]
+    small = CSP if isinstance(exp.model, YOLOX) else [*SMALL, *(GROUPED if exp.model.backbone.groups > 1 else [])]
+    settings = [*TINY, *small, "data", str(data)]
     if isinstance(exp.data, SyntheticShapes):
         settings += ["images_train", "2", "images_val", "2", "image_size", "64", "shapes", "2"]
     exp.override(settings)
