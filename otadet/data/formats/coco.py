@@ -12,8 +12,9 @@ import numpy as np
 from otadet.boxes import xywh_to_xyxy
 from otadet.data.annotations import Annotations, check_image_dir
 from otadet.data.class_list import SourceClasses
-from otadet.data.formats.coco_columns import AnnotationColumns
-from otadet.data.formats.coco_files import CocoFile, coco_files, first_file_names, image_folder
+from otadet.data.formats.coco_columns import OUTLINED, AnnotationColumns
+from otadet.data.formats.coco_files import CocoFile, coco_files, first_file_names, image_folder, with_slashes
+from otadet.data.formats.coco_outlines import outline_box
 from otadet.data.formats.json_file import brief_value, load_json
 from otadet.data.formats.json_section import Section
 from otadet.data.formats.layout import ALL, SPLITS, Layout, Source, Undecided
@@ -31,7 +32,8 @@ def read_coco(path: str | Path, image_dir: str | Path | None = None, *, outside_
     """The annotations of a COCO instances file, its categories sorted by id. Crowds are ignored regions.
 
     Needed are `images` (id, file_name) and `categories` (id, name), and of `annotations`, if there are any, image_id,
-    category_id and bbox; everything else may be missing. Class names are cleaned (`otadet.names`).
+    category_id and bbox, or a segmentation in its place; everything else may be missing. Class names are cleaned
+    (`otadet.names`).
 
     Args:
         path: the file.
@@ -60,15 +62,21 @@ def read_coco(path: str | Path, image_dir: str | Path | None = None, *, outside_
     by_id = np.argsort(category_ids)
     category_rows = annotations.references("category_id", category_ids[by_id])
     image_ids = images.unique_ids()
+    folder = path.parent if image_dir is None else Path(image_dir)
+    file_names, backslashes = _file_names(images, folder, outside_images)
+    repaired = (
+        ("outlines turned into their box", annotations.outlined),
+        ("file names with backslashes read as slashes", backslashes),
+    )
     why_no_boxes = "" if len(annotations) else "its list of annotations is empty"
     if not has_annotations:
         why_no_boxes = "it has no list 'annotations', as the file of a test split; name one with boxes in train_json"
     return Annotations(
         source=path,
-        image_dir=path.parent if image_dir is None else Path(image_dir),
+        image_dir=folder,
         classes=_classes(categories, category_ids, by_id, np.bincount(category_rows, minlength=len(by_id))),
         image_ids=image_ids,
-        file_names=ImageNames.of(_file_names(images, outside_images)),
+        file_names=ImageNames.of(file_names),
         image_sizes=np.stack((images.sides("height"), images.sides("width")), axis=1),
         image_rows=annotations.references("image_id", image_ids),
         class_rows=category_rows,
@@ -77,6 +85,7 @@ def read_coco(path: str | Path, image_dir: str | Path | None = None, *, outside_
         ignored=annotations.column("iscrowd") > 0,
         why_no_boxes=why_no_boxes,
         ignored_hint="set iscrowd 0 if they are single objects",
+        dropped=tuple(one for one in repaired if one[1]),
     )
 
 
@@ -162,7 +171,9 @@ def _entry(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 raise ValueError(f"an object in it has the key {key!r} twice")
             seen.add(key)
     # The bulk of a COCO file; dropping them while parsing saves gigabytes in every process.
-    entry.pop("segmentation", None)
+    segmentation = entry.pop("segmentation", None)
+    if segmentation and entry.get("bbox") in (None, []) and (box := outline_box(segmentation)) is not None:
+        entry["bbox"], entry[OUTLINED] = box, True
     return entry
 
 
@@ -208,13 +219,17 @@ def _same_name(name: str, ids: np.ndarray, boxes: np.ndarray, first: int, second
     return f"two categories are named {name!r}, with the ids {ids[first]} and {ids[second]}; {advice}"
 
 
-def _file_names(images: Section, outside: bool) -> list[str]:
-    names = images.strings("file_name")
+def _file_names(images: Section, folder: Path, outside: bool) -> tuple[list[str], int]:
+    """The names, and how many were written on Windows and are those of files here with slashes."""
+    names, backslashes = images.strings("file_name"), 0
     for position, name in enumerate(names):
         problem = name_problem(name, outside)
         if problem:
             raise images.error(position, f"file_name {brief_value(name)} {problem}")
-    return names
+        if "\\" in name and (there := with_slashes(name, folder)) != name:
+            names[position] = there
+            backslashes += 1
+    return names, backslashes
 
 
 def _finite_or_nan(values: np.ndarray) -> np.ndarray:

@@ -9,6 +9,9 @@ import numpy as np
 
 from otadet.data.formats.json_section import Section, check_unique, places_of
 
+OUTLINED = "\0outlined"
+"""The key of an entry whose box is that of its segmentation: no key of a file."""
+
 
 class AnnotationColumns:
     """What is needed of them; every error names the file and the entry."""
@@ -17,6 +20,8 @@ class AnnotationColumns:
         self._none = Section(path, "annotations", {"annotations": []})
         self._columns: dict[str, list[np.ndarray]] = {}
         self._without_id: int | None = None
+        self.outlined = 0
+        """How many boxes are those of a segmentation."""
 
     def take_rows(self, rows: list, first: int) -> None:
         """Add the following ones. first: the place of the first in the file."""
@@ -32,6 +37,7 @@ class AnnotationColumns:
         self._add("image_id", block.whole_numbers("image_id"))
         self._add("category_id", block.whole_numbers("category_id"))
         self._add("bbox", block.boxes("bbox"))
+        self.outlined += sum(OUTLINED in row for row in rows)
         self._add("area", block.numbers("area", missing=np.nan))
         self._add("iscrowd", block.numbers("iscrowd", missing=0))
 

@@ -125,8 +125,16 @@ def image_folder(file: CocoFile, folder: Path, outside: bool) -> Path:
     names = [name for name in file.names if name_problem(name, outside) is None]
     likely = list(dict.fromkeys([*_likely_folders(file, folder), *subfolders(folder)]))
     likely = [inner for inner in likely if os.path.isdir(inner)]
-    there = [sum(os.path.isfile(inner / name) for name in names) for inner in likely]
+    there = [sum(os.path.isfile(inner / with_slashes(name, inner)) for name in names) for inner in likely]
     return likely[there.index(max(there))] if any(there) else folder
+
+
+def with_slashes(name: str, folder: Path) -> str:
+    """A name that was written on Windows, where a file in the folder is called so with slashes; else as it is."""
+    slashes = name.replace("\\", "/")
+    return (
+        slashes if slashes != name and not os.path.isfile(folder / name) and os.path.isfile(folder / slashes) else name
+    )
 
 
 def _likely_folders(file: CocoFile, folder: Path) -> Iterator[Path]:

@@ -155,3 +155,12 @@ def test_names_that_lead_out_are_not_followed(write_files):
     with pytest.raises(UserError, match="leads out of the image folder"):
         find_coco(folder / "data").splits["all"].read()
     assert find_coco(folder / "data", outside_images=True).splits["all"].read().image_dir == folder / "data"
+
+
+def test_names_that_windows_wrote(write_files):
+    """Only where a file is called so with slashes: a backslash may be part of a name elsewhere."""
+    folder = write_files({"result.json": coco("images\\3\\a.jpg", "b\\c.jpg", "d\\e.jpg"), "images/3/a.jpg": PICTURE})
+    Path(folder, "b\\c.jpg").write_bytes(Path(folder, "images/3/a.jpg").read_bytes())
+    annotations = find_coco(folder).splits["all"].read()
+    assert list(annotations.file_names) == ["images/3/a.jpg", "b\\c.jpg", "d\\e.jpg"]
+    assert annotations.dropped == (("file names with backslashes read as slashes", 1),)
