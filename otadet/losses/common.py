@@ -22,9 +22,8 @@ def weighted(values: Tensor, assignment: Assignment) -> Tensor:
     return values if assignment.weight is None else values * assignment.weight.to(values.dtype)
 
 
-def counts_of(assignment: Assignment) -> Tensor:
-    """(N, A) float32 by which the anchors count as positives: their scores, or 1 without any; 0 at the others."""
-    positive = assignment.gt_index >= 0
+def counts_of(positive: Tensor, assignment: Assignment) -> Tensor:
+    """(N, A) float32 by which the `positive` (N, A) anchors count: their scores, or 1 without any; 0 at the others."""
     if assignment.score is None:
         return positive.to(torch.float32)
     return torch.where(positive, assignment.score.to(torch.float32), 0)

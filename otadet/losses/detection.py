@@ -102,7 +102,7 @@ class DetectionLoss(nn.Module):
         self, predictions: Predictions, anchors: Anchors, assignment: Assignment, truths: Sequence[GroundTruth]
     ) -> dict[str, Tensor]:
         positive = assignment.gt_index >= 0
-        counts = counts_of(assignment)
+        counts = counts_of(positive, assignment)
         normalizer = mean_over_ranks(counts.sum()).clamp(min=1)
         labels, boxes = targets_of(assignment.gt_index, truths)
         # Both arguments are the same box at an anchor without an object: no gradient, and nothing that could be NaN.

@@ -57,7 +57,7 @@ class YOLOXLoss(nn.Module):
             assignment = self.assigner(predictions, anchors, truths)
             gt_index = assignment.gt_index
             positive = gt_index >= 0
-            counts = counts_of(assignment)
+            counts = counts_of(positive, assignment)
             present = counts if assignment.score is None else positive.to(torch.float32)
             # Both sums whether there are scores or not, so that ranks with and without them wait for the same.
             sums = mean_over_ranks(torch.stack((present.sum(), counts.sum()))).clamp(min=1)

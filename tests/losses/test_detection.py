@@ -10,7 +10,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.ops import box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
-from otadet.assigners import Assigner, OTAAssigner
+from otadet.assigners import Assigner, DSLAAssigner, OTAAssigner
 from otadet.losses import DetectionLoss, centerness_target, iou_target
 from otadet.structures import BACKGROUND, IGNORED, Assignment, GroundTruth, Predictions
 from tests.helpers.counting import fake_problem
@@ -240,12 +240,16 @@ def test_does_not_wait_for_the_device(sizes: list[int], target) -> None:
         assert (loss.device.type, loss.dtype, loss.shape) == ("cuda", torch.float32, ())
 
 
+@pytest.mark.parametrize("rule", [OTAAssigner(), DSLAAssigner()], ids=["hard", "soft"])
+@pytest.mark.parametrize("is_empty", [False, True])
 def test_ranks_that_share_a_batch_have_its_loss_together(
-    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+    rule: Assigner, is_empty: bool, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each rank has one image; the mean of their losses, as of their gradients, is the loss of the batch per rank."""
     predictions, anchors, truths = random_problem(generator, 6, 4, num_images=2)
-    loss = DetectionLoss(OTAAssigner(), box_weighting="quality")
+    if is_empty:
+        truths[1] = GroundTruth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    loss = DetectionLoss(rule, box_weighting="quality")
     whole = loss(predictions, anchors, truths)
     shares = [(_image(predictions, image), anchors, truths[image : image + 1]) for image in (0, 1)]
     sums: list[list[Tensor]] = []

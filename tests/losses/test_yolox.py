@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from otadet.assigners import Assigner
+from otadet.assigners import Assigner, DSLAAssigner, OTAAssigner, TaskAlignedAssigner
 from otadet.assigners.base import PaddedTruth
 from otadet.losses import YOLOXLoss
 from otadet.models import AnchorGrid
 from otadet.structures import BACKGROUND, IGNORED, Anchors, Assignment, GroundTruth, Predictions
+from tests.helpers.counting import fake_problem
+from tests.helpers.problems import random_problem
 
 GT_INDEX = torch.tensor([[0, BACKGROUND, 1, IGNORED]])
 LABELS = [1, 0]
@@ -100,6 +103,36 @@ def test_scores_and_weights_of_an_assignment_are_honoured() -> None:
         assert found == pytest.approx(by_hand(predictions, score=score), rel=1e-5)
     nothing = YOLOXLoss(Fixed(weight=torch.zeros(1, 4)))(predictions, anchors, truths)
     assert all(term.item() == 0 for term in nothing.values())
+
+
+@pytest.mark.parametrize("rule", [OTAAssigner(), DSLAAssigner(), TaskAlignedAssigner(soft=True)], ids=str)
+def test_does_not_wait_for_the_device(rule: Assigner) -> None:
+    loss = YOLOXLoss(rule)
+    loss.at_progress(1.0)
+    with FakeTensorMode():
+        for sizes in ([3, 0, 5], [0, 0]):
+            for value in loss(*fake_problem(sizes, dtype=torch.float16)).values():
+                assert (value.device.type, value.dtype, value.shape) == ("cuda", torch.float32, ())
+
+
+@pytest.mark.parametrize("rule", [OTAAssigner(), DSLAAssigner()], ids=["hard", "soft"])
+def test_ranks_with_and_without_boxes_have_the_loss_of_the_batch_together(
+    rule: Assigner, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mean of two ranks' losses is that of the batch, per rank; both wait for sums of the same shape."""
+    predictions, anchors, (truth,) = random_problem(generator, 6, 4)
+    whole = Predictions(*(torch.cat((part, part)) for part in vars(predictions).values()))
+    empty = GroundTruth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    loss, sums = YOLOXLoss(rule), []
+    expected = loss(whole, anchors, [truth, empty])
+    monkeypatch.setattr("otadet.losses.yolox.mean_over_ranks", lambda found: sums.append(found) or found)
+    for truths in ([truth], [empty]):
+        loss(predictions, anchors, truths)
+    assert len(sums) == 2
+    monkeypatch.setattr("otadet.losses.yolox.mean_over_ranks", lambda found: (sums[0] + sums[1]) / 2)
+    parts = [loss(predictions, anchors, truths) for truths in ([truth], [empty])]
+    for name, value in expected.items():
+        torch.testing.assert_close((parts[0][name] + parts[1][name]) / 2, value)
 
 
 def test_gradients_are_finite_and_leave_other_boxes_alone() -> None:
