@@ -16,6 +16,7 @@ from otadet.assigners.fcos import FCOSAssigner
 from otadet.assigners.hungarian import HungarianAssigner
 from otadet.assigners.lla import LLAAssigner
 from otadet.assigners.max_iou import MaxIoUAssigner
+from otadet.assigners.ops.pair_costs import DETRCost, OTACost, PairCost
 from otadet.assigners.ota import OTAAssigner
 from otadet.assigners.paa import PAAAssigner
 from otadet.assigners.simota import SimOTAAssigner
@@ -40,6 +41,7 @@ _RULES: dict[str, Callable[[], Assigner]] = {
 __all__ = [
     "ATSSAssigner",
     "Assigner",
+    "DETRCost",
     "DSLAAssigner",
     "DenseAssigner",
     "DenseClaims",
@@ -48,7 +50,9 @@ __all__ = [
     "LLAAssigner",
     "MaxIoUAssigner",
     "OTAAssigner",
+    "OTACost",
     "PAAAssigner",
+    "PairCost",
     "SimOTAAssigner",
     "TaskAlignedAssigner",
     "assigner_names",

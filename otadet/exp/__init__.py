@@ -21,14 +21,19 @@ from otadet.exp.run import SCORES, Run
 from otadet.exp.yolox import YOLOXExp, yolox_input, yolox_sizes
 from otadet.inference.input_spec import InputSpec
 from otadet.inference.postprocess import Postprocess
+from otadet.losses import BCE, MAL, QFL, VFL, FocalLoss
 from otadet.optim.length import Epochs, Iterations
 from otadet.optim.optimizer import SGD, AdamW
 from otadet.optim.schedule import Cosine, Steps
 
 __all__ = [
+    "BCE",
     "FCOS",
+    "MAL",
+    "QFL",
     "SCORES",
     "SGD",
+    "VFL",
     "YOLOX",
     "AdamW",
     "BCEIoU",
@@ -41,6 +46,7 @@ __all__ = [
     "DataList",
     "Epochs",
     "FocalGIoU",
+    "FocalLoss",
     "FreeAnchor",
     "InputSpec",
     "Iterations",
