@@ -18,6 +18,7 @@ import json
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from otadet.data.annotations import Annotations
     from otadet.data.check.split import Split
     from otadet.data.check.statistics import Resize
-    from otadet.data.formats.layout import Layout
+    from otadet.data.formats.layout import Layout, Source
     from otadet.data.images import ReadOptions
     from otadet.errors import UserError
     from otadet.exp import BaseExp
@@ -136,10 +137,18 @@ def read_splits(layout: Layout) -> tuple[dict[str, Annotations], list[tuple[str,
     annotations, refused = {}, []
     for name in order:
         try:
-            annotations[name] = layout.splits[name].read()
+            annotations[name] = _read(layout.splits[name])
         except UserError as error:
             refused.append((name, error))
     return annotations, refused
+
+
+def _read(source: Source) -> Annotations:
+    """The annotations; boxes of classes that are not listed do not keep the check from looking at all else."""
+    from otadet.data.formats.coco import CocoSource
+    from otadet.data.formats.yolo import YoloSplit
+
+    return (replace(source, unlisted_classes=True) if isinstance(source, CocoSource | YoloSplit) else source).read()
 
 
 def look_at_files(

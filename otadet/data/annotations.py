@@ -52,6 +52,11 @@ class Annotations:
     """How its format makes an ignored region an object, for those who have no other boxes."""
     dropped: tuple[tuple[str, int], ...] = ()
     """What the reader left out or repaired, in words, and how often: `("polygons turned into their box", 12)`."""
+    without_image: tuple[str, ...] = ()
+    """Annotation files that are left out, as there is no image for them."""
+    unlisted: tuple[str, ...] = ()
+    """Classes whose names are made up: of boxes whose class the file does not list, where it was to be read in spite of
+    them; and one where it has no class at all."""
     protocol: Literal["coco", "crowdhuman"] = "coco"
     """Whose evaluation is made with these data."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from PIL import Image
 from otadet.apps import check
 from otadet.data.check.kinds import KINDS
 from otadet.errors import UserError
+from otadet.exp import DataFolder
 from tests.helpers.annotated_folder import AnnotatedFolder, picture
+from tests.helpers.own_pictures import write_voc, write_yolo
 
 
 def checked(capsys: pytest.CaptureFixture, path: Path, *options: str) -> tuple[int, dict]:
@@ -250,13 +253,13 @@ def test_every_kind_is_planted():
 def test_a_split_that_cannot_be_read_leaves_the_others(folder, capsys):
     degenerate(folder)
     unlisted(folder)
-    folder.annotations["val"][0]["category_id"] = 99
+    folder.annotations["val"][0]["image_id"] = 99
     folder.write()
     status, report = checked(capsys, folder.path)
     assert ids(report) == {"split-unreadable", "box-degenerate", SMALL}
     found = report["findings"][0]
     assert found["split"] == "val"
-    assert "category_id 99 is not in the file" in found["message"]
+    assert "image_id 99 is not in the file" in found["message"]
     assert status == check.FOUND_ERRORS
 
 
@@ -389,3 +392,45 @@ def test_without_a_size_it_is_that_of_the_recipe(folder, capsys):
     folder.write()
     check.main([str(folder.path), "--json"])
     assert json.loads(capsys.readouterr().out)["size"] == "256/256"
+
+
+def test_classes_that_coco_does_not_list_hide_nothing_else(folder, capsys):
+    folder.annotations["train"][0]["category_id"] = 99
+    missing(folder)
+    folder.write()
+    status, report = checked(capsys, folder.path)
+    assert status == check.FOUND_ERRORS
+    assert {"label-unknown", "image-missing"} <= ids(report)
+    found = next(finding for finding in report["findings"] if finding["id"] == "label-unknown")
+    assert "of classes that are not listed: category 99 (not listed)" in found["message"]
+    assert "label-unused" not in ids(report)
+    assert len(found["files"]) == 1
+
+
+def test_what_labels_of_yolo_lack(tmp_path, capsys):
+    """An image, and a class; a training is refused for the latter."""
+    folder = write_yolo(
+        tmp_path, {split: [f"{split}{number}.png" for number in range(2)] for split in ("train", "val")}
+    )
+    label = folder / "train/labels/train0.txt"
+    label.write_text(label.read_text() + "7 .5 .5 .2 .2\n")
+    (folder / "val/images/val1.png").unlink()
+    status, report = checked(capsys, folder)
+    found = {finding["id"]: finding for finding in report["findings"] if finding["severity"] == "error"}
+    assert status == check.FOUND_ERRORS
+    assert {*found} - {"image-in-two-splits"} == {"label-unknown", "image-missing"}
+    assert "class 7 (not listed)" in found["label-unknown"]["message"]
+    assert [Path(file["file"]).name for file in found["image-missing"]["files"]] == ["val1.txt"]
+    with pytest.raises(UserError, match=r"train0\.txt: line 2: its class is '7'"):
+        DataFolder(str(folder)).train()
+
+
+def test_a_voc_split_without_objects_has_no_class(tmp_path, capsys):
+    folder = write_voc(tmp_path, {split: [f"{split}{number}.png" for number in range(2)] for split in ("train", "val")})
+    for file in (folder / "Annotations").glob("val*.xml"):
+        file.write_text(re.sub(r"<object>.*</object>", "", file.read_text(), flags=re.DOTALL))
+    _, report = checked(capsys, folder)
+    messages = {finding["id"]: finding["message"] for finding in report["findings"]}
+    assert messages["label-unmeasured"].startswith("1 of 1 classes (100 %): boxes in train, and none here: square")
+    assert "split-no-boxes" in messages
+    assert "label-unused" not in messages

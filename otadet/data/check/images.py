@@ -20,6 +20,7 @@ from otadet.data.check.kinds import (
     IMAGE_UNREADABLE,
 )
 from otadet.data.check.split import Split
+from otadet.data.image_file import shown
 from otadet.data.image_names import SimilarNames
 from otadet.data.images import IMAGE_SUFFIXES, ReadOptions
 from otadet.data.prescan import range_warnings, size_problem
@@ -29,6 +30,7 @@ def image_findings(split: Split, options: ReadOptions) -> list[Finding]:
     """All about the files of one split. options: how they are read."""
     return [
         *_unreadable(split),
+        *_without_image(split),
         *_sizes(split, options),
         *_listed_twice(split),
         *_rotated(split, options),
@@ -50,6 +52,14 @@ def _unreadable(split: Split) -> list[Finding]:
         message = f"{of_all(len(damaged), split.images, 'image files')}: {_first(split, damaged)}"
         found.append(IMAGE_UNREADABLE.found(split.name, message, len(damaged), split.places(damaged)))
     return found
+
+
+def _without_image(split: Split) -> list[Finding]:
+    files = split.annotations.without_image
+    if not files:
+        return []
+    message = f"files of annotations without their image: {len(files):,}, such as {shown(files[0])}"
+    return [IMAGE_MISSING.found(split.name, message, len(files), [Place(split.name, file) for file in files])]
 
 
 def _first(split: Split, rows: Sequence[int]) -> str:

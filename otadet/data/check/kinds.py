@@ -124,8 +124,8 @@ BOX_SMALL = Kind(
 
 # Of classes.
 LABEL_UNKNOWN = Kind(
-    *("label-unknown", "error", "A split has boxes of a class that the training split does not list."),
-    "name classes alike in all splits",
+    *("label-unknown", "error", "Boxes are of a class that their file, or the training split, does not list."),
+    "list the class, or correct the boxes; name classes alike in all splits",
 )
 LABEL_UNTRAINED = Kind(
     *("label-untrained", "error", "A split has boxes of a class that the training split lists, but has no box of."),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+
+import numpy as np
 
 from otadet.data.check.finding import Finding, of_all, some
 from otadet.data.check.kinds import (
@@ -27,7 +29,7 @@ def label_findings(splits: Sequence[Split]) -> list[Finding]:
     listed = {name: None for counts in boxes.values() for name in counts}
     used = [name for name in listed if any(counts.get(name) for counts in boxes.values())]
     train = boxes.get("train") or (next(iter(boxes.values())) if len(boxes) == 1 else None)
-    found = []
+    found = [finding for split in splits for finding in _unlisted(split)]
     if unused := [name for name in listed if name not in used]:
         message = f"{of_all(len(unused), len(listed), 'classes')}: no box in any split: {some(unused)}"
         found.append(LABEL_UNUSED.found("+".join(boxes), message, len(unused)))
@@ -47,8 +49,25 @@ def label_findings(splits: Sequence[Split]) -> list[Finding]:
 
 
 def _boxes_per_class(split: Split) -> dict[str, int]:
-    numbers = split.statistics
-    return dict(zip(numbers.class_names, numbers.boxes_per_class.tolist(), strict=True))
+    """Of the classes that the split lists."""
+    numbers, unlisted = split.statistics, split.annotations.unlisted
+    counts = dict(zip(numbers.class_names, numbers.boxes_per_class.tolist(), strict=True))
+    return {name: count for name, count in counts.items() if name not in unlisted}
+
+
+def _unlisted(split: Split) -> list[Finding]:
+    names = split.annotations.unlisted
+    rows = _rows_of(split, names)
+    if not len(rows):
+        return []
+    message = f"{of_all(len(rows), len(split.objects.rows), 'boxes')}: of classes that are not listed: {some(names)}"
+    return [LABEL_UNKNOWN.found(split.name, message, len(rows), split.places_of_boxes(rows))]
+
+
+def _rows_of(split: Split, names: Collection[str]) -> np.ndarray:
+    """Rows of the boxes of these classes."""
+    wanted = np.array([name in names for name in split.annotations.classes.names], dtype=bool)
+    return split.objects.rows[wanted[split.objects.class_rows]]
 
 
 def _alike(names: Sequence[str]) -> list[list[str]]:
@@ -67,10 +86,7 @@ def _rare(splits: Sequence[Split], train: dict[str, int]) -> list[Finding]:
     said = some([f"{name} ({count})" for name, count in sorted(rare.items(), key=lambda item: item[1])])
     split = next((split for split in splits if split.name == "train"), splits[0])
     message = f"{of_all(len(rare), len(train), 'classes')}: fewer than {RARE} boxes: {said}"
-    numbers = split.annotations
-    names = [name in rare for name in numbers.classes.names]
-    rows = split.objects.rows[[names[row] for row in split.objects.class_rows.tolist()]]
-    return [LABEL_RARE.found(split.name, message, len(rare), split.places_of_boxes(rows))]
+    return [LABEL_RARE.found(split.name, message, len(rare), split.places_of_boxes(_rows_of(split, rare)))]
 
 
 def _beside_train(split: Split, train: dict[str, int], own: dict[str, int]) -> list[Finding]:
@@ -84,8 +100,7 @@ def _beside_train(split: Split, train: dict[str, int], own: dict[str, int]) -> l
         (LABEL_UNMEASURED, unmeasured if split.name == "val" else [], "boxes in train, and none here"),
     ):
         if names:
-            wanted = [name in names for name in split.annotations.classes.names]
-            rows = split.objects.rows[[wanted[row] for row in split.objects.class_rows.tolist()]]
-            message = f"{of_all(len(names), len(own), 'classes')}: {what}: {some(names)}"
+            rows = _rows_of(split, names)
+            message = f"{of_all(len(names), len({*train, *own}), 'classes')}: {what}: {some(names)}"
             found.append(kind.found(split.name, message, len(names), split.places_of_boxes(rows)))
     return found

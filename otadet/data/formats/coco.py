@@ -17,7 +17,7 @@ from otadet.data.formats.coco_files import CocoFile, coco_files, first_file_name
 from otadet.data.formats.coco_outlines import outline_box
 from otadet.data.formats.json_file import brief_value, load_json
 from otadet.data.formats.json_section import Section
-from otadet.data.formats.layout import ALL, SPLITS, Layout, Source, Undecided
+from otadet.data.formats.layout import ALL, NOT_LISTED, SPLITS, Layout, Source, Undecided
 from otadet.data.image_file import shown
 from otadet.data.image_names import ImageNames, name_problem
 from otadet.errors import UserError
@@ -28,7 +28,13 @@ _READ_KEYS = frozenset(
 )
 
 
-def read_coco(path: str | Path, image_dir: str | Path | None = None, *, outside_images: bool = False) -> Annotations:
+def read_coco(
+    path: str | Path,
+    image_dir: str | Path | None = None,
+    *,
+    outside_images: bool = False,
+    unlisted_classes: bool = False,
+) -> Annotations:
     """The annotations of a COCO instances file, its categories sorted by id. Crowds are ignored regions.
 
     Needed are `images` (id, file_name) and `categories` (id, name), and of `annotations`, if there are any, image_id,
@@ -39,6 +45,7 @@ def read_coco(path: str | Path, image_dir: str | Path | None = None, *, outside_
         path: the file.
         image_dir: the folder that file names are relative to; None: that of the file.
         outside_images: whether a file_name may be absolute or lead out of that folder. Links in it are followed.
+        unlisted_classes: take boxes of categories that the file does not list, too, which is an error otherwise.
 
     Raises `UserError` naming the file and the entry when it is no such file, contradicts itself, or names what cannot
     be a file; and for an image folder that is none.
@@ -59,6 +66,12 @@ def read_coco(path: str | Path, image_dir: str | Path | None = None, *, outside_
     annotations.check_ids()
 
     category_ids = categories.unique_ids()
+    unlisted: list[str] = []
+    if unlisted_classes:
+        extra = np.setdiff1d(annotations.column("category_id"), category_ids).tolist()
+        unlisted = [f"category {number}{NOT_LISTED}" for number in extra]
+        categories.rows += [{"id": number, "name": name} for number, name in zip(extra, unlisted, strict=True)]
+        category_ids = categories.unique_ids()
     by_id = np.argsort(category_ids)
     category_rows = annotations.references("category_id", category_ids[by_id])
     image_ids = images.unique_ids()
@@ -86,6 +99,7 @@ def read_coco(path: str | Path, image_dir: str | Path | None = None, *, outside_
         why_no_boxes=why_no_boxes,
         ignored_hint="set iscrowd 0 if they are single objects",
         dropped=tuple(one for one in repaired if one[1]),
+        unlisted=tuple(unlisted),
     )
 
 
@@ -97,10 +111,13 @@ class CocoSource:
     image_dir: Path
     outside_images: bool = False
     """As in `read_coco`."""
+    unlisted_classes: bool = False
 
     def read(self) -> Annotations:
         """As `read_coco`."""
-        return read_coco(self.path, self.image_dir, outside_images=self.outside_images)
+        return read_coco(
+            self.path, self.image_dir, outside_images=self.outside_images, unlisted_classes=self.unlisted_classes
+        )
 
 
 def find_coco(folder: Path, *, outside_images: bool = False) -> Layout | None:

@@ -17,6 +17,8 @@ ALL = "all"
 _OTHER_NAMES = {"valid": "val", "validation": "val", "training": "train", "testing": "test"}
 
 
+NOT_LISTED = " (not listed)"
+"""Ends the name made up for a class that is not listed, where boxes of such a one are read."""
 _WORD = re.compile(r"[^\W\d_]+")
 
 

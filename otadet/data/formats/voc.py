@@ -157,6 +157,7 @@ def _annotations(
         ignored=np.array(objects.ignored, dtype=bool),
         why_no_boxes="" if len(class_rows) else f"its {len(names)} images have no object in an XML file",
         ignored_hint="set difficult 0 if they are to be found",
+        unlisted=() if objects.class_names else tuple(class_names),
         dropped=dropped,
     )
 

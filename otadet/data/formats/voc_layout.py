@@ -42,9 +42,9 @@ def find_layout(path: Path) -> Found | None:
     listings = Listings()
     pair = _pair(path, listings)
     if pair is None:
-        splits = _split_folders(path, listings)
-        if splits:
-            return Found(", ".join(f"{where[0].relative_to(path)}/*.xml" for where in splits.values()), splits)
+        of_folders = _split_folders(path, listings)
+        if of_folders:
+            return Found(", ".join(f"{where[0].relative_to(path)}/*.xml" for where in of_folders.values()), of_folders)
         return _devkit(path, listings)
     xml_dir, image_dir = pair
     lists = _lists(path, listings)

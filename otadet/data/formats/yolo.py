@@ -11,7 +11,7 @@ import numpy as np
 from otadet.data.annotations import Annotations
 from otadet.data.class_list import SourceClasses
 from otadet.data.formats.folders import absolute
-from otadet.data.formats.layout import Layout
+from otadet.data.formats.layout import NOT_LISTED, Layout
 from otadet.data.formats.yolo_files import YoloFiles, find_files
 from otadet.data.formats.yolo_labels import YoloLabels, read_labels
 from otadet.data.formats.yolo_layout import find_layout
@@ -37,6 +37,7 @@ class YoloSplit:
     """Absolute folders that the lines of a list may be relative to."""
     outside_images: bool = False
     options: ReadOptions = DEFAULT
+    unlisted_classes: bool = False
 
     def read(self) -> Annotations:
         """As `read_yolo`."""
@@ -48,6 +49,7 @@ class YoloSplit:
             bases=self.bases,
             outside_images=self.outside_images,
             options=self.options,
+            unlisted_classes=self.unlisted_classes,
         )
 
 
@@ -83,6 +85,7 @@ def read_yolo(
     bases: Sequence[str] = (),
     outside_images: bool = False,
     options: ReadOptions = DEFAULT,
+    unlisted_classes: bool = False,
 ) -> Annotations:
     """The annotations of one split. An image without a label file is background; an outline becomes its box.
 
@@ -98,15 +101,15 @@ def read_yolo(
         bases: absolute folders that the lines of a list may be relative to, besides its own and `folder`.
         outside_images: whether images may lie out of `folder`.
         options: how image files are read.
+        unlisted_classes: take boxes of classes beyond the names, too, which is an error otherwise.
 
     Raises `UserError` naming the file and the line of a label or a list that is wrong, and a place without images.
     """
     source = Path(folder if source is None else source)
     files = find_files([absolute(place) for place in where], str(folder), bases, outside=outside_images)
     labelled = [row for row, label in enumerate(files.labels) if label is not None]
-    labels = read_labels(
-        [label for label in files.labels if label is not None], None if names is None else len(names), shown(source)
-    )
+    limit = None if names is None or unlisted_classes else len(names)
+    labels = read_labels([label for label in files.labels if label is not None], limit, shown(source))
     rows = np.array(labelled, dtype=np.int64)[labels.file_rows]
     sizes = _sizes(files, Path(folder), options)
     height, width = sizes[rows].T
@@ -125,6 +128,8 @@ def read_yolo(
         ignored=np.zeros(len(rows), dtype=bool),
         why_no_boxes=_why_no_boxes(files, labelled) if not len(rows) else "",
         dropped=_dropped(files, labels, labelled),
+        without_image=tuple(files.orphans),
+        unlisted=classes.names[len(names) :] if names is not None else () if len(rows) else classes.names,
     )
 
 
@@ -142,7 +147,10 @@ def _pixels(boxes: np.ndarray, height: np.ndarray, width: np.ndarray) -> np.ndar
 def _classes(names: Sequence[str] | None, indices: np.ndarray) -> tuple[SourceClasses, np.ndarray]:
     """The classes, and (M,) the row of each box's."""
     if names is not None:
-        ids, rows = np.arange(len(names)), indices
+        extra = np.unique(indices[indices >= len(names)])
+        ids = np.concatenate((np.arange(len(names)), extra))
+        names = [*names, *(f"class {index}{NOT_LISTED}" for index in extra.tolist())]
+        rows = np.searchsorted(ids, indices)
     else:
         ids, rows = np.unique(indices, return_inverse=True)
         # A split without a box has a class all the same, since no data set is without.
