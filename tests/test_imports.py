@@ -26,6 +26,7 @@ GROUND = {
     "signals",
     "streams",
     "structures",
+    "system_files",
     "torch_file",
     "user_modules",
     "values",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from otadet.system_files import control_groups, text_of
+
 
 def limit_threads(processes: int = 1) -> None:
     """Let torch compute in this process's share of the cores; call it once, before anything is computed.
@@ -48,37 +50,22 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 def _threads_of_its_core(root: Path, number: int) -> str:
     """The logical processors on the same core as processor `number`, as the kernel writes them ("0,4")."""
-    text = _read(root / f"sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list")
+    text = text_of(root / f"sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list")
     return text or str(number)
 
 
 def _quota(root: Path) -> float:
     """CPU seconds per second that the control groups (version 2 or 1) of this process allow it."""
     quota = float("inf")
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        group = root / "sys/fs/cgroup" / ("cpu" if controllers else "") / path.lstrip("/")
-        # A limit holds for all groups below; in a container the path may name a group that is not visible there.
-        for folder in (group, *group.parents):
-            quota = min(quota, _quota_of(folder))
-            if folder == root / "sys/fs/cgroup":
-                break
+    for folder in control_groups("cpu", root):
+        quota = min(quota, _quota_of(folder))
     return quota
 
 
 def _quota_of(group: Path) -> float:
-    words = _read(group / "cpu.max").split() or [
-        _read(group / "cpu.cfs_quota_us").strip(),
-        _read(group / "cpu.cfs_period_us").strip(),
+    words = text_of(group / "cpu.max").split() or [
+        text_of(group / "cpu.cfs_quota_us").strip(),
+        text_of(group / "cpu.cfs_period_us").strip(),
     ]
     # Without a limit the first is "max", -1 or missing.
     return int(words[0]) / int(words[1]) if len(words) == 2 and all(map(str.isdigit, words)) else float("inf")
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return ""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from otadet.data.image_files import ImageFiles
+from otadet.system_files import control_groups, text_of
 
 GB = 1e9
 
@@ -54,34 +55,19 @@ def free_memory(root: Path = Path("/")) -> int | None:
 
     root: where /proc and /sys are looked for. None where neither says (macOS, Windows).
     """
-    known = re.search(r"^MemAvailable:\s*(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
+    known = re.search(r"^MemAvailable:\s*(\d+) kB", text_of(root / "proc/meminfo"), re.MULTILINE)
     found = [] if known is None else [1024 * int(known[1])]
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        group = root / "sys/fs/cgroup" / ("memory" if controllers else "") / path.lstrip("/")
-        # A limit holds for all groups below; in a container the path may name a group that is not visible there.
-        for folder in (group, *group.parents):
-            found += _left_by(folder)
-            if folder == root / "sys/fs/cgroup":
-                break
+    for folder in control_groups("memory", root):
+        found += _left_by(folder)
     return min(found, default=None)
 
 
 def _left_by(group: Path) -> list[int]:
     """What one control group, of version 2 or 1, leaves; nothing where it has no limit."""
-    limit = _text(group / "memory.max") or _text(group / "memory.limit_in_bytes")
-    used = _text(group / "memory.current") or _text(group / "memory.usage_in_bytes")
+    limit = text_of(group / "memory.max") or text_of(group / "memory.limit_in_bytes")
+    used = text_of(group / "memory.current") or text_of(group / "memory.usage_in_bytes")
     # Pages of files that nobody has used for a while are given back before memory runs out.
-    unused = re.search(r"^(?:total_)?inactive_file (\d+)", _text(group / "memory.stat"), re.MULTILINE)
+    unused = re.search(r"^(?:total_)?inactive_file (\d+)", text_of(group / "memory.stat"), re.MULTILINE)
     if not (limit.isdigit() and used.isdigit()):
         return []
     return [max(int(limit) - int(used) + (0 if unused is None else int(unused[1])), 0)]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return ""
