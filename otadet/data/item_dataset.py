@@ -53,7 +53,8 @@ class ItemDataset(DetectionDataset):
         looked_at = [_without_pixels(read_item(items, row)) for row in range(len(items))]
         if not looked_at:
             raise UserError(f"{items.name()}: has no items")
-        self._first = looked_at
+        # Thousands of objects, which loader processes would copy as they count references: kept only to compare with.
+        self._first = looked_at if fixed else []
         self._own = _own_classes(items, looked_at, own_names, class_names)
         self.annotations = self._annotations(looked_at)
         classes = match_classes(self.annotations.source, self.annotations.classes, class_names)

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from otadet.data.formats.json_file import brief_value
 from otadet.data.sample import Sample, no_boxes
 from otadet.errors import UserError
+from otadet.names import MAX_CLASS_NAME, clean_name
 
 EXPECTED = "expected is (image, boxes, labels), a dictionary with these, or a Sample"
 
@@ -128,5 +130,13 @@ def _labels(name: str, values: Any) -> tuple[int | str, ...]:
         # An empty array of floats is no label at all.
         if listed == []:
             return ()
-        raise UserError(f"{name}: its labels are {str(listed)[:80]}; expected are whole numbers, or names of classes")
-    return tuple(listed)
+        raise UserError(
+            f"{name}: its labels are {brief_value(listed)}; expected are whole numbers, or names of classes"
+        )
+    cleaned = tuple(clean_name(label) if isinstance(label, str) else label for label in listed)
+    for label, given in zip(cleaned, listed, strict=True):
+        if isinstance(label, str) and not 0 < len(label) <= MAX_CLASS_NAME:
+            raise UserError(
+                f"{name}: has the label {brief_value(given)}; a name of a class has 1 to {MAX_CLASS_NAME} characters"
+            )
+    return cleaned

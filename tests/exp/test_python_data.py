@@ -181,3 +181,14 @@ def test_an_object_of_a_file_is_trained_and_tested(tmp_path: Path, capsys: pytes
     assert "test split, 3 images of Squares" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"data\.train_items is Squares, of mine\.py; give that file with -f"):
         evaluate.main(["-c", str(checkpoint), "--device", "cpu"])
+
+
+def test_names_as_labels_are_cleaned_and_none_is_empty() -> None:
+    train_set = PythonData(items((" ape\n", "ape")), items(("ape",))).train()
+    assert train_set.class_names == ("ape",)
+    assert [train_set.sample(row).labels.tolist() for row in range(2)] == [[0], [0]]
+    for label in ("", "\n", "x" * 100_000):
+        with pytest.raises(
+            UserError, match=r"^list\[1\]: has the label '.*'; a name of a class has 1 to \d+ characters"
+        ):
+            PythonData(items(("ape", label)), items(("ape",))).train()
