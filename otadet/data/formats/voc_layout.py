@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -50,7 +50,7 @@ def find_layout(path: Path) -> Found | None:
     lists = _lists(path, listings)
     if lists:
         return Found(f"ImageSets ({', '.join(lists)})", {split: (*pair, (file,)) for split, file in lists.items()})
-    inner = _of_splits(xml_dir, listings)
+    inner = _of_splits(xml_dir, listings.folders(absolute(xml_dir)))
     if xml_dir != path and inner:
         images = {name: image_dir / name for name in inner.values()}
         splits: dict[str, Where] = {
@@ -80,17 +80,13 @@ def _pair(path: Path, listings: Listings) -> tuple[Path, Path] | None:
 
 def _split_folders(path: Path, listings: Listings) -> dict[str, Where]:
     """`train`, `valid`, ... with their own XML files."""
-    splits: dict[str, Where] = {}
-    for split, name in _of_splits(path, listings).items():
-        pair = _pair(path / name, listings)
-        if pair is not None:
-            splits[split] = (*pair, ())
-    return splits
+    named = [name for name in listings.folders(absolute(path)) if said_split(name) or name == "trainval"]
+    pairs = {name: pair for name in named if (pair := _pair(path / name, listings))}
+    return {split: (*pairs[name], ()) for split, name in _of_splits(path, list(pairs)).items()}
 
 
-def _of_splits(path: Path, listings: Listings) -> dict[str, str]:
-    """Split -> the folder of that name in a folder; `trainval` is for training where `train` is not there."""
-    folders = listings.folders(absolute(path))
+def _of_splits(path: Path, folders: Sequence[str]) -> dict[str, str]:
+    """Split -> the one of the folders in `path` that is called so; `trainval` is for training where there is none."""
     found: dict[str, str] = {}
     for name in of_splits(folders):
         split = said_split(name) or ALL

@@ -106,8 +106,10 @@ def _splits(path: Path, listings: Listings) -> tuple[dict[str, tuple[str, ...]],
             for name in listings.folders(outer)
         }
         inner = {name: place for name, place in inner.items() if _has_images(place, listings)}
-        found = _by_split({name: inner[name] for name in of_splits(inner)}, path)
-        if any(_has_labels(place, folder, listings) for place in found.values()):
+        named = {name: inner[name] for name in of_splits(inner)}
+        # Only now, as folders without labels may be those of another format, which says which is which.
+        if any(_has_labels(place, folder, listings) for place in named.values()):
+            found = _by_split(named, path)
             why = ", ".join(os.path.relpath(place, folder) for place in found.values())
             return {split: (place,) for split, place in found.items()}, why
     for place, why in (
@@ -146,7 +148,9 @@ def _by_split(candidates: Mapping[str, str], path: Path) -> dict[str, str]:
             continue
         split = said_split(word) or word
         if split in found:
-            raise UserError(f"{shown(path)}: has both {shown(found[split])} and {shown(place)}; which is {split}?")
+            raise UserError(
+                f"{shown(path)}: has both {shown(found[split])} and {shown(place)}; which is {split}? rename the other"
+            )
         found[split] = place
     return {split: found[split] for split in SPLITS if split in found}
 

@@ -121,6 +121,24 @@ def test_what_is_below_a_lone_folder_keeps_its_splits(write_files, depth, names)
     assert layout.why.startswith(depth)
 
 
+def test_folders_of_images_of_another_format_are_no_splits(write_files):
+    """COCO of two years, whose files say which images are whose."""
+    years = ("train2014", "train2017", "val2014", "val2017")
+    pictures = {f"{year}/{year}.jpg": PICTURE for year in years}
+    files = {f"annotations/instances_{year}.json": coco(f"{year}.jpg") for year in ("train2017", "val2017")}
+    layout = find_data(write_files(pictures | files))
+    assert layout.format == "COCO"
+    assert [source.read().image_dir.name for source in layout.splits.values()] == ["train2017", "val2017"]
+
+
+def test_two_folders_for_one_split(write_files):
+    with pytest.raises(UserError, match=r"has both \S+val/images and \S+valid/images; which is val\? rename the other"):
+        find_data(write_files(yolo("", "train val valid")))
+    xml = "<annotation><size><width>8</width><height>6</height></size></annotation>"
+    with pytest.raises(UserError, match="has both val and valid for val; rename one"):
+        find_data(write_files({f"voc/{name}/a.xml": xml for name in ("train", "val", "valid")}) / "voc")
+
+
 def test_split_folders_where_none_are_looked_for_are_never_pooled(write_files):
     deep = {f"images/cam/{name}/{name}.jpg": PICTURE for name in ("train", "test")}
     labels = {f"labels/cam/{name}/{name}.txt": "0 .5 .5 .2 .2" for name in ("train", "test")}
