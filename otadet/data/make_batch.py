@@ -143,7 +143,7 @@ class EvalBatchMaker:
         for index, _ in entries:
             sample = _read(self.source, index, made.unreadable, self.skip)
             if sample is not None:
-                sample = self.transform(sample, np.random.default_rng((0, _AUGMENTATION, index)))
+                sample = apply(self.transform, sample, np.random.default_rng((0, _AUGMENTATION, index)))
                 by_size.setdefault(padded_size(sample.image.shape[:2], self.size_divisor), []).append(sample)
         made.batches += [pack(samples, self.pad_value, self.size_divisor) for samples in by_size.values()]
         return made

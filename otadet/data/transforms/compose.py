@@ -9,6 +9,7 @@ from typing import Annotated, cast
 import numpy as np
 
 from otadet.data.sample import MixingTransform, Sample, TrainTransform, Transform
+from otadet.data.transforms.result import checked
 from otadet.errors import UserError
 from otadet.limits import Limits
 from otadet.part import Part
@@ -115,13 +116,16 @@ def others_of(transform: TrainTransform) -> int:
 
 
 def apply(transform: TrainTransform, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
-    """Call it with the others that it needs, which many do not know of. Raises `ValueError` for another number."""
+    """Call it with the others that it needs, which many do not know of.
+
+    Raises `ValueError` for another number of them, and `UserError` for what is no sample that can be trained on.
+    """
     count = others_of(transform)
     if len(others) != count:
         raise ValueError(f"{transform}: needs {count} other samples, but got {len(others)}")
     if count:
-        return cast("MixingTransform", transform)(sample, rng, others)
-    return cast("Transform", transform)(sample, rng)
+        return checked(transform, cast("MixingTransform", transform)(sample, rng, others))
+    return checked(transform, cast("Transform", transform)(sample, rng))
 
 
 def _unchanged(sample: Sample, rng: np.random.Generator) -> Sample:

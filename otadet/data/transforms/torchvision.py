@@ -14,6 +14,7 @@ from torch import Tensor
 
 from otadet.data.sample import Sample
 from otadet.data.transforms.objects import Objects
+from otadet.data.transforms.result import name_of
 from otadet.errors import UserError
 
 _IGNORED = -1
@@ -40,9 +41,11 @@ class TorchvisionTransform:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         given = _as_tensors(sample)
         with _seeded(int(rng.integers(2**32))):
-            returned = self.transform(given)
-        if not isinstance(returned, dict) or returned.keys() != given.keys():
-            raise UserError(f"{self.transform}: must return a dictionary with {', '.join(given)}")
+            returned = self._returned(given, sample)
+        if not isinstance(returned, dict) or not returned.keys() >= given.keys():
+            raise UserError(
+                f"TorchvisionTransform: {name_of(self.transform)} must return a dictionary with {', '.join(given)}"
+            )
         image, boxes, labels = (returned[name] for name in given)
         self._check(image, boxes, labels)
         pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
@@ -52,15 +55,31 @@ class TorchvisionTransform:
         objects = Objects(corners[~regions], labels[~regions], corners[regions])
         return objects.within((0, 0, pixels.shape[1], pixels.shape[0])).put(sample, pixels)
 
+    def _returned(self, given: dict[str, Tensor], sample: Sample) -> Any:
+        """What the transform makes of it. Raises `UserError` where it fails, as some do on pictures of a few pixels."""
+        try:
+            return self.transform(given)
+        except UserError:
+            raise
+        except Exception as error:
+            height, width = sample.image.shape[:2]
+            raise UserError(
+                f"TorchvisionTransform: {name_of(self.transform)} fails at {sample.file_name}, {width} x {height} "
+                f"pixels there: {type(error).__name__}: {error}"
+            ) from error
+
     def _check(self, image: Any, boxes: Any, labels: Any) -> None:
         """Raise `UserError` for what no sample can be made of."""
-        name = type(self.transform).__name__
+        name = name_of(self.transform)
         if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
             found = f"{tuple(image.shape)} {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
             raise UserError(
                 f"TorchvisionTransform: {name} returned an image {found}; otadet needs (3, H, W) torch.uint8, and "
                 "normalises by itself: leave out ToDtype, Normalize and the like"
             )
+        for what, values in (("boxes", boxes), ("labels", labels)):
+            if not isinstance(values, Tensor):
+                raise UserError(f"TorchvisionTransform: {name} returned {what} as {type(values).__name__}, no tensor")
         if len(boxes) != len(labels):
             raise UserError(
                 f"TorchvisionTransform: {name} returned {len(boxes)} boxes and {len(labels)} labels; let it change both"

@@ -70,7 +70,7 @@ def test_the_generators_stay_after_an_error_too():
         raise ZeroDivisionError
 
     before = global_state()
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(UserError, match=r"fails fails at 0\.png, 80 x 60 pixels there: ZeroDivisionError"):
         TorchvisionTransform(fails)(painted([]), np.random.default_rng(0))
     assert global_state() == before
 
@@ -112,3 +112,22 @@ def test_a_checkpoint_says_that_it_needs_the_experiments_file():
     assert "RandomHorizontalFlip(p=0.3)" in str(plain)
     with pytest.raises(ForeignPartError, match=r"^augment\.0 is TorchvisionTransform, of the experiment's file$"):
         from_plain(plain, "augment")
+
+
+@pytest.mark.parametrize(
+    ("inner", "message"),
+    [
+        (v2.AutoAugment(), "AutoAugment fails at .*: TypeError: Inputs of type BoundingBoxes are not supported"),
+        (lambda inputs: {**inputs, "boxes": None}, "returned boxes as NoneType, no tensor"),
+        (lambda inputs: {**inputs, "labels": [0]}, "returned labels as list, no tensor"),
+        (lambda inputs: None, "<lambda> must return a dictionary with image, boxes, labels"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line_that_names_the_transform(inner, message):
+    with pytest.raises(UserError, match=message):
+        TorchvisionTransform(inner)(painted([[8, 12, 32, 30]]), np.random.default_rng(0))
+
+
+def test_more_keys_than_those_given_do_no_harm():
+    transform = TorchvisionTransform(lambda inputs: {**inputs, "extra": 1})
+    assert len(transform(painted([[8, 12, 32, 30]]), np.random.default_rng(0)).boxes) == 1
