@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from otadet.assigners.base import Assigner, PaddedTruth
 from otadet.assigners.ops.candidates import window
@@ -77,8 +76,9 @@ class FCOSAssigner(Assigner):
         """(L, 2) pixels."""
         if self.ranges is None:
             farthest = FARTHEST * strides_of(anchors, truth.boxes.dtype)[:-1]
-            ends = F.pad(farthest, (1, 0), value=-1.0), F.pad(farthest, (0, 1), value=torch.inf)
-            return torch.stack(ends, dim=1)
+            # Each level's end is the next one's beginning.
+            ends = torch.cat((farthest.new_full((1,), -1.0), farthest, farthest.new_full((1,), torch.inf)))
+            return ends.unfold(0, 2, 1)
         if len(self.ranges) != len(anchors.level_sizes):
             raise ValueError(
                 f"ranges: {len(self.ranges)} of them, but the anchors have {len(anchors.level_sizes)} levels"

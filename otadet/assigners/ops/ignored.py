@@ -21,10 +21,10 @@ def in_ignored_regions(anchors: Anchors, truths: Sequence[GroundTruth]) -> Tenso
     holds no point.
     """
     given = [truth.ignored for truth in truths if truth.ignored is not None]
-    counts = torch.tensor([0 if truth.ignored is None else len(truth.ignored) for truth in truths])
     total, point = sum(len(regions) for regions in given), anchors.points
     if total == 0:
         return None
+    counts = torch.tensor([0 if truth.ignored is None else len(truth.ignored) for truth in truths])
     regions = torch.cat(given).to(point.dtype)
     image = torch.repeat_interleave(counts, output_size=total).to(point.device, non_blocking=True)
     low, high = torch.where(regions.isfinite().all(-1, keepdim=True), regions, torch.nan)[:, None].split(2, dim=-1)
