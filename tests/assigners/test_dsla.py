@@ -10,7 +10,8 @@ import torch
 from otadet.assigners import DSLAAssigner
 from otadet.assigners.ops.costs import DistanceCost, QFLCost
 from otadet.assigners.ops.values import PairValues
-from otadet.structures import Predictions
+from otadet.structures import GroundTruth, Predictions
+from tests.helpers.dense_assigners import DenseDSLA
 from tests.helpers.problems import random_problem
 from tests.helpers.small_grids import grid, logit, truth
 
@@ -79,6 +80,26 @@ def test_points_in_no_box_are_nobodys() -> None:
     assert (DSLAAssigner()(predictions, anchors, [truth([9.0, 9.0, 11.0, 11.0])]).gt_index == -1).all()
 
 
+@pytest.mark.parametrize(("base", "radius"), [(10.0, 3.0), (1.2, 0.0), (40.0, -2.0)])
+@pytest.mark.parametrize("spread", [2.0, 12.0, 60.0])
+def test_equals_its_tables_in_crowds(base: float, radius: float, spread: float) -> None:
+    """Boxes of 5 to 60 pixels close to each other, predicted well, badly and hardly at all."""
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        predictions, anchors, _ = random_problem(generator, 3, 4)
+        corner = 40 + 90 * torch.rand(40, 2, generator=generator)
+        boxes = torch.cat((corner, corner + 5 + 55 * torch.rand(40, 2, generator=generator) ** 2), 1)
+        objects = GroundTruth(boxes, torch.randint(4, (40,), generator=generator))
+        nearest = torch.cdist(anchors.points, (boxes[:, :2] + boxes[:, 2:]) / 2).argmin(1)
+        predicted = boxes[nearest] + spread * torch.randn(len(nearest), 4, generator=generator)
+        problem = Predictions(predictions.logits, predicted[None], predictions.quality), anchors, [objects]
+        found = DSLAAssigner(prior_cost=DistanceCost(base, radius))(*problem)
+        expected = DenseDSLA(base, radius)(*problem)
+        assert torch.equal(found.gt_index, expected.gt_index)
+        assert torch.equal(found.ambiguous, expected.ambiguous)
+        torch.testing.assert_close(found.score, expected.score)
+
+
 def test_every_term_has_a_say(generator: torch.Generator) -> None:
     predictions, anchors, truths = random_problem(generator, 20, 4)
     default = DSLAAssigner()(predictions, anchors, truths).gt_index
@@ -90,6 +111,7 @@ def test_every_term_has_a_say(generator: torch.Generator) -> None:
     ("make", "name"),
     [
         (lambda: DSLAAssigner(top_q=0), "top_q 0"),
+        (lambda: DSLAAssigner(iou_weight=-1.0), "iou_weight -1"),
         (lambda: QFLCost(-1.0), "beta -1"),
         (lambda: DistanceCost(1.0), "base 1.0"),
         (lambda: DistanceCost(radius=math.nan), "radius nan"),

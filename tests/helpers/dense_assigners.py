@@ -174,13 +174,17 @@ class DenseYOLOX(DenseAssigner):
         return cheapest_of_all_holders(cost, cheapest(cost, k), held)
 
 
+@dataclass(frozen=True)
 class DenseDSLA(DenseAssigner):
+    base: float = 10.0
+    radius: float = 3.0
+
     def claims(self, predictions: Predictions, anchors: Anchors, truth: GroundTruth) -> DenseClaims:
         held = (depth(anchors, truth.boxes) > 0.01).any(0).expand(len(truth.boxes), -1)
         ious = pairwise_iou(truth.boxes, predictions.boxes)
         score = predictions.logits[:, truth.labels].T.sigmoid() * predictions.quality.sigmoid()
         entropy = F.binary_cross_entropy(score, ious, reduction="none")
-        prior = 10 ** (torch.cdist(centers(truth.boxes), anchors.points) / anchors.strides - 3)
+        prior = self.base ** (torch.cdist(centers(truth.boxes), anchors.points) / anchors.strides - self.radius)
         cost = entropy * (ious - score) ** 2 - 3 * (ious + 1e-7).log() + prior
         cost = torch.where(held, cost, torch.inf)
         k = (ious * held).topk(13, dim=1).values.sum(1).floor().clamp(min=1)

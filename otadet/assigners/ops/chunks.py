@@ -94,6 +94,12 @@ def shared_chunks(pairs: Pairs, truth: PaddedTruth, limit: int) -> Iterator[tupl
 
 def chunks_of_anchors(wanted: Tensor, at_most: int, truth: PaddedTruth, limit: int) -> Iterator[Chunk]:
     """Every box with every `wanted` (N, A) anchor of its image, of which there are `at_most` per image."""
+    anchor_row, valid = rows_of(wanted, at_most)
+    yield from _crossed(anchor_row, valid, truth, wanted.numel(), limit)
+
+
+def rows_of(wanted: Tensor, at_most: int) -> tuple[Tensor, Tensor]:
+    """(N, U) int64 rows of the batch's `wanted` (N, A) anchors, `at_most` per image, and which are no padding."""
     num_images, num_anchors = wanted.shape
     if on_host(wanted):
         image, anchor_index = wanted.nonzero().unbind(1)
@@ -107,7 +113,7 @@ def chunks_of_anchors(wanted: Tensor, at_most: int, truth: PaddedTruth, limit: i
         first = wanted.to(torch.float16).topk(min(at_most, num_anchors), sorted=False)
         valid = first.values > 0
         anchor_row = first.indices + torch.arange(num_images, device=wanted.device)[:, None] * num_anchors
-    yield from _crossed(anchor_row, valid, truth, num_images * num_anchors, limit)
+    return anchor_row, valid
 
 
 def _crossed(anchor_row: Tensor, valid: Tensor, truth: PaddedTruth, num_anchors: int, limit: int) -> Iterator[Chunk]:

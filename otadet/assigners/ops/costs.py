@@ -149,7 +149,11 @@ class PriorCost(ABC):
 
     @abstractmethod
     def __call__(self, values: PairValues) -> Tensor:
-        """(P,) from `values.distance`, `values.gt_boxes` and `values.anchors`."""
+        """(P,) from `values.distance`, `values.gt_boxes` and `values.anchors`; not below 0."""
+
+    def reach(self, cost: Tensor) -> Tensor:
+        """Strides from a box's centre beyond which every anchor costs more than this; inf where that is not known."""
+        return torch.full_like(cost, torch.inf)
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,9 @@ class DistanceCost(PriorCost):
         # Up to the root of the largest number, so that a sum of costs is finite.
         most = math.log(torch.finfo(distance.dtype).max) / 2
         return ((distance - self.radius) * math.log(self.base)).clamp(max=most).exp()
+
+    def reach(self, cost: Tensor) -> Tensor:
+        return self.radius + cost.log() / math.log(self.base)
 
 
 def relative_cost(values: PairValues, class_cost: ClassCost, box_cost: BoxCost, iou_weight: float) -> Tensor:

@@ -91,7 +91,7 @@ def inside_boxes(truth: PaddedTruth, num_levels: int, margin: float = INSIDE_MAR
     return Region(corners[..., :2] + margin, corners[..., 2:] - margin)
 
 
-def near_centers(truth: PaddedTruth, levels: Levels, radius: float) -> Region:
-    """The points strictly within `radius` strides of each box's centre, in x and in y."""
+def near_centers(truth: PaddedTruth, levels: Levels, radius: float | Tensor) -> Region:
+    """The points strictly within `radius` strides of each box's centre, in x and in y. radius: fits (N, G, L, 1)."""
     center, reach = centers(truth.boxes)[:, :, None], levels.stride[:, None] * radius
     return Region(center - reach, center + reach)
