@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +75,9 @@ def _made(path: str | Path, layout: Layout, whole: str, split: str, rule: SplitR
         f"no val split, so one is made: {is_val.sum()} of {len(names)} images, {together} (val_share {rule.share:g}, "
         f"split_seed {rule.seed}, group {rule.group or 'by name'})"
     )
-    return annotations.of_images(is_val if split == "val" else ~is_val), note
+    part = annotations.of_images(is_val if split == "val" else ~is_val)
+    # Nobody has counted by image what the reader did.
+    return replace(part, dropped=tuple((f"{what} in both parts", number) for what, number in part.dropped)), note
 
 
 def _there(layout: Layout) -> str:

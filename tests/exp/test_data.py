@@ -149,3 +149,11 @@ def test_a_part_without_a_test_split_is_no_traceback(tmp_path: Path) -> None:
         exp.build_test_dataset()
     with pytest.raises(UserError, match="has no test split, but train, val"):
         SyntheticShapes(str(tmp_path / "x"), images_train=1, images_val=1, image_size=48).test()
+
+
+def test_what_a_reader_repaired_is_counted_for_both_parts_of_a_made_split(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, "boxes", NAMES)
+    path.write_text(path.read_text().replace('"bbox": [1, 2, 10, 8]', '"segmentation": [[1, 2, 11, 2, 11, 10]]'))
+    data = DataFolder(str(tmp_path))
+    for dataset in (data.train(), data.val()):
+        assert dataset.summary().endswith("; 10 outlines turned into their box in both parts")

@@ -104,6 +104,7 @@ def _splits(path: Path, listings: Listings) -> tuple[dict[str, tuple[str, ...]],
         inner = {
             name: os.path.join(outer, name, below) if below else os.path.join(outer, name)
             for name in listings.folders(outer)
+            if said_split(name)
         }
         inner = {name: place for name, place in inner.items() if _has_images(place, listings)}
         named = {name: inner[name] for name in of_splits(inner)}
