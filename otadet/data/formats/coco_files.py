@@ -120,11 +120,15 @@ def split_of(path: Path, folder: Path) -> str:
 def image_folder(file: CocoFile, folder: Path, outside: bool) -> Path:
     """The folder in which most of the first images are, of equal ones the likelier; `folder` where none is found.
 
-    outside: whether names may lead out of it.
+    That of another split has other images by the same names, where these are numbers: it counts only where no folder
+    is called after the file's own split. outside: whether names may lead out of it.
     """
     names = [name for name in file.names if name_problem(name, outside) is None]
     likely = list(dict.fromkeys([*_likely_folders(file, folder), *subfolders(folder)]))
     likely = [inner for inner in likely if os.path.isdir(inner)]
+    splits = [split_of(inner / "_", folder) for inner in likely]
+    if file.split in splits and file.split != ALL:
+        likely = [inner for inner, split in zip(likely, splits, strict=True) if split in (file.split, ALL)]
     there = [sum(os.path.isfile(inner / with_slashes(name, inner)) for name in names) for inner in likely]
     return likely[there.index(max(there))] if any(there) else folder
 

@@ -164,3 +164,22 @@ def test_names_that_windows_wrote(write_files):
     annotations = find_coco(folder).splits["all"].read()
     assert list(annotations.file_names) == ["images/3/a.jpg", "b\\c.jpg", "d\\e.jpg"]
     assert annotations.dropped == (("file names with backslashes read as slashes", 1),)
+
+
+def test_the_images_of_another_split_are_not_taken_for_missing_ones(write_files):
+    # Both splits count their pictures from 0, and most of those of val have not arrived.
+    names = [f"{number}.jpg" for number in range(6)]
+    folder = write_files(
+        {
+            "annotations/train.json": coco(*names),
+            "annotations/val.json": coco(*names),
+            "val/3.jpg": PICTURE,
+            **{f"train/{name}": PICTURE for name in names},
+        }
+    )
+    assert find_coco(folder).splits["val"].image_dir == folder / "val"
+    (folder / "val/3.jpg").unlink()
+    assert find_coco(folder).splits["val"].image_dir == folder
+    # Where no folder is called so, all images may lie in one.
+    (folder / "val").rmdir()
+    assert find_coco(folder).splits["val"].image_dir == folder / "train"
