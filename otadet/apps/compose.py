@@ -14,6 +14,7 @@ from otadet.apps.validation import Validation
 from otadet.data.batch import Batch
 from otadet.data.dataset import DetectionDataset
 from otadet.distributed import from_main, rank, world_size
+from otadet.engine.freezing import freeze, still_norms
 from otadet.engine.precision import Precision, choose_precision
 from otadet.engine.settings import TrainSettings
 from otadet.engine.train_step import TrainStep
@@ -105,6 +106,7 @@ def _settings(exp: BaseExp, dataset_size: int, validation: Validation | None) ->
 
 
 def _step(exp: BaseExp, model: nn.Module, dataset_size: int, device: torch.device, precision: Precision) -> TrainStep:
+    freeze(model, exp.run.freeze)
     return TrainStep(
         model,
         exp.build_loss(),
@@ -117,4 +119,5 @@ def _step(exp: BaseExp, model: nn.Module, dataset_size: int, device: torch.devic
         grad_clip=exp.run.grad_clip,
         ema_decay=exp.run.ema,
         iterations=exp.iterations(dataset_size),
+        still_norms=still_norms(model, exp.run.freeze, all_of_them=exp.run.freeze_norms),
     )

@@ -5,6 +5,7 @@ otadet train data photos
 otadet train -f exps/ota_fcos_r50.py -d 8 --amp --output runs/ota
 otadet train -f exps/quickstart.py --resume length 20epochs
 otadet train -f exps/quickstart.py --resume auto
+otadet train -c nano.pth data photos
 otadet train -f exps/my_data.py -c runs/ota/best.pth lr 0.002
 
 The output folder gets last.pth, its predecessor last.previous.pth, best.pth, metrics.csv, train.log, and at the end
@@ -12,6 +13,9 @@ curves.png and predictions.png. It is runs/NAME of the experiment, or that of th
 says otherwise. Without -f the experiment is the one that the checkpoint describes, or else the quickstart, whose data
 are drawn on first use. With `data FOLDER`, a folder of your own pictures, it is my_data, which fits itself to them.
 Shapes are drawn into another folder with -f quickstart, or where a setting such as images_train says how.
+
+With -c and `data FOLDER`, without -f, the checkpoint's own network is fine-tuned. All of its weights are kept but for
+those of classes that the data do not have; how it is trained is chosen for the data, and said.
 """
 
 from __future__ import annotations
@@ -154,8 +158,19 @@ def configured(args: Namespace, read: ReadCheckpoint | None = None) -> BaseExp:
     read = read or read_described(args)
     if read is not None:
         assert read.state is not None  # nobody has taken it yet
+        if args.resume is None and _names_pictures(args.overrides):
+            return _fine_tuned(read, overrides)
         return described_exp(read.path, read.state, fields_of(BaseExp()), overrides)
     exp = named_experiment(args.exp, args.overrides)
+    exp.override(overrides)
+    return exp
+
+
+def _fine_tuned(read: ReadCheckpoint, overrides: Sequence[str]) -> BaseExp:
+    """The detector of a checkpoint, to be trained on with other data."""
+    from otadet.exp.fine_tune import fine_tune_exp
+
+    exp = fine_tune_exp(read.path, read.state or {})
     exp.override(overrides)
     return exp
 

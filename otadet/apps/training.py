@@ -13,10 +13,11 @@ from loguru import logger
 
 from otadet.apps.compose import build_datasets, build_trainer
 from otadet.apps.results import draw_results
-from otadet.apps.training_log import log_data, log_device, log_left_out
+from otadet.apps.training_log import log_adopted, log_data, log_device, log_left_out
 from otadet.apps.validation import Validation
 from otadet.data.dataset import DetectionDataset
 from otadet.distributed import from_main, is_main, rank, world_size
+from otadet.engine.adopt import adopt
 from otadet.engine.checkpoint import (
     ReadCheckpoint,
     load_checkpoint,
@@ -28,7 +29,6 @@ from otadet.engine.log import configure_log
 from otadet.engine.precision import agree_on_precision, choose_precision
 from otadet.engine.run_folder import RUN_FILES, archive_previous_run, run_folder
 from otadet.engine.trainer import Trainer
-from otadet.engine.weights import put_weights
 from otadet.errors import OutputError, UserError
 from otadet.evaluation.report import format_result
 from otadet.exp import BaseExp
@@ -90,9 +90,8 @@ def _train_in(
     exp, reasons = exp.for_data(train_set, world_size())
     torch.manual_seed(exp.run.seed)
     model = exp.build_model(len(train_set.class_names)).to(device)
-    if start is not None and checkpoint is not None:
-        # Only in the main process: the others get its weights.
-        put_weights(model, checkpoint, start, strict=False)
+    # Only in the main process: the others get its weights.
+    adopted = None if start is None else adopt(model, checkpoint, start, train_set.class_names)
     torch.manual_seed(exp.run.seed + rank())
     validation = Validation(exp, val_set)
     left_out: dict[int, str] = {}
@@ -103,6 +102,8 @@ def _train_in(
         trainer.resume(resume, resumed)
     del resumed, start
     log_data(exp, train_set, val_set, reasons)
+    if adopted is not None:
+        log_adopted(checkpoint, adopted)
     log_device(device, precision, insist_on_amp)
     try:
         return _train_and_draw(exp, trainer, validation, val_set, left_out)

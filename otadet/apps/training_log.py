@@ -9,6 +9,7 @@ from loguru import logger
 
 from otadet.data.dataset import DetectionDataset
 from otadet.distributed import gather_objects, processes_on_this_machine, world_size
+from otadet.engine.adopt import Adopted
 from otadet.engine.cores import too_many_workers
 from otadet.engine.precision import Precision
 from otadet.exp import BaseExp
@@ -33,6 +34,12 @@ def log_data(exp: BaseExp, train_set: DetectionDataset, val_set: DetectionDatase
     if (crowded := too_many_workers(exp.run.workers, processes_on_this_machine())) is not None:
         logger.warning(crowded)
     warn_of_schedule(exp, len(train_set))
+
+
+def log_adopted(path: object, adopted: Adopted) -> None:
+    """What of the checkpoint at `path` the training starts with."""
+    log = logger.warning if adopted.misfit else logger.info
+    log(f"start: {path}: {adopted}")
 
 
 def warn_of_schedule(exp: BaseExp, images: int) -> None:

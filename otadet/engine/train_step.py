@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,7 @@ class TrainStep:
         grad_clip: largest norm of the gradient.
         ema_decay: of the averaged weights; None: there are none.
         iterations: length of the training, for a loss that changes on its way (`at_progress`).
+        still_norms: names of the batch norms of `model` that keep their statistics.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class TrainStep:
         grad_clip: float | None = None,
         ema_decay: float | None = None,
         iterations: int | None = None,
+        still_norms: Collection[str] = (),
     ) -> None:
         self.device = device
         self.amp_dtype = amp_dtype
@@ -79,6 +81,7 @@ class TrainStep:
         self.loss = loss.to(device)
         self.normalize = normalize.to(device)
         self.iterations = iterations
+        self.still_norms = frozenset(still_norms)
         self.ema = None if ema_decay is None else ModelEma(self.model, ema_decay)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype == torch.float16)
         self._gradient = GradientGuard(optimizer)
@@ -92,6 +95,13 @@ class TrainStep:
     def lr(self) -> float:
         """Learning rate of the last step, of the first parameter group."""
         return self.optimizer.param_groups[0]["lr"]
+
+    def train_mode(self) -> None:
+        """What an evaluation has ended: norms use the batch again, but for those that keep their statistics."""
+        self.network.train()
+        for name, module in self.model.named_modules():
+            if name in self.still_norms:
+                module.eval()
 
     def __call__(self, batch: Batch, iteration: int, stop: StopRequest) -> StepResult:
         """Make step number `iteration`, 0 for the first.

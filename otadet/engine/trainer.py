@@ -23,6 +23,7 @@ from otadet.distributed import (
     world_size,
 )
 from otadet.engine.checkpoint import load_training, previous_checkpoint, save_checkpoint
+from otadet.engine.freezing import parameters_said
 from otadet.engine.guard import NonFiniteError
 from otadet.engine.older import TRAINING, check_same_values, flat, values_of
 from otadet.engine.precision import precision_name
@@ -124,7 +125,7 @@ class Trainer:
     def _loop(self, recorder: Recorder) -> None:
         settings = self.settings
         batches = recorder.watched(self.loader(self.iteration))
-        self.step.network.train()
+        self.step.train_mode()
         recorder.begin()
         while self._work_left():
             if self._evaluation_due():
@@ -190,7 +191,7 @@ class Trainer:
             raise
         except UserError as error:
             raise UserError(f"{error}\n{self.what_is_safe()}") from error
-        self.step.network.train()
+        self.step.train_mode()
         self._evaluated_at = self.iteration
         score = float(scores[self.settings.best_by])
         if math.isnan(score):
@@ -275,11 +276,8 @@ class Trainer:
         warn_of_changes(state, before, now, precision_name(self.step.amp_dtype), self.settings.iterations)
 
     def _log_start(self) -> None:
-        parameters = list(self.step.model.parameters())
-        total = sum(parameter.numel() for parameter in parameters)
-        trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
         rates = " and ".join(f"{rate:g}" for rate in dict.fromkeys(self.step.base_rates))
-        logger.info(f"model: {total:,} parameters; {trained:,} train, {total - trained:,} are frozen")
+        logger.info(f"model: {parameters_said(self.step.model)}")
         logger.info(
             f"training: iterations {self.iteration} to {self.settings.iterations}, "
             f"{self.settings.iterations_per_epoch:.1f} per epoch; {type(self.step.optimizer).__name__}, lr {rates}, "

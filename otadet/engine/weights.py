@@ -1,12 +1,11 @@
-"""The weights of a checkpoint, put into a model as far as they fit."""
+"""The weights of a checkpoint, put into the model that they are of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from loguru import logger
 from torch import Tensor, nn
 
 from otadet.engine.checkpoint import load_checkpoint
@@ -14,46 +13,30 @@ from otadet.errors import UserError
 from otadet.names import name_list
 
 
-def load_weights(
-    model: nn.Module, path: str | Path, class_names: Sequence[str] | None = None, *, strict: bool = True
-) -> dict[str, Any]:
+def load_weights(model: nn.Module, path: str | Path, class_names: Sequence[str] | None = None) -> dict[str, Any]:
     """`put_weights` of the checkpoint at `path`. Returns what it holds."""
     state = load_checkpoint(path)
-    put_weights(model, path, state, class_names, strict=strict)
+    put_weights(model, path, state, class_names)
     return state
 
 
 def put_weights(
-    model: nn.Module,
-    path: str | Path,
-    state: Mapping[str, Any],
-    class_names: Sequence[str] | None = None,
-    *,
-    strict: bool = True,
+    model: nn.Module, path: str | Path, state: Mapping[str, Any], class_names: Sequence[str] | None = None
 ) -> None:
-    """Put the weights of a checkpoint into `model`: the averaged ones where it has them.
+    """Put the weights of a checkpoint into `model`, which they must fit: the averaged ones where it has them.
 
     path, state: the checkpoint and what `load_checkpoint` returned for it. class_names: what the model's classes mean;
-    None to take the checkpoint's word. strict: raises `UserError` when names, their order or any tensor's shape differ;
-    otherwise (fine-tuning) tensors that do not fit keep the values they have, and are logged.
+    None to take the checkpoint's word. Raises `UserError` when names, their order or any tensor's shape differ.
     """
-    if strict and class_names is not None:
+    if class_names is not None:
         check_class_names(path, state, class_names)
     weights = state["ema"] or state["model"]
-    fitting = _fitting(model, weights)
-    if set(_without_counters([*weights, *model.state_dict()])) - fitting.keys():
-        if strict:
-            raise UserError(
-                f"{path}: does not fit the experiment's model: {_misfit(model, weights)}; use the "
-                f"experiment file and overrides that it was trained with"
-            )
-        if not fitting:
-            raise UserError(f"{path}: no tensor of it fits the experiment's model: {_misfit(model, weights)}")
-        logger.warning(
-            f"{path}: {len(fitting)} of the model's {len(model.state_dict())} tensors taken over; "
-            f"{_misfit(model, weights)}"
+    if different := misfit(model, weights):
+        raise UserError(
+            f"{path}: does not fit the experiment's model: {different}; use the experiment file and overrides that it "
+            "was trained with"
         )
-    model.load_state_dict(fitting, strict=False)
+    model.load_state_dict(weights, strict=False)
 
 
 def check_class_names(path: str | Path, state: Mapping[str, Any], class_names: Sequence[str]) -> None:
@@ -66,28 +49,26 @@ def check_class_names(path: str | Path, state: Mapping[str, Any], class_names: S
         )
 
 
-def _fitting(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    own = model.state_dict()
-    return {name: tensor for name, tensor in weights.items() if name in own and tensor.shape == own[name].shape}
-
-
-def _without_counters(names: Iterable[str]) -> list[str]:
+def without_counters(names: Iterable[str]) -> list[str]:
     """Without BatchNorm's counters of batches, which frozen norms lack and inference ignores."""
     return [name for name in names if not name.endswith(".num_batches_tracked")]
 
 
-def _misfit(model: nn.Module, weights: dict[str, Tensor]) -> str:
-    """What keeps `weights` from filling `model`, with the first few names of each kind."""
+def misfit(model: nn.Module, weights: Mapping[str, Tensor], without: Collection[str] = ()) -> str:
+    """What keeps `weights` from filling `model`, with the first few names of each kind; "" where nothing does.
+
+    without: names that do not count.
+    """
     own = model.state_dict()
     shapes = [
         f"{name} {tuple(weights[name].shape)} for {tuple(own[name].shape)}"
         for name in own
-        if name in weights and weights[name].shape != own[name].shape
+        if name in weights and weights[name].shape != own[name].shape and name not in without
     ]
     kinds = {
         "of another shape": shapes,
-        "missing": [name for name in _without_counters(own) if name not in weights],
-        "unknown": [name for name in _without_counters(weights) if name not in own],
+        "missing": [name for name in without_counters(own) if name not in weights],
+        "unknown": [name for name in without_counters(weights) if name not in own],
     }
     return "; ".join(
         f"{len(names)} {kind} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from copy import copy
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 
 from otadet.data.check.advice import max_detections, nms_iou
-from otadet.data.check.statistics import Statistics, share_below, shortest_edge_for, statistics
-from otadet.data.dataset import DetectionDataset
+from otadet.data.check.statistics import Statistics, share_below, shortest_edge_for
 from otadet.data.transforms import ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.exp.base import BaseExp
-from otadet.exp.fields import paths_set
+from otadet.exp.fitting import Choice, Chooser, FittedExp
 from otadet.exp.heard import check_heard
 from otadet.exp.run import Run
 from otadet.inference.input_spec import InputSpec
@@ -39,7 +36,7 @@ MOST_EPOCHS = 400
 EVALUATIONS = 5
 
 
-class RecipeExp(BaseExp):
+class RecipeExp(FittedExp):
     """An experiment for whatever data: what neither its file nor the command line sets is chosen for the data.
 
     That is `input.resize`, `run.batch_size`, `length`, `run.eval_every` and `schedule.warmup`, and for crowds
@@ -53,28 +50,12 @@ class RecipeExp(BaseExp):
         batch_size=BATCH, workers=0, group_by_aspect=False, amp=True, grad_clip=10.0, ema=0.995, eval_every=8
     )
 
-    _set: frozenset[str] = frozenset()
-    """Paths that a command line has set."""
-
-    def override(self, pairs: Sequence[str]) -> None:
-        named = paths_set(self, list(zip(pairs[::2], pairs[1::2], strict=False)))
-        super().override(pairs)
-        self._set |= {*named}
-
-    def for_data(self, train_set: DetectionDataset, devices: int) -> tuple[BaseExp, Sequence[str]]:
-        found = statistics(train_set.annotations, train_set.sizes)
-        fitted = copy(self)
-        reasons = [_described(found)]
-        for choose in (_input_size, _batch_size, _length, _rhythm, _detections):
-            for choice in choose(found, fitted, devices):
-                if fitted.is_free(choice.path):
-                    BaseExp.override(fitted, [choice.path, choice.value])
-                    reasons += [choice.reason] if choice.reason else []
-        return fitted, reasons if len(reasons) > 1 else ()
+    def choosers(self) -> Iterable[Chooser]:
+        return (_input_size, batch_size, _length, rhythm, crowd_nms, crowd_detections)
 
     def is_free(self, path: str) -> bool:
         """Whether nobody has set what is at this path: neither a command, nor the experiment's file."""
-        if any(path == other or path.startswith(f"{other}.") or other.startswith(f"{path}.") for other in self._set):
+        if not super().is_free(path):
             return False
         part, _, field = path.partition(".")
         own, default = getattr(self, part), getattr(RecipeExp, part)
@@ -87,47 +68,27 @@ class RecipeExp(BaseExp):
         return own == default
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A value for one field."""
-
-    path: str
-    value: str
-    """As on a command line."""
-    reason: str = ""
-    """One line for the log; "" where another choice has said it."""
-
-
-def _described(found: Statistics) -> str:
-    height, width = np.median(found.image_sizes, axis=0).round().astype(int)
-    half = np.median(found.box_sizes) if found.boxes else 0
-    return (
-        f"{found.images:,} pictures of about {width} x {height} px; {found.boxes:,} boxes of {len(found.class_names)} "
-        f"classes, half of them smaller than {half:.0f} px; chosen for them is what follows, and what you set wins:"
-    )
-
-
 def fitting_resize(found: Statistics) -> ResizeShortestEdge:
     """The input size that is chosen; that of 320 where no image has a known size."""
     known = found.image_sizes[(found.image_sizes > 0).all(axis=1)]
     if not len(known):
         return ResizeShortestEdge((320,), 320)
     shorter, longer = np.median(known.min(axis=1)), np.median(known.max(axis=1))
-    own = _multiple(shorter)
-    short = min(max(_wanted_edge(found), min(SHORTEST, own)), max(SHORTEST, own))
-    long = _multiple(short * longer / shorter)
+    own = multiple(shorter)
+    short = min(max(wanted_edge(found), min(SHORTEST, own)), max(SHORTEST, own))
+    long = multiple(short * longer / shorter)
     if long > LONGEST:
-        short, long = max(DIVISOR, _multiple(LONGEST * shorter / longer)), LONGEST
+        short, long = max(DIVISOR, multiple(LONGEST * shorter / longer)), LONGEST
     return ResizeShortestEdge((short,), long)
 
 
-def _wanted_edge(found: Statistics) -> int:
+def wanted_edge(found: Statistics) -> int:
     """The shortest edge that the boxes ask for."""
-    return _multiple(shortest_edge_for(found, SMALL, SMALL_SHARE))
+    return multiple(shortest_edge_for(found, SMALL, SMALL_SHARE))
 
 
 def _input_size(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
-    resize, wanted = fitting_resize(found), _wanted_edge(found)
+    resize, wanted = fitting_resize(found), wanted_edge(found)
     short, long = resize.sizes[0], resize.max_size
     below = share_below(found.box_sizes_at(resize), SMALL)
     why = "small boxes want more, but that would be slow" if wanted > short and long == LONGEST else "no more is needed"
@@ -137,7 +98,7 @@ def _input_size(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choic
     yield Choice("input.resize", f"{short}/{long}", f"input.resize {short}/{long}: {share}; {why}")
 
 
-def _batch_size(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
+def batch_size(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
     wanted = min(BATCH, max(2, 2 ** int(math.log2(max(found.images / 8, 1)))))
     yield Choice("run.batch_size", str(devices * math.ceil(wanted / devices)))
 
@@ -155,7 +116,7 @@ def _length(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
     yield Choice("length", f"{epochs}epochs", reason)
 
 
-def _rhythm(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
+def rhythm(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
     iterations = exp.iterations(found.images)
     epochs = iterations * exp.run.batch_size / found.images
     warmup = min(max(50, min(500, iterations // 20)), iterations // 4)
@@ -168,17 +129,22 @@ def _rhythm(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
     )
 
 
-def _detections(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
+def crowd_nms(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
     """More than the usual where a crowd asks for it, as `otadet check` says."""
-    usual = exp.postprocess
-    if (threshold := nms_iou(found, usual.nms_iou)) > usual.nms_iou:
+    usual = exp.postprocess.nms_iou
+    if (threshold := nms_iou(found, usual)) > usual:
         reason = f"postprocess.nms_iou {threshold:g}: boxes of one class overlap so much that less would lose some"
         yield Choice("postprocess.nms_iou", f"{threshold:g}", reason)
-    if (number := max_detections(found, usual.max_detections)) > usual.max_detections:
+
+
+def crowd_detections(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
+    """As `crowd_nms`."""
+    usual = exp.postprocess.max_detections
+    if (number := max_detections(found, usual)) > usual:
         reason = f"postprocess.max_detections {number}: an image has {found.boxes_per_image.max():,} boxes"
         yield Choice("postprocess.max_detections", str(number), reason)
 
 
-def _multiple(pixels: float) -> int:
+def multiple(pixels: float) -> int:
     """The next multiple of `DIVISOR`."""
     return max(DIVISOR, DIVISOR * math.ceil(pixels / DIVISOR - 1e-6))

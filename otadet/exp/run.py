@@ -43,6 +43,12 @@ class Run(Part):
     """Decay of the averaged weights; None: there are none."""
     grad_clip: Annotated[float, Limits(0, 1e30, open_low=True)] | None = None
     """Largest norm of the gradient."""
+    freeze: tuple[Literal["backbone", "neck", "head"], ...] = ()
+    """Parts of the network that keep the weights, and the batch norms' statistics, that they start with: `run.freeze
+    backbone,neck`."""
+    freeze_norms: bool = False
+    """Whether all batch norms keep the statistics that they start with, and are applied with them: for small batches of
+    a network that is trained already."""
     seed: Annotated[int, Limits(0, 2**62)] = 0
     """Added to the number of the process, and handed to generators of 64 bits."""
     eval_every: Annotated[float, Limits(0, 10**6)] = 1.0

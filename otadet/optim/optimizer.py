@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
@@ -39,13 +40,15 @@ class SGD(Part):
     weight_decay: Annotated[float, _DECAY] = 1e-4
     weight_decay_on: WeightDecayOn = "no_norms"
     """Which parameters decay; see `parameter_groups`."""
+    backbone_factor: Annotated[float, Limits(0, 100, open_low=True)] = 1.0
+    """Of the learning rate, for the parameters of the network's `backbone`: below 1 where it is trained already."""
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Over the parameters of `model` that require a gradient; put the model on its device first.
 
         On CUDA the fused kernels are chosen. Raises `UserError` for a model whose parameters are all frozen.
         """
-        groups = parameter_groups(model, self.weight_decay, self.weight_decay_on)
+        groups = groups_by_rate(model, self)
         return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, fused=_can_be_fused(groups))
 
 
@@ -57,16 +60,40 @@ class AdamW(Part):
     weight_decay: Annotated[float, _DECAY] = 0.05
     weight_decay_on: WeightDecayOn = "weights"
     """Which parameters decay; see `parameter_groups`."""
+    backbone_factor: Annotated[float, Limits(0, 100, open_low=True)] = 1.0
+    """Of the learning rate, for the parameters of the network's `backbone`: below 1 where it is trained already."""
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """As `SGD.build`."""
-        groups = parameter_groups(model, self.weight_decay, self.weight_decay_on)
+        groups = groups_by_rate(model, self)
         return torch.optim.AdamW(groups, lr=self.lr, fused=_can_be_fused(groups))
 
 
 def _can_be_fused(groups: list[dict[str, Any]]) -> bool:
     # A fused step leaves out updates with overflown fp16 gradients on the device; any other asks the host each time.
     return all(parameter.is_cuda for group in groups for parameter in group["params"])
+
+
+def groups_by_rate(model: nn.Module, part: SGD | AdamW) -> list[dict[str, Any]]:
+    """`parameter_groups`, those of the backbone by themselves, behind the others, where it has another rate.
+
+    Raises `UserError` for a network without a `backbone` then.
+    """
+    groups = parameter_groups(model, part.weight_decay, part.weight_decay_on)
+    if part.backbone_factor == 1:
+        return groups
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, nn.Module):
+        raise UserError(f"backbone_factor {part.backbone_factor:g}: the {type(model).__name__} has no `backbone`")
+    slower = {id(parameter) for parameter in backbone.parameters()}
+    others = [_only(group, lambda parameter: id(parameter) not in slower) for group in groups]
+    own = [_only(group, lambda parameter: id(parameter) in slower) for group in groups]
+    own = [{**group, "lr": part.lr * part.backbone_factor} for group in own]
+    return [group for group in (*others, *own) if group["params"]]
+
+
+def _only(group: dict[str, Any], keep: Callable[[nn.Parameter], bool]) -> dict[str, Any]:
+    return {**group, "params": [parameter for parameter in group["params"] if keep(parameter)]}
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, weight_decay_on: str = "all") -> list[dict[str, Any]]:

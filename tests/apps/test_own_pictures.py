@@ -7,11 +7,14 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from otadet.apps import evaluate, train
+from otadet.apps.convert import experiment_of
 from otadet.apps.train import configured, parse_args
+from otadet.convert.yolox import Layout
 from otadet.data.synthetic.write import write_synthetic
-from otadet.engine.checkpoint import load_checkpoint
+from otadet.engine.checkpoint import load_checkpoint, save_checkpoint
 from otadet.errors import UserError
 from otadet.exp.stored import stored_exp
 from tests.helpers.own_pictures import FORMATS, WRITERS, write_coco, write_yolo
@@ -62,6 +65,36 @@ def test_what_was_chosen_is_in_the_checkpoint(tmp_path: Path) -> None:
     assert (exp.name, exp.data.folder, exp.run.batch_size) == ("my_data", str(folder), 3)
     assert exp.input.resize.sizes == (64,), "the pictures' own, and not the experiment's default"
     assert exp.schedule.warmup == 0, "of 2 iterations"
+
+
+def test_a_checkpoint_alone_is_fine_tuned(tmp_path: Path) -> None:
+    """As a converted one: its experiment says nothing of a training, and its classes are others."""
+    exp = experiment_of(Layout(0.33, 0.0625, True, 2), 64, "nano")
+    path = tmp_path / "nano.pth"
+    weights = exp.build_model(2).state_dict()
+    described = {"parts": exp.describe(), "experiment": exp.about()}
+    save_checkpoint(path, {"model": weights, "ema": None, "class_names": ["other", "Square"], **described})
+    folder = write_yolo(tmp_path / "mine", {"train": TRAIN, "val": VAL})
+    output = ["--device", "cpu", "--output", str(tmp_path / "run")]
+    words = ["-c", str(path), *output, "data", str(folder), "length", "2iterations", "run.freeze", "backbone,neck"]
+    train.main(words)
+    log = (tmp_path / "run/train.log").read_text()
+    assert re.search(r"recipe: input\.resize 64x64: (near|as) the checkpoint's", log)
+    assert re.search(
+        r"recipe: optimizer\.lr 0\.001, 0\.5 of it for the backbone; augment strong; run\.ema 0\.9; run", log
+    )
+    assert re.search(
+        r"start: .*nano\.pth: \d+ of the network's \d+ tensors taken over; of the class layer the rows", log
+    )
+    assert re.search(r"are frozen \(backbone [\d,]+, neck [\d,]+\)", log)
+    after = load_checkpoint(tmp_path / "run/last.pth")
+    assert after["class_names"] == ["square"]
+    for name, tensor in after["model"].items():
+        if name.startswith(("backbone.", "neck.")):
+            assert torch.equal(tensor, weights[name]), name
+    train.main(["--resume", str(tmp_path / "run/last.pth"), *output, "length", "3iterations"])
+    assert "after iteration 2" in (tmp_path / "run/train.log").read_text()
+    assert load_checkpoint(tmp_path / "run/last.pth")["iteration"] == 3
 
 
 def test_which_experiment_it_is(tmp_path: Path) -> None:

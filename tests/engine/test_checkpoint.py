@@ -142,18 +142,3 @@ def test_another_shape_is_named(saved):
 def test_another_architecture_is_named(saved):
     with pytest.raises(UserError, match=r"missing \(0\.weight, 0\.bias\); 2 unknown \(weight, bias\)"):
         load_weights(nn.Sequential(nn.Linear(3, 2)), saved)
-
-
-def test_fine_tuning_keeps_what_does_not_fit(tmp_path):
-    source = nn.ModuleDict({"body": nn.Linear(3, 3), "head": nn.Linear(3, 2)})
-    target = nn.ModuleDict({"body": nn.Linear(3, 3), "head": nn.Linear(3, 5)})
-    head = target["head"].weight.clone()
-    save_checkpoint(tmp_path / "a.pth", state(source))
-    load_weights(target, tmp_path / "a.pth", ["other"], strict=False)
-    assert torch.equal(target["body"].weight, source["body"].weight)
-    assert torch.equal(target["head"].weight, head)
-
-
-def test_fine_tuning_from_something_unrelated_is_an_error(saved):
-    with pytest.raises(UserError, match="no tensor of it fits"):
-        load_weights(nn.Sequential(nn.Linear(3, 2)), saved, strict=False)

@@ -42,6 +42,7 @@ VALUES = {
     "augment": "none",
     "schedule.at": "0.2,0.6",
     "length": "123iterations",
+    "run.freeze": "backbone",
     "assigner.ranges": "0,64",
 }
 """Path -> another valid value, where the field's type does not say one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,7 @@ def toy_trainer(
     channels_last: bool = False,
     grad_clip: float | None = None,
     ema_decay: float | None = None,
+    still_norms: Collection[str] = (),
     **settings: Any,
 ) -> Trainer:
     """A trainer with momentum, weight decay, warm-up and a step of the rate; `settings` are those of TrainSettings."""
@@ -95,6 +96,7 @@ def toy_trainer(
         channels_last=channels_last,
         grad_clip=grad_clip,
         ema_decay=ema_decay,
+        still_norms=still_norms,
     )
     return Trainer(
         step,

@@ -98,3 +98,33 @@ def test_kinds(part, kind):
 def test_values_that_cannot_work_are_named(values, message):
     with pytest.raises(UserError, match=message):
         SGD(**values)
+
+
+class WithBackbone(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
+
+
+@pytest.mark.parametrize("part", [SGD(lr=0.1, backbone_factor=0.25), AdamW(lr=0.1, backbone_factor=0.25)])
+def test_the_backbone_has_a_rate_of_its_own(part):
+    network = WithBackbone()
+    built = part.build(network)
+    rates = {id(parameter): group["lr"] for group in built.param_groups for parameter in group["params"]}
+    found = {name: rates[id(parameter)] for name, parameter in network.named_parameters()}
+    assert found == {name: 0.025 if name.startswith("backbone") else 0.1 for name in found}
+    decays = {group["weight_decay"] for group in built.param_groups}
+    assert decays == ({1e-4} if isinstance(part, SGD) else {0.05, 0.0})
+    # The log says the rate of the first one.
+    assert built.param_groups[0]["lr"] == 0.1
+
+
+def test_a_frozen_backbone_has_no_rate():
+    network = WithBackbone()
+    network.backbone.requires_grad_(False)
+    assert [group["lr"] for group in SGD(lr=0.1, backbone_factor=0.25).build(network).param_groups] == [0.1]
+
+
+def test_a_network_without_a_backbone_cannot_have_a_rate_for_it():
+    with pytest.raises(UserError, match=r"backbone_factor 0\.5: the Sequential has no `backbone`"):
+        SGD(backbone_factor=0.5).build(model())
