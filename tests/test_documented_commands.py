@@ -16,10 +16,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from otadet.apps.check import FOUND_ERRORS, FOUND_WARNINGS
 from otadet.cli import COMMANDS, run
 from otadet.data.synthetic.write import write_synthetic
+from tests.helpers.published_yolox import published
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -91,6 +93,7 @@ def desk(tmp_path, monkeypatch) -> Path:
         source.unlink()
         (coco / f"annotations/instances_{split}.json").rename(coco / f"annotations/instances_{split}2017.json")
     write_cells(tmp_path / "cells")
+    torch.save({"model": published("yolox", classes=80, width=0.0625)}, tmp_path / "yolox_nano.pth")
     (tmp_path / "photos").mkdir()
     for name in ("photos/a.png", "photo.png"):
         cv2.imwrite(str(tmp_path / name), np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
@@ -127,6 +130,8 @@ def tiny(words: tuple[str, ...]) -> list[str]:
         if before == "-f":
             # Not at the end, where an option may take any number of words.
             made += SMALLER[word]
+    if words[:2] == ("train", "-c"):
+        return [*made, "length", "1iterations", "resize", "64x64", "batch_size", "2"]
     return [*made, *SMALLER["my_data"]] if words[:2] == ("train", "data") else made
 
 

@@ -33,9 +33,11 @@ def _frozen(module: nn.Module) -> int:
 
 
 def still_norms(model: nn.Module, parts: Sequence[str], *, all_of_them: bool = False) -> frozenset[str]:
-    """Names of the batch norms, in those parts of `model` or everywhere, whose statistics are to stay."""
-    return frozenset(
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, _NORMS) and (all_of_them or name.partition(".")[0] in parts)
-    )
+    """Names of the batch norms, in those parts of `model` or everywhere, whose statistics are to stay.
+
+    Raises `UserError` where all are to stay and there is none.
+    """
+    norms = {name for name, module in model.named_modules() if isinstance(module, _NORMS)}
+    if all_of_them and not norms:
+        raise UserError(f"freeze_norms true: the {type(model).__name__} has no batch norm with statistics of its own")
+    return frozenset(norms if all_of_them else (name for name in norms if name.partition(".")[0] in parts))

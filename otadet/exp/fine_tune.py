@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from otadet.data.check.statistics import Statistics, share_below
 from otadet.data.sample import TrainTransform
@@ -116,14 +117,15 @@ def _length_and_rhythm(found: Statistics, exp: BaseExp, devices: int) -> Iterabl
 
 
 def _strength(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
-    rate = fitting_rate(parameters_of(exp, len(found.class_names)))
+    parameters, has_norms = network_of(exp, len(found.class_names))
+    rate = fitting_rate(parameters)
     ema = round(min(max(1 - 10 / exp.iterations(found.images), 0.9), 0.9998), 4)
     _, word, augment = next(strength for strength in STRENGTHS if found.images < strength[0])
     slower = f"{getattr(exp.optimizer, 'backbone_factor', 1):g} of it for the backbone"
     yield Choice("optimizer.lr", f"{rate:g}", f"optimizer.lr {rate:g}, {slower}")
     yield Choice("augment", augment, f"augment {word}")
     yield Choice("run.ema", ema, f"run.ema {ema:g}")
-    if exp.run.batch_size < FEW_IN_A_BATCH * devices:
+    if exp.run.batch_size < FEW_IN_A_BATCH * devices and has_norms:
         yield Choice("run.freeze_norms", True, "run.freeze_norms true, as a batch is so small")
 
 
@@ -132,11 +134,12 @@ def fitting_rate(parameters: int) -> float:
     return float(f"{max(LOWEST_RATE, RATE * min(1.0, math.sqrt(RATE_OF / parameters))):.2g}")
 
 
-def parameters_of(exp: BaseExp, classes: int) -> int:
-    """Of the experiment's network, which is not really made."""
+def network_of(exp: BaseExp, classes: int) -> tuple[int, bool]:
+    """How many parameters the experiment's network has, which is not really made, and whether any batch norms."""
     with torch.device("meta"):
         model = exp.model.without_weights().build(classes)
-    return sum(parameter.numel() for parameter in model.parameters())
+    has_norms = any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    return sum(parameter.numel() for parameter in model.parameters()), has_norms
 
 
 def _shown(resize: Letterbox | ResizeShortestEdge) -> str:

@@ -73,3 +73,8 @@ def test_it_is_said_how_many() -> None:
 def test_a_part_that_is_not_there() -> None:
     with pytest.raises(UserError, match="freeze neck: the ToyModel has no `neck`"):
         freeze(ToyModel(), ("neck",))
+
+
+def test_norms_that_are_not_there() -> None:
+    with pytest.raises(UserError, match="freeze_norms true: the ToyModel has no batch norm"):
+        still_norms(ToyModel(), (), all_of_them=True)

