@@ -21,7 +21,7 @@ import torch
 from otadet.apps.check import FOUND_ERRORS, FOUND_WARNINGS
 from otadet.cli import COMMANDS, run
 from otadet.data.synthetic.write import write_synthetic
-from tests.helpers.published_yolox import published
+from tests.helpers.published_yolox import untrained
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -93,7 +93,7 @@ def desk(tmp_path, monkeypatch) -> Path:
         source.unlink()
         (coco / f"annotations/instances_{split}.json").rename(coco / f"annotations/instances_{split}2017.json")
     write_cells(tmp_path / "cells")
-    torch.save({"model": published("yolox", classes=80, width=0.0625)}, tmp_path / "yolox_nano.pth")
+    torch.save({"model": untrained("yolox", classes=80, width=0.0625)}, tmp_path / "yolox_nano.pth")
     (tmp_path / "photos").mkdir()
     for name in ("photos/a.png", "photo.png"):
         cv2.imwrite(str(tmp_path / name), np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))

@@ -80,7 +80,14 @@ def mmdet(name: str) -> str:
 NAMING = {"yolox": authors, "mmdet-yolox": mmdet}
 
 
-def published(program: str, *, depthwise: bool = True, classes: int = 3, width: float = 0.125) -> dict[str, Tensor]:
+def published(program: str, *, depthwise: bool = True, classes: int = 3) -> dict[str, Tensor]:
+    """Numbers by which each tensor is known again; nothing that detects."""
+    state = untrained(program, depthwise=depthwise, classes=classes)
     torch.manual_seed(0)
+    return {name: torch.randn_like(tensor.float()) for name, tensor in state.items()}
+
+
+def untrained(program: str, *, depthwise: bool = True, classes: int = 3, width: float = 0.125) -> dict[str, Tensor]:
+    """A network's initial weights."""
     network = YOLOX(0.33, width, depthwise).build(classes)
-    return {NAMING[program](name): torch.randn_like(tensor.float()) for name, tensor in network.state_dict().items()}
+    return {NAMING[program](name): tensor for name, tensor in network.state_dict().items()}
