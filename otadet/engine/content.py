@@ -179,6 +179,13 @@ def _is_sum(value: object) -> bool:
     return all(map(_is_scalar, sums)) and all_finite(sums)
 
 
+def _is_patience(value: object) -> bool:
+    """The best score, and how many evaluations there were since: {"best": score or None, "waited": int}."""
+    if not isinstance(value, dict) or value.keys() != {"best", "waited"} or not _is_count(value["waited"]):
+        return False
+    return _is_number(value["best"]) or (value["best"] is None and not value["waited"])
+
+
 _PARTS_OF_A_TRAINING: dict[str, tuple[Callable[[object], bool], str]] = {
     "optimizer": (_is_optimizer, "no state of an optimizer"),
     "optimizer_kind": (_is_name, "no name of an optimizer"),
@@ -188,6 +195,7 @@ _PARTS_OF_A_TRAINING: dict[str, tuple[Callable[[object], bool], str]] = {
     "iterations": (_is_count, "no number of iterations"),
     "evaluated_at": (_is_none_or(_is_count), "no number of iterations"),
     "best": (_is_none_or(_is_number), "no score"),
+    "patience": (_is_patience, "no best score and number of evaluations since"),
     "interval": (_are_sums, "no sums of losses, the same ones in each process"),
     "precision": (_is_name, "no name of a number format"),
 }

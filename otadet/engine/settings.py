@@ -27,6 +27,8 @@ class TrainSettings:
     last. -1 means that there is no score."""
     lower_is_better: bool = False
     """Whether the best of these scores is the lowest rather than the highest."""
+    patience: int | None = None
+    """The training ends after so many evaluations in a row without a better score; None: never early."""
     data_advice: str = ""
     """What to do where the training waits for its data more than it computes."""
 

@@ -26,6 +26,7 @@ from otadet.engine.checkpoint import load_training, previous_checkpoint, save_ch
 from otadet.engine.freezing import parameters_said
 from otadet.engine.guard import NonFiniteError
 from otadet.engine.older import TRAINING, check_same_values, flat, values_of
+from otadet.engine.patience import Patience
 from otadet.engine.precision import precision_name
 from otadet.engine.recorder import LossSums, Recorder
 from otadet.engine.restore import restore_rng, rng_state, warn_of_changes
@@ -75,6 +76,7 @@ class Trainer:
         """Iterations done."""
         self.best: float | None = None
         """Best score of the evaluations done."""
+        self.patience = Patience(settings)
         self._evaluated_at: int | None = None
         self._saved_at: int | None = None
         """Iteration of the last.pth that this process wrote or resumed from."""
@@ -95,9 +97,7 @@ class Trainer:
         Raises `NonFiniteError` where the loss is not finite; no checkpoint holds the result of such a loss.
         """
         if not self._work_left():
-            logger.info(
-                f"nothing to do: the run has all of its {self.iteration} iterations; to train longer raise the length"
-            )
+            logger.info(f"nothing to do: {self._why_no_work_is_left()}")
             return True
         self._log_start()
         recorder = Recorder(
@@ -115,6 +115,8 @@ class Trainer:
             recorder.sum_up()
         finally:
             recorder.close()
+        if self._ended_early():
+            logger.info(f"ended early: {self._why_no_work_is_left()}")
         if self._work_left():
             logger.warning(
                 f"stopped after {self.iteration} of {self.settings.iterations} iterations; "
@@ -175,7 +177,18 @@ class Trainer:
         return batch
 
     def _work_left(self) -> bool:
+        if self._ended_early():
+            return False
         return self.iteration < self.settings.iterations or self._evaluation_due()
+
+    def _ended_early(self) -> bool:
+        return self.patience.is_over and self.iteration < self.settings.iterations
+
+    def _why_no_work_is_left(self) -> str:
+        if self._ended_early():
+            place = f"at iteration {self.iteration} of {self.settings.iterations}"
+            return f"{place} {self.patience}; to go on raise run.patience, or set it to none"
+        return f"the run has all of its {self.iteration} iterations; to train longer raise the length"
 
     def _evaluation_due(self) -> bool:
         if self.evaluate is None or self.iteration in (0, self._evaluated_at):
@@ -196,6 +209,8 @@ class Trainer:
         score = float(scores[self.settings.best_by])
         if math.isnan(score):
             score = NO_SCORE
+        # The scores are the main process's in all of them, and so is what follows from them.
+        self.patience.hear(score)
         merit = self.settings.merit
         best = self.best is None or merit(score) >= merit(self.best)
         if best:
@@ -227,6 +242,7 @@ class Trainer:
             "evaluated_at": self._evaluated_at,
             "best": self.best,
             "best_by": self.settings.best_by,
+            "patience": self.patience.state(),
             "class_names": self.class_names,
             "parts": self.parts,
             "experiment": self.experiment,
@@ -269,6 +285,8 @@ class Trainer:
         # In another output folder there is no best.pth yet that has this score; and other scores do not compare.
         known = state.get("best_by", self.settings.best_by) == self.settings.best_by
         self.best = from_main(lambda: state["best"] if known and os.path.isfile(self.best_checkpoint) else None)
+        if known:
+            self.patience.restore(state)
         self._resumed = True
         if from_main(lambda: os.path.realpath(path) == os.path.realpath(self.last_checkpoint)):
             self._saved_at = self.iteration

@@ -59,6 +59,8 @@ class Run(Part):
     """Iterations between two last.pth, beside those at evaluations and at the end."""
     best_by: Score | None = None
     """The score that decides which checkpoint is best.pth; None: AP, or MR where the data are CrowdHuman's."""
+    patience: Annotated[int, _COUNT] | None = None
+    """The training ends early after so many evaluations in a row whose score is no better; None: it does not."""
     process_timeout: Annotated[float, Limits(1, 10**6)] = 300.0
     """Seconds without a sign of life after which a process of torchrun's counts as gone."""
 
@@ -67,5 +69,7 @@ class Run(Part):
             raise UserError(f"cache_gb {self.cache_gb:g}: there is no cache; set cache memory or disk, too")
         if self.cache != "disk" and self.cache_folder is not None:
             raise UserError(f"cache_folder {self.cache_folder}: is of a cache on disk alone; set cache disk, too")
+        if self.patience is not None and not self.eval_every:
+            raise UserError(f"patience {self.patience}: eval_every 0 evaluates at the end only; set eval_every, too")
         if self.amp_dtype is not None and not self.amp:
             raise UserError(f"amp_dtype {self.amp_dtype}: has a say in mixed precision alone; set amp true, too")

@@ -482,6 +482,45 @@ def test_the_best_may_be_the_lowest_and_no_score_never_is(tmp_path):
     assert (best["iteration"], best["best"]) == (5, 0.3)
 
 
+def scored(scores):
+    """An evaluation that finds these scores, one after the other."""
+    left = iter(scores)
+    return lambda model: {"AP": next(left)}
+
+
+@pytest.mark.parametrize(
+    ("scores", "end"),
+    [
+        ([0.1, 0.3, 0.2, 0.2, 0.9], 4),
+        ([0.1, 0.1, 0.1], 3),  # as good is no better
+        ([0.3, 0.2, 0.4, 0.3, 0.5, 0.4, 0.6, 0.5], 8),
+        ([-1.0, math.nan, -1.0], 3),
+    ],
+)
+def test_patience_ends_a_training_that_gets_no_better(tmp_path, log, scores, end):
+    trainer = toy_trainer(tmp_path, evaluate=scored(scores), eval_every=1, patience=2)
+    assert trainer.train(), "that is an end as any other"
+    assert trainer.iteration == load_checkpoint(tmp_path / "last.pth")["iteration"] == end
+    assert any("ended early: at iteration" in line for line in log) is (end < 8)
+
+
+def test_patience_goes_on_counting_in_a_resumed_run(tmp_path):
+    part = toy_trainer(tmp_path, evaluate=scored([0.5, 0.4, 0.4]), eval_every=1, iterations=3, patience=3)
+    part.train()
+    # Into another folder, which has no best.pth.
+    rest = toy_trainer(tmp_path / "other", evaluate=scored([0.45]), eval_every=1, patience=3)
+    rest.resume(part.last_checkpoint)
+    assert rest.train()
+    assert rest.iteration == 4
+    again = toy_trainer(tmp_path / "other", evaluate=scored([]), eval_every=1, patience=3)
+    again.resume(rest.last_checkpoint)
+    assert again.train(), "nothing is left to do"
+    more = toy_trainer(tmp_path / "other", evaluate=scored([0.6, 0.5, 0.5, 0.5]), eval_every=1, patience=4)
+    more.resume(rest.last_checkpoint)
+    assert more.train()
+    assert more.iteration == 8
+
+
 def test_a_run_that_goes_on_by_another_score_begins_anew(tmp_path):
     toy_trainer(tmp_path, iterations=4, evaluate=lambda model: {"AP": 0.2}).train()
     settings = {"best_by": "MR", "lower_is_better": True}
