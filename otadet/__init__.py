@@ -22,8 +22,10 @@ def load(path: str | Path, device: torch.device | str | None = None) -> Predicto
     >>> for found in detector(["a.jpg", "b.jpg"]):
     ...     print(found.boxes, found.scores, found.class_names)
 
-    device: None is the best of this machine; for an ONNX file the CPU. Raises `UserError` for a file that is neither,
-    and for a checkpoint whose experiment has parts of its own: `otadet.exp.load_predictor` takes its file as well.
+    path: the file, or a published name such as "yolox-nano", which is fetched on first use into `OTADET_CACHE`, or
+    else ~/.cache/otadet. device: None is the best of this machine; for an ONNX file the CPU. Raises `UserError` for a
+    file that is neither, and for a checkpoint whose experiment has parts of its own: `otadet.exp.load_predictor` takes
+    its file as well.
     """
     # PyTorch takes seconds to import, and who wants the version alone should not wait.
     from otadet.apps.load import load as load_file

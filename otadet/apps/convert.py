@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,25 +50,42 @@ def parser() -> ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
+    report(args, convert(args.source, args.target, args.program, args.classes, args.size))
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was made of a file."""
+
+    program: str
+    exp: BaseExp
+    tensors: int
+    unused: tuple[str, ...]
+
+
+def convert(
+    source: Path, target: Path, program: str | None = None, classes: str | None = None, size: int | None = None
+) -> Converted:
+    """Write the checkpoint `source` of another program as one of otadet's, `target`; the others are the options."""
     from otadet.convert.programs import PROGRAMS, program_of, read_published
     from otadet.convert.renaming import fit, renamed
     from otadet.convert.yolox import for_rgb, layout_of
     from otadet.engine.checkpoint import save_checkpoint
     from otadet.files import check_writable
 
-    check_writable(args.target)
-    published = read_published(args.source)
-    program = args.program or program_of(published, args.source)
+    check_writable(target)
+    published = read_published(source)
+    program = program or program_of(published, source)
     named = {renamed(name, PROGRAMS[program][1]): tensor for name, tensor in published.items()}
-    layout = layout_of(named, args.source)
-    names = class_names(args.classes, layout.num_classes, args.source)
-    exp = experiment_of(layout, args.size or (SMALL if layout.width < 0.5 else USUAL), args.target.stem)
-    fitted = fit(exp.build_model(len(names)), for_rgb(named), (), args.source)
+    layout = layout_of(named, source)
+    names = class_names(classes, layout.num_classes, source)
+    exp = experiment_of(layout, size or (SMALL if layout.width < 0.5 else USUAL), target.stem)
+    fitted = fit(exp.build_model(len(names)), for_rgb(named), (), source)
     save_checkpoint(
-        args.target,
+        target,
         {"model": fitted.state, "class_names": list(names), "parts": exp.describe(), "experiment": exp.about()},
     )
-    report(args, exp, program, len(fitted.state), fitted.unused)
+    return Converted(program, exp, len(fitted.state), fitted.unused)
 
 
 def class_names(given: str | None, number: int, source: Path) -> tuple[str, ...]:
@@ -100,13 +118,13 @@ def experiment_of(layout: Layout, size: int, name: str) -> BaseExp:
     return exp
 
 
-def report(args: Any, exp: BaseExp, program: str, tensors: int, unused: Sequence[str]) -> None:
+def report(args: Any, made: Converted) -> None:
     """Say what was converted, and which tensors of the file were of no use."""
     if args.json:
-        values = {"file": str(args.target), "from": program, "tensors": tensors, "unused": list(unused)}
-        print(json.dumps({**values, "model": exp.describe()["model"]}))
+        values = {"file": str(args.target), "from": made.program, "tensors": made.tensors, "unused": list(made.unused)}
+        print(json.dumps({**values, "model": made.exp.describe()["model"]}))
         return
-    say(f"{args.source}: {program}, {exp.model}; all {tensors} tensors have their place")
-    if unused:
-        say(f"not used, as the network has no place for them: {', '.join(unused)}")
+    say(f"{args.source}: {made.program}, {made.exp.model}; all {made.tensors} tensors have their place")
+    if made.unused:
+        say(f"not used, as the network has no place for them: {', '.join(made.unused)}")
     say(f"wrote {args.target}; otadet eval -c {args.target} data FOLDER measures it")
