@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -191,10 +193,16 @@ def timeout_of(exp: BaseExp, patch: pytest.MonkeyPatch) -> str:
     return repr(given)
 
 
-def loaded(file: Path) -> BaseExp:
+@cache
+def executed(file: Path) -> BaseExp:
+    """The small experiment of a file, which is executed once; its parts never change, only its fields."""
     exp = load_exp(file)
     exp.override(small_network(exp))
     return exp
+
+
+def loaded(file: Path) -> BaseExp:
+    return copy(executed(file))
 
 
 def has_a_say(
@@ -228,11 +236,13 @@ def test_every_field_has_a_say(file: Path, monkeypatch: pytest.MonkeyPatch, tmp_
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_an_unknown_field_of_any_part_names_the_nearest(file: Path) -> None:
-    for field in all_fields(loaded(file)):
+    fields = all_fields(loaded(file))
+    paths = {field.path for field in fields}
+    for field in fields:
         if field.path.endswith(tuple("0123456789")):
             continue
         misspelt = field.path[:-1] + ("x" if len(field.name) < 3 else "")
-        if misspelt in {other.path for other in all_fields(loaded(file))} or "." not in misspelt:
+        if misspelt in paths or "." not in misspelt:
             continue
         with pytest.raises(UserError, match=rf"no such field.*{field.name}") as caught:
             loaded(file).override([misspelt, "1"])
