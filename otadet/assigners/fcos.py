@@ -75,9 +75,9 @@ class FCOSAssigner(Assigner):
     def _ranges(self, anchors: Anchors, truth: PaddedTruth) -> Tensor:
         """(L, 2) pixels."""
         if self.ranges is None:
-            farthest = FARTHEST * strides_of(anchors, truth.boxes.dtype)[:-1]
+            strides = strides_of(anchors, truth.boxes.dtype)
             # Each level's end is the next one's beginning.
-            ends = torch.cat((farthest.new_full((1,), -1.0), farthest, farthest.new_full((1,), torch.inf)))
+            ends = torch.cat((-strides[:1], FARTHEST * strides[:-1], strides.new_full((1,), torch.inf)))
             return ends.unfold(0, 2, 1)
         if len(self.ranges) != len(anchors.level_sizes):
             raise ValueError(

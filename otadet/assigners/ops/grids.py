@@ -7,6 +7,7 @@ cost does not depend on the area of the image.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -74,8 +75,9 @@ def levels_of(anchors: Anchors, dtype: torch.dtype) -> Levels:
 
 def strides_of(anchors: Anchors, dtype: torch.dtype) -> Tensor:
     """(L,) pixels: as `Levels.stride`, alone."""
-    levels = anchors.strides.split([height * width for height, width in anchors.level_sizes])
-    return torch.stack([level[0] for level in levels]).to(dtype)
+    *first, _ = accumulate((height * width for height, width in anchors.level_sizes), initial=0)
+    place = torch.tensor(first).to(anchors.strides.device, non_blocking=True)
+    return anchors.strides.index_select(0, place).to(dtype)
 
 
 def level_of_anchors(anchors: Anchors) -> Tensor:
