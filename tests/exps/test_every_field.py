@@ -14,7 +14,7 @@ import pytest
 import torch
 import torchvision
 
-from otadet.apps import batches, train, training, validation
+from otadet.apps import batches, compose, train, training, validation
 from otadet.data.dataset import DetectionDataset
 from otadet.data.formats.layout import Layout
 from otadet.data.image_files import ImageFiles
@@ -84,7 +84,7 @@ class Recorder:
             (folder, ("find_data",)),
             (synthetic, ("write_synthetic",)),
             (batches, ("train_loader",)),
-            (training, ("choose_precision",)),
+            (compose, ("choose_precision",)),
             (validation, ("evaluate",)),
         ):
             for name in names:
