@@ -18,6 +18,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
+from otadet.errors import UserError
 from otadet.pickle_grammar import MAX_DEPTH, PickleError, read_instructions
 
 MAX_PICKLE = 1 << 22
@@ -39,6 +40,16 @@ def is_archive(path: str | Path) -> bool:
     """Whether a file begins as those that `torch.save` writes since PyTorch 1.6."""
     with open(path, "rb") as file:
         return file.read(4) == _ARCHIVE
+
+
+def read_weights_file(path: str | Path, what: object) -> Any:
+    """`read_torch_file` of what a user named. Raises `UserError`, beginning with `what`, for what cannot be read."""
+    try:
+        return read_torch_file(path)
+    except TorchFileError as error:
+        raise UserError(f"{what}: not a file of PyTorch weights, or damaged: {error}") from error
+    except OSError as error:
+        raise UserError(f"{what}: cannot be read ({error.strerror})") from error
 
 
 def read_torch_file(path: str | Path) -> Any:

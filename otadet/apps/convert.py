@@ -68,7 +68,7 @@ def convert(
 ) -> Converted:
     """Write the checkpoint `source` of another program as one of otadet's, `target`; the others are the options."""
     from otadet.convert.programs import PROGRAMS, program_of, read_published
-    from otadet.convert.renaming import fit, renamed
+    from otadet.convert.renaming import all_renamed, fit
     from otadet.convert.yolox import for_rgb, layout_of
     from otadet.engine.checkpoint import save_checkpoint
     from otadet.files import check_writable
@@ -76,11 +76,11 @@ def convert(
     check_writable(target)
     published = read_published(source)
     program = program or program_of(published, source)
-    named = {renamed(name, PROGRAMS[program][1]): tensor for name, tensor in published.items()}
+    named = all_renamed(published, PROGRAMS[program][1], source)
     layout = layout_of(named, source)
     names = class_names(classes, layout.num_classes, source)
     exp = experiment_of(layout, size or (SMALL if layout.width < 0.5 else USUAL), target.stem)
-    fitted = fit(exp.build_model(len(names)), for_rgb(named), (), source)
+    fitted = fit(exp.build_model(len(names)), for_rgb(named), source)
     save_checkpoint(
         target,
         {"model": fitted.state, "class_names": list(names), "parts": exp.describe(), "experiment": exp.about()},
@@ -104,15 +104,12 @@ def class_names(given: str | None, number: int, source: Path) -> tuple[str, ...]
 def experiment_of(layout: Layout, size: int, name: str) -> BaseExp:
     """The experiment whose detector the network is, with the preprocessing that it was trained with."""
     from otadet.assigners import SimOTAAssigner
-    from otadet.exp import YOLOX, BCEIoU, InputSpec, Letterbox, Postprocess
+    from otadet.exp import YOLOX, BCEIoU, YOLOXExp, yolox_input
     from otadet.exp.stored import StoredExp
 
     exp = StoredExp(name, {})
     exp.model = YOLOX(layout.depth, layout.width, layout.depthwise)
-    exp.input = InputSpec(
-        Letterbox((size, size), shrink="linear", rounding="down"), (0.0,) * 3, (1.0,) * 3, padding=(114,) * 3
-    )
-    exp.postprocess = Postprocess(0.01, nms_iou=0.65, score="product", classes="best")
+    exp.input, exp.postprocess = yolox_input(size), YOLOXExp.postprocess
     exp.assigner, exp.loss = SimOTAAssigner.yolox(), BCEIoU()
     exp.check()
     return exp

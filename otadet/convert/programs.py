@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from otadet.convert.renaming import Rule
 from otadet.convert.yolox import AUTHORS, MMDET
 from otadet.errors import UserError
-from otadet.torch_file import TorchFileError, read_torch_file
+from otadet.torch_file import read_weights_file
 
 PROGRAMS: Mapping[str, tuple[str, tuple[Rule, ...]]] = {
     "yolox": ("backbone.backbone.stem.conv.conv.weight", AUTHORS),
@@ -27,12 +26,7 @@ def read_published(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint of another program. Raises `UserError` for a file that is none, or damaged."""
     if not os.path.isfile(path):
         raise UserError(f"{path}: no such file")
-    try:
-        content: Any = read_torch_file(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except TorchFileError as error:
-        raise UserError(f"{path}: not a file of PyTorch weights, or damaged: {error}") from error
+    content = read_weights_file(path, path)
     for key in _STATES:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

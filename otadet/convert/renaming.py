@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -21,6 +21,19 @@ def renamed(name: str, rules: Iterable[Rule]) -> str:
     return name
 
 
+def all_renamed(state: Mapping[str, Tensor], rules: Iterable[Rule], path: object) -> dict[str, Tensor]:
+    """The tensors of `state` by their new names. Raises `UserError`, naming the file, where two have one name."""
+    rules = tuple(rules)
+    found: dict[str, Tensor] = {}
+    came_from: dict[str, str] = {}
+    for name, tensor in state.items():
+        new = renamed(name, rules)
+        if new in found:
+            raise UserError(f"{path}: {came_from[new]} and {name} are the same tensor, {new}, of this network")
+        found[new], came_from[new] = tensor, name
+    return found
+
+
 @dataclass(frozen=True)
 class Fit:
     """What became of a state dictionary."""
@@ -31,28 +44,23 @@ class Fit:
     """Names of the file that the network has no place for."""
 
 
-def fit(network: nn.Module, state: Mapping[str, Tensor], rules: Sequence[Rule], path: object) -> Fit:
-    """The tensors of `state` by the names of `network`, whose shapes they all have.
+def fit(network: nn.Module, state: Mapping[str, Tensor], path: object) -> Fit:
+    """Those tensors of `state`, which has the names of `network`, that it has a place for: they have its shapes.
 
     Counters of batches that a batch norm has seen may be missing. Raises `UserError`, naming the file and the first
-    tensor, where one is missing or of another shape, and where two have one name.
+    tensor, where one is missing or of another shape.
     """
     wanted = network.state_dict()
     found: dict[str, Tensor] = {}
-    came_from: dict[str, str] = {}
     for name, tensor in state.items():
-        new = renamed(name, rules)
-        if new in came_from:
-            raise UserError(f"{path}: {came_from[new]} and {name} are the same tensor, {new}, of this network")
-        came_from[new] = name
-        if new in wanted:
-            if tensor.shape != wanted[new].shape:
+        if name in wanted:
+            if tensor.shape != wanted[name].shape:
                 raise UserError(
-                    f"{path}: {name} is {tuple(tensor.shape)}, but {new} of the network is {tuple(wanted[new].shape)}"
+                    f"{path}: {name} is {tuple(tensor.shape)}, but {name} of the network is {tuple(wanted[name].shape)}"
                 )
-            found[new] = tensor.to(wanted[new].dtype)
+            found[name] = tensor.to(wanted[name].dtype)
     missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
     if missing:
         raise UserError(f"{path}: lacks {len(missing)} of the network's {len(wanted)} tensors, {missing[0]} first")
     counters = {name: tensor for name, tensor in wanted.items() if name not in found}
-    return Fit({**found, **counters}, tuple(old for new, old in came_from.items() if new not in wanted))
+    return Fit({**found, **counters}, tuple(name for name in state if name not in wanted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,8 +33,24 @@ class Order(Protocol):
         ...
 
 
+class _InRandomOrder(ABC):
+    """All images one after the other, whatever their size; batches reach across epochs."""
+
+    images: np.ndarray
+
+    def batch(self, number: int, size: int) -> list[int]:
+        return [self._at(position) for position in range(number * size, (number + 1) * size)]
+
+    def alike(self, index: int) -> np.ndarray:
+        return self.images
+
+    @abstractmethod
+    def _at(self, position: int) -> int:
+        """The image at a place in the sequence."""
+
+
 @dataclass
-class Shuffled:
+class Shuffled(_InRandomOrder):
     """Every epoch is a new permutation of the images, and batches reach across epochs."""
 
     images: np.ndarray
@@ -41,12 +58,6 @@ class Shuffled:
     seed: tuple[int, ...]
     _epoch: int = field(default=-1, repr=False)
     _order: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
-
-    def batch(self, number: int, size: int) -> list[int]:
-        return [self._at(position) for position in range(number * size, (number + 1) * size)]
-
-    def alike(self, index: int) -> np.ndarray:
-        return self.images
 
     def _at(self, position: int) -> int:
         epoch, place = divmod(position, len(self.images))
@@ -57,7 +68,7 @@ class Shuffled:
 
 
 @dataclass
-class Repeated:
+class Repeated(_InRandomOrder):
     """As `Shuffled`, but an epoch has each image as often as `repeats` says, its fraction left to chance each time."""
 
     images: np.ndarray
@@ -68,12 +79,6 @@ class Repeated:
     _starts: list[int] = field(default_factory=lambda: [0], repr=False)
     _epoch: int = field(default=-1, repr=False)
     _order: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
-
-    def batch(self, number: int, size: int) -> list[int]:
-        return [self._at(position) for position in range(number * size, (number + 1) * size)]
-
-    def alike(self, index: int) -> np.ndarray:
-        return self.images
 
     def _at(self, position: int) -> int:
         while self._starts[-1] <= position:

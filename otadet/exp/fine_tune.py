@@ -17,7 +17,17 @@ from otadet.data.transforms import ColorJitter, Letterbox, RandomAffine, RandomF
 from otadet.exp.base import BaseExp
 from otadet.exp.data import DataFolder
 from otadet.exp.fitting import Choice, Chooser, FittedExp
-from otadet.exp.recipe import SMALL, batch_size, crowd_detections, crowd_nms, multiple, rhythm, wanted_edge
+from otadet.exp.recipe import (
+    FEWEST_ITERATIONS,
+    SMALL,
+    batch_size,
+    crowd_detections,
+    crowd_nms,
+    multiple,
+    rhythm,
+    usual_and_fitting,
+    wanted_edge,
+)
 from otadet.exp.run import Run
 from otadet.exp.stored import StoredExp, stored_exp
 from otadet.optim.length import Epochs
@@ -28,7 +38,6 @@ KEPT = ("model", "input", "postprocess", "assigner", "loss")
 """Fields that are the checkpoint's."""
 SMALLER, LARGER = 0.75, 1.5
 """Times the checkpoint's input that the input is at least and at most: its weights know objects of these sizes."""
-FEWEST_ITERATIONS = 600
 EPOCHS = ((300, 100), (2_000, 30), (20_000, 15), (math.inf, 8))
 """(fewer pictures than this, how often each is shown)."""
 MOST_EPOCHS = 200
@@ -107,9 +116,7 @@ def _input_size(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choic
 
 def _length_and_rhythm(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
     batch = exp.run.batch_size
-    usual = next(epochs for images, epochs in EPOCHS if found.images < images)
-    floor = math.ceil(FEWEST_ITERATIONS * batch / found.images)
-    epochs = min(max(usual, floor), MOST_EPOCHS)
+    usual, epochs = usual_and_fitting(found.images, batch, EPOCHS, MOST_EPOCHS)
     iterations = Epochs(epochs).iterations(found.images, batch)
     why = f"for {found.images:,} pictures" if epochs == usual else f"at least {FEWEST_ITERATIONS} iterations"
     yield Choice("length", f"{epochs}epochs", f"length {epochs}epochs, {why}: {iterations:,} of run.batch_size {batch}")

@@ -29,7 +29,7 @@ SHORTEST, LONGEST = 256, 640
 """Pixels that an input has by default, where neither the boxes nor the pictures ask for more; and at most."""
 BATCH = 8
 FEWEST_ITERATIONS = 600
-"""From scratch no detector is any good before."""
+"""From scratch no detector is any good before; fewer fine-tune none either."""
 EPOCHS = ((2_000, 40), (20_000, 24), (math.inf, 12))
 """(fewer pictures than this, how often each is shown)."""
 MOST_EPOCHS = 400
@@ -105,15 +105,20 @@ def batch_size(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice
 
 def _length(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
     batch = exp.run.batch_size
-    usual = next(epochs for images, epochs in EPOCHS if found.images < images)
-    floor = math.ceil(FEWEST_ITERATIONS * batch / found.images)
-    epochs = min(max(usual, floor), MOST_EPOCHS)
+    usual, epochs = usual_and_fitting(found.images, batch, EPOCHS, MOST_EPOCHS)
     iterations = Epochs(epochs).iterations(found.images, batch)
     why = f"{found.images:,} pictures are shown {usual} times each"
-    if floor > usual:
+    if epochs > usual:
         why = f"so few pictures are shown until there are {FEWEST_ITERATIONS} iterations, as from scratch it takes them"
     reason = f"length {epochs}epochs: {why}; {iterations:,} iterations of run.batch_size {batch}"
     yield Choice("length", f"{epochs}epochs", reason)
+
+
+def usual_and_fitting(images: int, batch: int, table: tuple[tuple[float, int], ...], most: int) -> tuple[int, int]:
+    """Epochs of so many images by a table like `EPOCHS`, and at least so many, of at most `most`, that a training of
+    that batch size has `FEWEST_ITERATIONS`."""
+    usual = next(epochs for fewer_than, epochs in table if images < fewer_than)
+    return usual, min(max(usual, math.ceil(FEWEST_ITERATIONS * batch / images)), most)
 
 
 def rhythm(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:

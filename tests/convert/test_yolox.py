@@ -74,6 +74,14 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path, change, arguments: tuple[
     assert not (tmp_path / "ours.pth").exists()
 
 
+def test_two_tensors_of_one_name_are_told_from_each_other(tmp_path: Path) -> None:
+    state = published("yolox")
+    name = authors("neck.laterals.0.conv.weight")
+    state["neck.laterals.0.conv.weight"] = state[name].clone()
+    with pytest.raises(UserError, match=r"are the same tensor, neck\.laterals\.0\.conv\.weight"):
+        converted(tmp_path, state, "--classes", "a,b,c")
+
+
 def test_classes_that_nobody_named_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="name them by --classes"):
         converted(tmp_path, published("yolox"))

@@ -31,7 +31,7 @@ from otadet.data.transforms import (
     ResizeShortestEdge,
     Until,
 )
-from otadet.data.transforms.mosaic import size_within
+from otadet.data.transforms.another import size_within
 from otadet.data.transforms.needed import needed_size
 from otadet.errors import UserError
 

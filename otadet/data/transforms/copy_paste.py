@@ -10,16 +10,15 @@ import numpy as np
 
 from otadet.data.pixels import resize
 from otadet.data.sample import Sample
+from otadet.data.transforms.another import WithAnother
 from otadet.data.transforms.geometry import SHARE
-from otadet.data.transforms.mosaic import size_within
 from otadet.data.transforms.objects import Hidden, Objects, kept
-from otadet.data.transforms.ranges import Range, check_range
+from otadet.data.transforms.ranges import Range
 from otadet.limits import Limits
-from otadet.part import Part
 
 
 @dataclass(frozen=True)
-class CopyPaste(Part):
+class CopyPaste(WithAnother):
     """Boxes of another sample, with what is in them, pasted at random places.
 
     The other is scaled as if it were to fit into the sample's size, then by a factor drawn from `scale` for each box,
@@ -37,22 +36,6 @@ class CopyPaste(Part):
     """A box goes where less than this share (0-1) of its area is seen."""
     hidden: Hidden = "drop"
     """What becomes of its rest there: "drop" leaves it to the background, "ignore" makes it an ignored region."""
-
-    def check(self) -> None:
-        check_range("scale", self.scale)
-
-    @property
-    def others(self) -> int:
-        """How many other samples it needs."""
-        return 1
-
-    def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the result: that of the image."""
-        return height, width
-
-    def needed_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) that another sample is brought to at the most, given the size that it has alone."""
-        return size_within(height, width, height, width, scale=self.scale[1])
 
     def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample]) -> Sample:
         if rng.random() >= self.p or not len(others[0].boxes):

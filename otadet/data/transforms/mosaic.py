@@ -12,6 +12,7 @@ import numpy as np
 
 from otadet.data.pixels import filled, paste
 from otadet.data.sample import Sample
+from otadet.data.transforms.another import WithAnother, size_within
 from otadet.data.transforms.geometry import PIXELS, SHARE, Color, RandomFlip, padding_of, resized
 from otadet.data.transforms.objects import Hidden, Objects
 from otadet.data.transforms.ranges import Range, check_range
@@ -99,7 +100,7 @@ class Mosaic(Part):
 
 
 @dataclass(frozen=True)
-class MixUp(Part):
+class MixUp(WithAnother):
     """The mean of the sample and another one, with the boxes of both (YOLOX).
 
     The other is scaled to fit into the sample's size, then by a factor drawn from `scale`, mirrored at times, and
@@ -120,22 +121,6 @@ class MixUp(Part):
     """A box of the other goes where less than this share (0-1) of its area is left in the picture."""
     hidden: Hidden = "drop"
     """What becomes of its rest there: "drop" leaves it to the background, "ignore" makes it an ignored region."""
-
-    def check(self) -> None:
-        check_range("scale", self.scale)
-
-    @property
-    def others(self) -> int:
-        """How many other samples it needs."""
-        return 1
-
-    def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the result: that of the image."""
-        return height, width
-
-    def needed_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) that another sample is brought to at the most, given the size that it has alone."""
-        return size_within(height, width, height, width, scale=self.scale[1])
 
     def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample]) -> Sample:
         if rng.random() >= self.p:
@@ -158,12 +143,6 @@ def fitted(sample: Sample, height: int, width: int, scale: float = 1.0) -> Sampl
     """The sample at the largest size that fits into `height` x `width` pixels, times `scale`."""
     own_height, own_width = sample.image.shape[:2]
     return resized(sample, *size_within(own_height, own_width, height, width, scale=scale), "halves")
-
-
-def size_within(own_height: int, own_width: int, height: int, width: int, *, scale: float) -> tuple[int, int]:
-    """(height, width) of an image of that own size at the largest that fits into `height` x `width`, times `scale`."""
-    factor = scale * min(height / own_height, width / own_width)
-    return max(1, round(own_height * factor)), max(1, round(own_width * factor))
 
 
 def without_padding(sample: Sample, color: tuple[int, int, int]) -> Sample:

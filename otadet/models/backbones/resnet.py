@@ -13,7 +13,7 @@ from otadet.errors import UserError
 from otadet.integers import ceil_div
 from otadet.models.backbones.norms import FrozenNorm
 from otadet.models.deformable import DeformableConv2d
-from otadet.torch_file import TorchFileError, read_torch_file
+from otadet.torch_file import read_weights_file
 
 _BLOCKS = {
     10: (resnet.BasicBlock, (1, 1, 1, 1)),
@@ -154,12 +154,7 @@ def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
         return _download_imagenet(name)
     if not os.path.isfile(weights):
         raise UserError(f'weights {weights}: no such file; give a file, "imagenet", or none to train from scratch')
-    try:
-        state = read_torch_file(weights)
-    except TorchFileError as error:
-        raise UserError(f"weights {weights}: not a file of PyTorch weights, or damaged: {error}") from error
-    except OSError as error:
-        raise UserError(f"weights {weights}: cannot be read ({error.strerror})") from error
+    state = read_weights_file(weights, f"weights {weights}")
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise UserError(f"weights {weights}: holds no state dictionary")
     return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
