@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import pickletools
 import re
+import sys
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -41,7 +42,14 @@ _GLOBALS: dict[str, tuple[str, Any]] = {
     "torch._utils _rebuild_parameter": ("P", None),
     "collections OrderedDict": ("O", None),
     **{f"torch {name}Storage": ("S", dtype) for name, dtype in _DTYPES.items()},
+    **{f"numpy.{core}.multiarray scalar": ("M", None) for core in ("core", "_core")},
+    "numpy dtype": ("K", None),
+    "_codecs encode": ("E", None),
 }
+_NAMED = "xTPOSMKE"
+"""Letters of texts and globals."""
+NUMBER_FORMATS = frozenset(("b1", "f2", "f4", "f8", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))))
+"""Those of numpy's single numbers, by its names."""
 _LETTERS = {
     **dict.fromkeys(("NONE", "NEWTRUE", "NEWFALSE", "BINFLOAT"), "n"),
     **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1"), "i"),
@@ -53,6 +61,10 @@ _KEY, _VALUE = "[nix]", r"[nixld)v]"
 _SHAPE = r"\)|i1|ii2|iii3|\(i*t"
 _STORAGE = r"\(x(?P<dtype>S)(?P<key>x)x(?P<count>i)n?tQ"
 _TENSOR = re.compile(rf"T\({_STORAGE}(?P<offset>i)(?P<size>{_SHAPE})(?P<stride>{_SHAPE})nO\)RtR")
+# A number of numpy: its format, and its bytes as a text; both may have been made before.
+_NUMBER = re.compile(
+    r"M(?:K(?P<format>x)nn3R\((?P<version>i)(?P<order>x)nnn(?P<sizes>iii)tb|v)(?:Ex(?P<encoding>x)2R|v)2R"
+)
 _RULES = [
     (re.compile(pattern), letter)
     for pattern, letter in (
@@ -69,6 +81,10 @@ _RULES = [
 
 class PickleError(Exception):
     """Not a pickle of tensors and plain Python as `torch.save` writes it, or a damaged one."""
+
+
+class ForeignObjectError(PickleError):
+    """A pickle with an object of another kind, as other programs put into their files."""
 
 
 @dataclass(frozen=True)
@@ -90,17 +106,30 @@ class Instructions:
     def storages(self) -> list[Storage]:
         """The storages of all tensors.
 
-        Raises `PickleError` unless the pickle makes None, bool, int, float, str, tuple, list, dict and dense tensors
-        within their storages, that have no element twice by their number, and nothing else.
+        Raises `PickleError` unless the pickle makes None, bool, int, float, str, tuple, list, dict, single numbers of
+        numpy and dense tensors within their storages, that have no element twice by their number, and nothing else.
         """
         storages = [self._storage(tensor) for tensor in _TENSOR.finditer(self.letters)]
-        left = _TENSOR.sub("v", self.letters)
+        if not all(map(self._is_number, _NUMBER.finditer(self.letters))):
+            raise PickleError("a number of numpy in it has no sensible format")
+        left = _NUMBER.sub("v", _TENSOR.sub("v", self.letters))
         for _ in range(MAX_DEPTH):
             for pattern, letter in _RULES:
                 left = pattern.sub(letter, left)
         if not re.fullmatch(_VALUE, left):
             raise PickleError(f"its content is damaged, nested more than {MAX_DEPTH} deep, or not plain Python")
         return storages
+
+    def _is_number(self, number: re.Match[str]) -> bool:
+        """Whether it is written as numpy writes it, in the order of this machine's bytes."""
+        if number["encoding"] and self.values[number.start("encoding")] != "latin1":
+            return False
+        if number["format"] is None:
+            return True
+        name, version, order = (self.values[number.start(part)] for part in ("format", "version", "order"))
+        own = {"little": "<", "big": ">"}[sys.byteorder]
+        sizes = self.values[slice(*number.span("sizes"))]
+        return name in NUMBER_FORMATS and version == 3 and order in ("|", own) and sizes == [-1, -1, 0]
 
     def _storage(self, tensor: re.Match[str]) -> Storage:
         key, dtype, count, offset = (self.values[tensor.start(part)] for part in ("key", "dtype", "count", "offset"))
@@ -132,7 +161,7 @@ def read_instructions(file: IO[bytes]) -> Instructions:
         for code, argument, _ in pickletools.genops(file):
             if code.name in ("BINPUT", "LONG_BINPUT"):
                 # What was made by instructions is a value; texts and globals are still known for what they are.
-                named = letters[-1] in "xTPOS"
+                named = letters[-1] in _NAMED
                 remembered[argument] = (letters[-1], values[-1]) if named else ("v", None)
             elif code.name == "STOP":
                 break
@@ -154,7 +183,7 @@ def _letter(name: str, argument: Any, remembered: dict[int, tuple[str, Any]]) ->
     if name == "GLOBAL":
         if argument not in _GLOBALS:
             shown = argument[:100].replace(" ", ".")
-            raise PickleError(f"it holds {shown!a}, which is neither a tensor nor plain Python")
+            raise ForeignObjectError(f"it holds {shown!a}, which is neither a tensor nor plain Python")
         return _GLOBALS[argument]
     if name not in _LETTERS:
         raise PickleError(f"it holds the instruction {name}, which plain data does not need")

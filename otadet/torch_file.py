@@ -15,11 +15,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from otadet.errors import UserError
-from otadet.pickle_grammar import MAX_DEPTH, PickleError, read_instructions
+from otadet.pickle_grammar import MAX_DEPTH, NUMBER_FORMATS, ForeignObjectError, PickleError, read_instructions
 
 MAX_PICKLE = 1 << 22
 """Bytes of the part that is not numbers of tensors; that of a large detector is a few hundred thousand."""
@@ -30,6 +31,10 @@ _IN_LARGE_RECORD = 0xFFFFFFFF
 """In place of a number of 32 bits: it is in the record for large archives."""
 # BadZipFile is what zipfile documents; the others are what damaged archives bring out of it.
 _ZIP_ERRORS = (zipfile.BadZipFile, struct.error, EOFError, OSError, OverflowError, RuntimeError, ValueError)
+_WITHOUT_OBJECTS = (
+    "where you trust the file, write its tensors alone to another: "
+    "torch.save(torch.load(FILE, weights_only=False)['state_dict'], OTHER), or whatever its key for them is"
+)
 
 
 class TorchFileError(Exception):
@@ -47,13 +52,17 @@ def read_weights_file(path: str | Path, what: object) -> Any:
     try:
         return read_torch_file(path)
     except TorchFileError as error:
-        raise UserError(f"{what}: not a file of PyTorch weights, or damaged: {error}") from error
+        is_foreign = isinstance(error.__cause__, ForeignObjectError)
+        way_out = "; " + _WITHOUT_OBJECTS if is_foreign else ""
+        raise UserError(f"{what}: not a file of PyTorch weights, or damaged: {error}{way_out}") from error
     except OSError as error:
         raise UserError(f"{what}: cannot be read ({error.strerror})") from error
 
 
 def read_torch_file(path: str | Path) -> Any:
-    """The object that `torch.save` wrote, its tensors on the CPU; ordered dicts come as dicts, parameters as tensors.
+    """The object that `torch.save` wrote, its tensors on the CPU.
+
+    Ordered dicts come as dicts, parameters as tensors, single numbers of numpy as Python's.
 
     Files of PyTorch before 1.6 are read too; they have no checksums, only their sizes are verified.
 
@@ -74,11 +83,19 @@ def read_torch_file(path: str | Path) -> Any:
 
 def _load(file: IO[bytes]) -> Any:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=False)
+        with torch.serialization.safe_globals(_numpy_globals()):
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=False)
     # What torch.load raises for a file that it cannot read is documented nowhere, and of a dozen types.
     except Exception as error:
         said = (str(error).splitlines() or [""])[0][:100]
         raise TorchFileError(f"PyTorch cannot read it ({type(error).__name__}: {said!a})") from error
+
+
+def _numpy_globals() -> list[Any]:
+    """What makes a single number of numpy, by the names that its versions have for it."""
+    make = np.float64(0).__reduce__()[0]
+    makers = [(make, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    return [*makers, np.dtype, *(type(np.dtype(name)) for name in NUMBER_FORMATS)]
 
 
 def _verify_archive(file: IO[bytes], file_size: int) -> None:
@@ -172,4 +189,6 @@ class _Copy:
             return {key: self.of(item, depth + 1) for key, item in dict.items(value)}
         if isinstance(value, list | tuple):
             return type(value)(self.of(item, depth + 1) for item in value)
+        if isinstance(value, np.generic):
+            return value.item()
         return value.detach() if isinstance(value, Tensor) else value

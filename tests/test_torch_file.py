@@ -55,6 +55,15 @@ def test_everything_plain_is_as_it_was(tmp_path, archive):
     assert same(read_torch_file(tmp_path / "a.pth"), content())
 
 
+@pytest.mark.parametrize("archive", [True, False], ids=["archive", "legacy"])
+def test_single_numbers_of_numpy_are_plain_ones(tmp_path, archive):
+    kinds = (np.float64, np.float32, np.float16, np.int64, np.uint8, np.bool_)
+    numbers = [kind(number) for number in (1, 0) for kind in kinds]
+    torch.save([numbers, numbers[0]], tmp_path / "a.pth", _use_new_zipfile_serialization=archive)
+    expected = [number.item() for number in numbers]
+    assert same(read_torch_file(tmp_path / "a.pth"), [expected, expected[0]])
+
+
 def test_views_share_their_memory(tmp_path):
     torch.save(content(), tmp_path / "a.pth")
     whole, turned, *_ = read_torch_file(tmp_path / "a.pth")["views"]
@@ -84,7 +93,11 @@ REFUSED = {
     "a call": Call(print, "called"),
     "a byte array of 20 GB": Call(bytearray, 20 * 10**9),
     "a set": {1, 2},
-    "a number of numpy": np.float64(1),
+    "a complex number of numpy": np.complex64(1),
+    "a text of numpy": np.str_("a"),
+    "a time of numpy": np.datetime64(1, "s"),
+    "an array of numpy": np.ones(1),
+    "a format of numpy": np.dtype("f8"),
     "a device": torch.device("cpu"),
     "an expanded tensor": torch.zeros(1).expand(10**10),
     "overlapping rows": torch.zeros(4).as_strided((4, 4), (0, 1)),
@@ -131,6 +144,20 @@ def tensor(size: bytes, stride: bytes, key: bytes = text("0"), count: bytes = nu
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + rest + b"tR"
 
 
+def numpy_number(
+    form: str = "f8",
+    order: str = "<",
+    size: bytes = pickle.BININT + b"\xff\xff\xff\xff",
+    codec: str = "latin1",
+    content: str = "\0" * 8,
+) -> bytes:
+    """The pickle of a number of numpy."""
+    kind = b"cnumpy\ndtype\n" + text(form) + pickle.NEWFALSE + pickle.NEWTRUE + pickle.TUPLE3 + b"R"
+    state = b"(K\x03" + text(order) + b"NNN" + size + size + b"K\0tb"
+    encoded = b"c_codecs\nencode\n" + pair(text(content), text(codec)) + b"R"
+    return b"cnumpy.core.multiarray\nscalar\n" + pair(kind + state, encoded) + b"R"
+
+
 ORDERED = b"ccollections\nOrderedDict\n"
 DOUBLED = b"N\x85" + b"".join(b"q" + bytes([place]) + b"h" + bytes([place]) + b"\x86" for place in range(60))
 MANY_ROWS = tensor(pair(number(10**10), number(2)), pair(number(0), number(0)))
@@ -158,6 +185,13 @@ BOMBS = {
     "two values": b"NN",
     "another protocol": b"\x80\x04N",
     "a place that was never filled": b"h\x07",
+    "an object of numpy": numpy_number("O"),
+    "10 GB of numpy": numpy_number("V10000000000"),
+    "10 GB of numpy by their size": numpy_number(size=number(10**10)),
+    "a number of numpy of a strange order": numpy_number(order="=" if sys.byteorder == "big" else ">"),
+    "a text unpacked": numpy_number(codec="zip"),
+    "a number of numpy cut short": numpy_number(content="\0" * 7),
+    "a number of numpy that is a tensor's": b"cnumpy.core.multiarray\nscalar\n" + pair(MANY_ROWS, b"N") + b"R",
     "more than 4 MiB": b"(" + b"N" * (1 << 22) + b"t",
 }
 
@@ -176,8 +210,9 @@ def test_pickles_written_by_hand_are_read(tmp_path):
     """The bombs are refused for what they hold, not for how this test writes them."""
     torch.save({"x": torch.zeros(1)}, tmp_path / "a.pth")
     fine = tensor(pair(number(1), number(1)), pair(number(1), number(1)))
-    rewrite(tmp_path / "a.pth", data__pkl=b"\x80\x02(" + fine + tensor(b")", b")") + b"t.")
-    assert same(read_torch_file(tmp_path / "a.pth"), (torch.zeros(1, 1), torch.zeros(())))
+    order = {"little": "<", "big": ">"}[sys.byteorder]
+    rewrite(tmp_path / "a.pth", data__pkl=b"\x80\x02(" + fine + tensor(b")", b")") + numpy_number(order=order) + b"t.")
+    assert same(read_torch_file(tmp_path / "a.pth"), (torch.zeros(1, 1), torch.zeros(()), 0.0))
 
 
 def test_attributes_of_a_file_hide_no_methods(tmp_path):
