@@ -12,6 +12,7 @@ by -c alone.
 from __future__ import annotations
 
 import json
+import os
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from otadet.apps.arguments import say
 from otadet.errors import UserError
+from otadet.names import name_list
 
 if TYPE_CHECKING:
     from otadet.convert.yolox import Layout
@@ -67,24 +69,29 @@ def convert(
     source: Path, target: Path, program: str | None = None, classes: str | None = None, size: int | None = None
 ) -> Converted:
     """Write the checkpoint `source` of another program as one of otadet's, `target`; the others are the options."""
+    import torch
+
     from otadet.convert.programs import PROGRAMS, program_of, read_published
     from otadet.convert.renaming import all_renamed, fit
     from otadet.convert.yolox import for_rgb, layout_of
     from otadet.engine.checkpoint import save_checkpoint
     from otadet.files import check_writable
 
-    check_writable(target)
     published = read_published(source)
-    program = program or program_of(published, source)
+    if os.path.exists(target) and os.path.samefile(source, target):
+        raise UserError(f"{target}: is the very file to convert; name another one for what comes out")
+    check_writable(target)
+    program = program_of(published, source, program)
     named = all_renamed(published, PROGRAMS[program][1], source)
     layout = layout_of(named, source)
     names = class_names(classes, layout.num_classes, source)
-    exp = experiment_of(layout, size or (SMALL if layout.width < 0.5 else USUAL), target.stem)
-    fitted = fit(exp.build_model(len(names)), for_rgb(named), source)
-    save_checkpoint(
-        target,
-        {"model": fitted.state, "class_names": list(names), "parts": exp.describe(), "experiment": exp.about()},
-    )
+    exp = experiment_of(layout, size, target.stem, source)
+    # Not made: the file's word for how large it is.
+    with torch.device("meta"):
+        network = exp.build_model(len(names))
+    fitted = fit(network, named, source)
+    state = {"model": for_rgb(fitted.state), "class_names": list(names)}
+    save_checkpoint(target, {**state, "parts": exp.describe(), "experiment": exp.about()})
     return Converted(program, exp, len(fitted.state), fitted.unused)
 
 
@@ -101,15 +108,26 @@ def class_names(given: str | None, number: int, source: Path) -> tuple[str, ...]
     return tuple(names)
 
 
-def experiment_of(layout: Layout, size: int, name: str) -> BaseExp:
-    """The experiment whose detector the network is, with the preprocessing that it was trained with."""
+def experiment_of(layout: Layout, size: int | None, name: str, source: Path) -> BaseExp:
+    """The experiment whose detector the network is, with the preprocessing that it was trained with.
+
+    size: of the input, in pixels; None: as published. Raises `UserError` for one that cannot be, or no such network.
+    """
     from otadet.assigners import SimOTAAssigner
     from otadet.exp import YOLOX, BCEIoU, YOLOXExp, yolox_input
     from otadet.exp.stored import StoredExp
 
     exp = StoredExp(name, {})
-    exp.model = YOLOX(layout.depth, layout.width, layout.depthwise)
-    exp.input, exp.postprocess = yolox_input(size), YOLOXExp.postprocess
+    try:
+        exp.model = YOLOX(layout.depth, layout.width, layout.depthwise)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+    if size is None:
+        size = SMALL if layout.width < 0.5 else USUAL
+    try:
+        exp.input, exp.postprocess = yolox_input(size), YOLOXExp.postprocess
+    except UserError as error:
+        raise UserError(f"--size {size}: {error}") from error
     exp.assigner, exp.loss = SimOTAAssigner.yolox(), BCEIoU()
     exp.check()
     return exp
@@ -123,5 +141,6 @@ def report(args: Any, made: Converted) -> None:
         return
     say(f"{args.source}: {made.program}, {made.exp.model}; all {made.tensors} tensors have their place")
     if made.unused:
-        say(f"not used, as the network has no place for them: {', '.join(made.unused)}")
+        number = f"{len(made.unused):,} tensor{'s' * (len(made.unused) > 1)}"
+        say(f"{number} not used, as the network has no place for them: {name_list(made.unused)}")
     say(f"wrote {args.target}; otadet eval -c {args.target} data FOLDER measures it")

@@ -11,6 +11,7 @@ from torch import Tensor
 from otadet.convert.renaming import Rule
 from otadet.convert.yolox import AUTHORS, MMDET
 from otadet.errors import UserError
+from otadet.names import name_list
 from otadet.torch_file import read_weights_file
 
 PROGRAMS: Mapping[str, tuple[str, tuple[Rule, ...]]] = {
@@ -18,34 +19,56 @@ PROGRAMS: Mapping[str, tuple[str, tuple[Rule, ...]]] = {
     "mmdet-yolox": ("bbox_head.multi_level_conv_cls.0.weight", MMDET),
 }
 """Word -> a tensor that only its checkpoints have, and the rules for the names of the others."""
-_STATES = ("model", "state_dict")
-"""Keys that the tensors may lie under."""
+_STATES = ("ema", "model", "state_dict", "model_ema", "ema_state_dict", "module")
+"""Keys that the tensors may lie under, also one in another; averaged weights are those that were evaluated."""
+_PARALLEL = "module."
+"""What PyTorch's wrappers put before every name."""
+MAX_NAME = 1000
+"""Characters of the name of a tensor."""
 
 
 def read_published(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint of another program. Raises `UserError` for a file that is none, or damaged."""
+    if os.path.isdir(path):
+        raise UserError(f"{path}: is a folder; name a file in it")
     if not os.path.isfile(path):
         raise UserError(f"{path}: no such file")
     content = read_weights_file(path, path)
-    for key in _STATES:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no dictionary of tensors")
-    state = {str(name): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
+    if isinstance(content, dict) and {"format", "otadet"} <= content.keys():
+        raise UserError(f"{path}: is a checkpoint of otadet already; -c takes it as it is")
+    state = _tensors_of(content)
     if not state:
         raise UserError(f"{path}: holds no tensors by name")
+    for name in state:
+        if not name.isprintable() or len(name) > MAX_NAME:
+            raise UserError(f"{path}: holds a tensor whose name is none, {name[:50]!a}")
+    while all(name.startswith(_PARALLEL) for name in state):
+        state = {name.removeprefix(_PARALLEL): tensor for name, tensor in state.items()}
     return state
 
 
-def program_of(state: Mapping[str, Tensor], path: object) -> str:
-    """The word of the program that wrote the tensors. Raises `UserError` where it is none of `PROGRAMS`."""
+def _tensors_of(content: object) -> dict[str, Tensor]:
+    """The tensors of a dictionary by their names, or those of the first of `_STATES` in it that has any."""
+    if not isinstance(content, dict):
+        return {}
+    inside = (_tensors_of(content[key]) for key in _STATES if key in content)
+    own = {str(name): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
+    return next((state for state in inside if state), own)
+
+
+def program_of(state: Mapping[str, Tensor], path: object, said: str | None = None) -> str:
+    """The word of the program that wrote the tensors.
+
+    said: the one that the user names. Raises `UserError` where it is none of `PROGRAMS`, or another one.
+    """
     found = [word for word, (sign, _) in PROGRAMS.items() if sign in state]
+    if said is not None and found in ([], [said]):
+        return said
+    if said is not None:
+        raise UserError(f"{path}: has the names of {' and '.join(found)}, not of {said}; omit --from")
     if len(found) != 1:
-        first = ", ".join(list(state)[:3])
         raise UserError(
-            f"{path}: its tensors ({first}, ...) have the names of none of {', '.join(PROGRAMS)}, from whose "
-            "checkpoints otadet converts"
+            f"{path}: its tensors ({name_list(list(state), 3)}) have the names of none of {', '.join(PROGRAMS)}, from "
+            "whose checkpoints otadet converts"
         )
     return found[0]

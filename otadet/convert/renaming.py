@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from otadet.errors import UserError
@@ -47,20 +48,26 @@ class Fit:
 def fit(network: nn.Module, state: Mapping[str, Tensor], path: object) -> Fit:
     """Those tensors of `state`, which has the names of `network`, that it has a place for: they have its shapes.
 
-    Counters of batches that a batch norm has seen may be missing. Raises `UserError`, naming the file and the first
-    tensor, where one is missing or of another shape.
+    The network may be on the device "meta". Counters of batches that a batch norm has seen may be missing. Raises
+    `UserError`, naming the file and the first tensor, where one is missing, of another shape, made of whole numbers in
+    place of others, or not finite.
     """
     wanted = network.state_dict()
-    found: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        if name in wanted:
-            if tensor.shape != wanted[name].shape:
-                raise UserError(
-                    f"{path}: {name} is {tuple(tensor.shape)}, but {name} of the network is {tuple(wanted[name].shape)}"
-                )
-            found[name] = tensor.to(wanted[name].dtype)
+    found = {name: _fitting(tensor, wanted[name], name, path) for name, tensor in state.items() if name in wanted}
     missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
     if missing:
         raise UserError(f"{path}: lacks {len(missing)} of the network's {len(wanted)} tensors, {missing[0]} first")
-    counters = {name: tensor for name, tensor in wanted.items() if name not in found}
+    counters = {name: torch.zeros_like(wanted[name], device="cpu") for name in wanted if name not in found}
     return Fit({**found, **counters}, tuple(name for name in state if name not in wanted))
+
+
+def _fitting(tensor: Tensor, wanted: Tensor, name: str, path: object) -> Tensor:
+    """`tensor` in the number format of `wanted`, or a `UserError`."""
+    if tensor.shape != wanted.shape:
+        raise UserError(f"{path}: {name} is {tuple(tensor.shape)}, but {name} of the network is {tuple(wanted.shape)}")
+    if wanted.is_floating_point() and not tensor.is_floating_point():
+        raise UserError(f"{path}: {name} is of {tensor.dtype}; quantised weights cannot be converted")
+    tensor = tensor.to(wanted.dtype)
+    if not tensor.isfinite().all():
+        raise UserError(f"{path}: {name} holds infinity or NaN")
+    return tensor

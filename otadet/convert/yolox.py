@@ -89,8 +89,17 @@ def layout_of(state: Mapping[str, Tensor], path: object) -> Layout:
     bottlenecks = {
         int(found[1]) for name in state if (found := re.match(r"backbone\.stages\.0\.1\.bottlenecks\.(\d+)\.", name))
     }
-    if stem is None or logits is None or stem.dim() != 4 or logits.dim() != 4 or len(bottlenecks) not in _DEPTHS:
-        raise UserError(f"{path}: not the tensors of a YOLOX (nano, tiny, s, m, l or x)")
+    for name, tensor in ((_STEM, stem), ("head.logits.0.weight", logits)):
+        if tensor is None or tensor.dim() != 4:
+            what = "is missing" if tensor is None else f"is {tuple(tensor.shape)}"
+            raise UserError(f"{path}: not the tensors of a YOLOX (nano, tiny, s, m, l or x): {name} {what}")
+    assert stem is not None
+    assert logits is not None
+    if len(bottlenecks) not in _DEPTHS:
+        raise UserError(
+            f"{path}: not the tensors of a YOLOX (nano, tiny, s, m, l or x): its first stage has {len(bottlenecks)} "
+            "bottlenecks"
+        )
     is_depthwise = any(".depthwise." in name for name in state)
     return Layout(_DEPTHS[len(bottlenecks)], stem.shape[0] / 64, is_depthwise, logits.shape[0])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 import otadet
 from otadet.apps.convert import main
 from otadet.convert.programs import program_of
+from otadet.engine.checkpoint import load_checkpoint
 from otadet.errors import UserError
 from tests.helpers.published_yolox import NAMING, authors, published
 
@@ -72,6 +74,93 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path, change, arguments: tuple[
     with pytest.raises(UserError, match=message):
         converted(tmp_path, state, *(arguments or ("--classes", "a,b,c")))
     assert not (tmp_path / "ours.pth").exists()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}},
+        lambda state: {"model": {name: tensor * 0 for name, tensor in state.items()}, "ema": {"module": state}},
+        lambda state: {"model": state, "ema": None, "optimizer": {"state": {0: {"momentum_buffer": torch.ones(1)}}}},
+        lambda state: {"model": state, "best_ap": np.float64(0.3), "curr_ap": np.float64(0.2)},
+        lambda state: {"model": {name: tensor.half() for name, tensor in state.items()}},
+        lambda state: {"model": {name: state[name] for name in state if not name.endswith("num_batches_tracked")}},
+    ],
+    ids=["bare", "of several processes", "averaged", "with an optimizer", "of YOLOX's trainer", "half", "no counters"],
+)
+def test_files_as_trainings_write_them(tmp_path: Path, wrap) -> None:
+    state = published("yolox")
+    torch.save(wrap(state), tmp_path / "theirs.pth")
+    main([str(tmp_path / "theirs.pth"), str(tmp_path / "ours.pth"), "--classes", "a,b,c"])
+    found = load_checkpoint(tmp_path / "ours.pth")["model"]
+    name = "head.logits.1.weight"
+    torch.testing.assert_close(found[name], state[authors(name)], rtol=1e-3, atol=1e-3)
+
+
+STEM = authors("backbone.stem.block.conv.weight")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({STEM: torch.zeros(8, 13, 3, 3)}, r"is \(8, 13, 3, 3\), but"),
+        # The network that it would be has 2 billion weights.
+        ({STEM: torch.zeros(512, 12, 3, 3)}, r"but .* of the network is \(512,\)"),
+        ({STEM: torch.zeros(1, 12, 3, 3)}, r"published\.pth: YOLOX: width 0\.015625: must be at least"),
+        ({STEM: torch.zeros(8)}, r"backbone\.stem\.block\.conv\.weight is \(8,\)"),
+        ({authors("head.logits.0.weight"): torch.zeros(3)}, r"head\.logits\.0\.weight is \(3,\)"),
+        ({STEM: torch.zeros(8, 12, 3, 3, dtype=torch.int8)}, "torch.int8; quantised"),
+        ({STEM: torch.full((8, 12, 3, 3), torch.nan)}, "holds infinity or NaN"),
+        ({STEM: torch.full((8, 12, 3, 3), 1e300, dtype=torch.float64)}, "holds infinity or NaN"),
+        ({"\x1b[31mred": torch.zeros(1)}, r"whose name is none, '\\x1b\[31mred'"),
+        ({"x" * 1001: torch.zeros(1)}, "whose name is none"),
+    ],
+)
+def test_hostile_tensors_are_one_line(tmp_path: Path, change: dict[str, Tensor], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        converted(tmp_path, {**published("yolox"), **change}, "--classes", "a,b,c")
+    assert not (tmp_path / "ours.pth").exists()
+
+
+def test_of_many_unused_tensors_the_first_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = {**published("yolox"), **{f"extra.{number}": torch.zeros(1) for number in range(1000)}}
+    converted(tmp_path, state, "--classes", "a,b,c")
+    said = capsys.readouterr().out
+    assert "1,000 tensors not used" in said
+    assert len(said) < 1000
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_the_file_to_convert_is_not_written(tmp_path: Path, link) -> None:
+    torch.save(published("yolox"), tmp_path / "theirs.pth")
+    before = (tmp_path / "theirs.pth").read_bytes()
+    link(tmp_path / "link.pth", tmp_path / "theirs.pth")
+    for target in ("theirs.pth", "link.pth"):
+        with pytest.raises(UserError, match="is the very file to convert"):
+            main([str(tmp_path / "theirs.pth"), str(tmp_path / target), "--classes", "a,b,c"])
+    assert (tmp_path / "theirs.pth").read_bytes() == before
+
+
+def test_what_is_no_file_of_another_program(tmp_path: Path) -> None:
+    ours = converted(tmp_path, published("yolox"), "--classes", "a,b,c")
+    for source, message in ((ours, "of otadet already"), (tmp_path, "is a folder"), (tmp_path / "no", "no such file")):
+        with pytest.raises(UserError, match=message):
+            main([str(source), str(tmp_path / "new" / "out.pth")])
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--size", "0"), "--size 0: .* at least 1"),
+        (("--size", "70000"), "--size 70000: .* at most"),
+        (("--from", "mmdet-yolox"), "has the names of yolox, not of mmdet-yolox"),
+    ],
+)
+def test_options_that_cannot_be(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        converted(tmp_path, published("yolox"), "--classes", "a,b,c", *arguments)
 
 
 def test_two_tensors_of_one_name_are_told_from_each_other(tmp_path: Path) -> None:
