@@ -101,6 +101,7 @@ def _settings(exp: BaseExp, dataset_size: int, validation: Validation | None) ->
         save_every=run.save_every,
         best_by="AP" if validation is None else validation.best_by,
         lower_is_better=validation is not None and validation.lower_is_better,
+        of_training=validation is not None and validation.of_training,
         patience=run.patience,
         data_advice=data_advice(exp),
     )

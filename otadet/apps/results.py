@@ -11,7 +11,6 @@ from loguru import logger
 
 from otadet.data.dataset import DetectionDataset
 from otadet.data.sample import Sample
-from otadet.engine.settings import NO_SCORE
 from otadet.engine.trainer import Trainer
 from otadet.engine.weights import load_weights
 from otadet.errors import UserError
@@ -50,8 +49,8 @@ def draw_results(exp: BaseExp, trainer: Trainer, val_set: DetectionDataset) -> N
     prediction_sheet(images, predictor(images), val_set.class_names, trainer.output / "predictions.png", truths)
     plot_curves(trainer.output / "metrics.csv", trainer.output / "curves.png")
     score = trainer.settings.best_by
-    if trainer.best is None or trainer.best <= NO_SCORE:
+    if trainer.best is None or trainer.settings.is_none(trainer.best):
         best = f"no {score} on the validation set, so that {trainer.best_checkpoint} is of the last evaluation"
     else:
-        best = f"best {score} {trainer.best:.3f}, in {trainer.best_checkpoint}"
+        best = f"best {score} {trainer.settings.shown(trainer.best)}, in {trainer.best_checkpoint}"
     logger.info(f"{best}; curves.png and predictions.png are beside it")

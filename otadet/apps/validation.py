@@ -7,24 +7,34 @@ from torch import nn
 from otadet.apps.reading import images_to_evaluate
 from otadet.data.dataset import DetectionDataset
 from otadet.distributed import world_size
+from otadet.engine.columns import lower_is_better, training_columns
 from otadet.engine.stop import EvaluationStopped, StopRequest
+from otadet.errors import UserError
 from otadet.evaluation.evaluator import Interrupted, evaluate
-from otadet.evaluation.protocols import PROTOCOLS
+from otadet.evaluation.protocols import PROTOCOLS, Protocol
 from otadet.evaluation.result import Result
-from otadet.exp import BaseExp
+from otadet.exp import SCORES, BaseExp
+from otadet.limits import brief
 
 
 class Validation:
     """Measures a model on the validation set: each process predicts its share, the main one has the scores.
 
-    Raises `UserError` where the score that the best checkpoint goes by is not one of these data's evaluation.
+    Raises `UserError` where the column that the best checkpoint goes by is neither a score of these data's evaluation
+    nor, as far as the loss says its terms, one of the training.
     """
 
     def __init__(self, exp: BaseExp, val_set: DetectionDataset) -> None:
         self.protocol = PROTOCOLS[val_set.annotations.protocol]
-        self.best_by = self.protocol.best_by(exp.run.best_by)
-        """The score that decides which checkpoint is best."""
-        self.lower_is_better = self.best_by in self.protocol.lower_is_better
+        self.best_by = self.protocol.main if exp.run.best_by is None else exp.run.best_by
+        """The column of metrics.csv that decides which checkpoint is best."""
+        self.of_training = self.best_by not in self.protocol.logged
+        """Whether it is one of the training's rather than a score."""
+        if self.of_training:
+            _check_column(exp, self.protocol, self.best_by)
+            self.lower_is_better = lower_is_better(self.best_by)
+        else:
+            self.lower_is_better = self.best_by in self.protocol.lower_is_better
         self.result: Result | None = None
         """What the last call found, in the main process."""
         self.stop = StopRequest(quiet=True)
@@ -57,3 +67,16 @@ class Validation:
         scores = {name: self.result.stats[name] for name in self.protocol.logged}
         kept = (self.protocol.main, self.best_by)
         return {name: score for name, score in scores.items() if score >= 0 or name in kept}
+
+
+def _check_column(exp: BaseExp, protocol: Protocol, column: str) -> None:
+    """Raise `UserError` for a column that the training does not have, as far as that is known before its first step."""
+    terms = exp.loss_terms
+    columns = training_columns(terms or ())
+    if column in columns or (terms is None and column not in SCORES):
+        return
+    raise UserError(
+        f"run.best_by {brief(column)}: these data have {protocol.title}'s evaluation, whose scores are "
+        f"{', '.join(protocol.logged)}; the training has {', '.join(columns)}; choose one of them, or none for "
+        f"{protocol.main}"
+    )

@@ -195,6 +195,7 @@ _PARTS_OF_A_TRAINING: dict[str, tuple[Callable[[object], bool], str]] = {
     "iterations": (_is_count, "no number of iterations"),
     "evaluated_at": (_is_none_or(_is_count), "no number of iterations"),
     "best": (_is_none_or(_is_number), "no score"),
+    "latest": (_is_none_or(_is_number), "no value of a column"),
     "patience": (_is_patience, "no best score and number of evaluations since"),
     "interval": (_are_sums, "no sums of losses, the same ones in each process"),
     "precision": (_is_name, "no name of a number format"),

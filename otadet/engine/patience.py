@@ -9,20 +9,20 @@ from otadet.engine.settings import TrainSettings
 
 
 class Patience:
-    """Counts the evaluations since the best score. One that is only as good is not better."""
+    """Counts the evaluations since the best value of `best_by`. One that is only as good is not better."""
 
     def __init__(self, settings: TrainSettings) -> None:
         self._settings = settings
         self.best: float | None = None
-        """Best score heard, whether or not there is a checkpoint of it."""
+        """Best value heard, whether or not there is a checkpoint of it."""
         self.waited = 0
         """Evaluations since."""
 
-    def hear(self, score: float) -> None:
-        """Take note of the score of an evaluation."""
+    def hear(self, value: float) -> None:
+        """Take note of the value at an evaluation."""
         merit = self._settings.merit
-        is_better = self.best is None or merit(score) > merit(self.best)
-        self.best, self.waited = (score, 0) if is_better else (self.best, self.waited + 1)
+        is_better = self.best is None or merit(value) > merit(self.best)
+        self.best, self.waited = (value, 0) if is_better else (self.best, self.waited + 1)
 
     @property
     def is_over(self) -> bool:
@@ -38,5 +38,6 @@ class Patience:
         self.best, self.waited = own.get("best", state["best"]), own.get("waited", 0)
 
     def __str__(self) -> str:
-        name, times = self._settings.best_by, f"{self.waited} evaluation{'s' * (self.waited != 1)}"
-        return f"{name} has not become better than {self.best:.3f} in {times} (run.patience {self._settings.patience})"
+        settings, times = self._settings, f"{self.waited} evaluation{'s' * (self.waited != 1)}"
+        best = "" if self.best is None else f" than {settings.shown(self.best)}"
+        return f"{settings.best_by} has not become better{best} in {times} (run.patience {settings.patience})"

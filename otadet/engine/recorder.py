@@ -12,6 +12,7 @@ from loguru import logger
 from torch import Tensor
 
 from otadet.distributed import is_main, rank, sum_over_ranks, world_size
+from otadet.engine.columns import LOSS, SPEED
 from otadet.engine.metrics import MetricsLog
 from otadet.engine.progress import Progress
 from otadet.engine.waiting import Shares, Waiting
@@ -98,22 +99,24 @@ class Recorder:
         self._sums.add(losses)
         self._progress.update(iteration)
 
-    def log_losses(self, iteration: int, lr: float) -> None:
-        """Show and write the means since the last time. Waits for the device."""
+    def log_losses(self, iteration: int, lr: float) -> dict[str, float]:
+        """Show and write the means since the last time. Waits for the device. Returns the row; times are in that of the
+        main process alone."""
         means = self._sums.means()
-        values = {"loss": sum(means.values()), **means, "lr": lr}
+        values = {LOSS: sum(means.values()), **means, "lr": lr}
         self._sums.clear()
         lap = self._waiting.lap()
         speed = self._progress.report(iteration, values, "" if lap is None else str(lap))
-        times = {} if lap is None else lap.milliseconds()
-        self._write(iteration, {**values, "iterations_per_second": speed, **times}, "train")
+        row = {**values, SPEED: speed, **({} if lap is None else lap.milliseconds())}
+        self._write(iteration, row, "train")
         if lap is not None and self._warned_of is None and self._warn_of_data(lap, f"the last {lap.iterations}"):
             self._warned_of = lap
+        return row
 
-    def log_scores(self, iteration: int, scores: Mapping[str, float], *, best: bool) -> None:
-        """Show and write the result of an evaluation."""
+    def log_scores(self, iteration: int, scores: Mapping[str, float], *, best: str = "") -> None:
+        """Show and write the result of an evaluation. best: what of it is the best so far."""
         shown = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
-        logger.info(f"evaluation at iteration {iteration}: {shown}{'  (best so far)' if best else ''}")
+        logger.info(f"evaluation at iteration {iteration}: {shown}{f'  ({best})' if best else ''}")
         self._write(iteration, scores, "evaluation")
 
     def sum_up(self) -> None:

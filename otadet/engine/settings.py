@@ -23,17 +23,28 @@ class TrainSettings:
     save_every: int = 1000
     """Between two `last.pth`, beside those at evaluations and at the end; the one before is `last.previous.pth`."""
     best_by: str = "AP"
-    """The score of an evaluation that decides which checkpoint is `best.pth`: the one with the best, of equal ones the
-    last. -1 means that there is no score."""
+    """The column of metrics.csv that decides which of the checkpoints at evaluations is `best.pth`: the one with the
+    best value, of equal ones the last."""
     lower_is_better: bool = False
-    """Whether the best of these scores is the lowest rather than the highest."""
+    """Whether the best of these values is the lowest rather than the highest."""
+    of_training: bool = False
+    """Whether the column is one of the training's, such as "loss", whose rows end at each evaluation then; else it is a
+    score of the evaluations, where -1 means that there is none."""
     patience: int | None = None
-    """The training ends after so many evaluations in a row without a better score; None: never early."""
+    """The training ends after so many evaluations in a row without a better value; None: never early."""
     data_advice: str = ""
     """What to do where the training waits for its data more than it computes."""
 
-    def merit(self, score: float) -> float:
-        """What is higher for a better score, and lowest for none."""
-        if score <= NO_SCORE:
+    def merit(self, value: float) -> float:
+        """What is higher for a better value, and lowest for none."""
+        if self.is_none(value):
             return -math.inf
-        return -score if self.lower_is_better else score
+        return -value if self.lower_is_better else value
+
+    def shown(self, value: float) -> str:
+        """As it is written in the log."""
+        return f"{value:.4g}" if self.of_training else f"{value:.3f}"
+
+    def is_none(self, value: float) -> bool:
+        """Whether it stands for no value at all."""
+        return not self.of_training and value <= NO_SCORE

@@ -23,6 +23,7 @@ from otadet.distributed import (
     world_size,
 )
 from otadet.engine.checkpoint import load_training, previous_checkpoint, save_checkpoint
+from otadet.engine.columns import training_columns
 from otadet.engine.freezing import parameters_said
 from otadet.engine.guard import NonFiniteError
 from otadet.engine.older import TRAINING, check_same_values, flat, values_of
@@ -46,7 +47,8 @@ class Trainer:
     Args:
         step: what makes one step, and holds the model.
         loader: start iteration -> the batches from there on, the same whenever it is called.
-        evaluate: model -> named scores; called in every process, the main one's result counts. None never evaluates.
+        evaluate: model -> named scores; called in every process, the main one's result counts. None never evaluates, so
+            that there is no `best.pth`.
         class_names, parts, experiment: go into the checkpoints. `parts` is the experiment's parts as plain data,
             `experiment` what else there is to know of it, such as its name.
     """
@@ -75,8 +77,10 @@ class Trainer:
         self.iteration = 0
         """Iterations done."""
         self.best: float | None = None
-        """Best score of the evaluations done."""
+        """Best value of `best_by` at the evaluations done."""
         self.patience = Patience(settings)
+        self._latest: float | None = None
+        """Newest value of `best_by`, where that is a column of the training; that of the main process counts."""
         self._evaluated_at: int | None = None
         self._saved_at: int | None = None
         """Iteration of the last.pth that this process wrote or resumed from."""
@@ -142,11 +146,13 @@ class Trainer:
             batch = self._next(batches)
             with self._adding_what_is_safe():
                 result = self.step(batch, self.iteration, self.stop)
+            self._check_column(result.losses)
             self.iteration += 1
             recorder.update(self.iteration, result.losses)
             at_end = self.iteration == settings.iterations
-            if at_end or self.iteration % settings.log_every == 0:
-                recorder.log_losses(self.iteration, self.step.lr)
+            is_judged = settings.of_training and self._evaluation_due()
+            if at_end or is_judged or self.iteration % settings.log_every == 0:
+                self._latest = recorder.log_losses(self.iteration, self.step.lr).get(settings.best_by)
             # Before an evaluation too, so that one that is cut short costs nothing but itself.
             if result.stop or at_end or self._evaluation_due() or self.iteration % settings.save_every == 0:
                 self.save()
@@ -206,17 +212,42 @@ class Trainer:
             raise UserError(f"{error}\n{self.what_is_safe()}") from error
         self.step.train_mode()
         self._evaluated_at = self.iteration
-        score = float(scores[self.settings.best_by])
-        if math.isnan(score):
-            score = NO_SCORE
-        # The scores are the main process's in all of them, and so is what follows from them.
-        self.patience.hear(score)
+        # The value is the main process's in all of them, and so is what follows from it.
+        value = from_main(lambda: self._value(scores))
+        best = ""
+        if value is not None:
+            self.patience.hear(value)
+            if self._is_best(value):
+                self.best = value
+                self.save(self.best_checkpoint)
+                best = "" if self.settings.is_none(value) else self._best_said(value)
+        recorder.log_scores(self.iteration, scores, best=best)
+
+    def _is_best(self, value: float) -> bool:
         merit = self.settings.merit
-        best = self.best is None or merit(score) >= merit(self.best)
-        if best:
-            self.best = score
-            self.save(self.best_checkpoint)
-        recorder.log_scores(self.iteration, scores, best=best and score > NO_SCORE)
+        return self.best is None or merit(value) >= merit(self.best)
+
+    def _best_said(self, value: float) -> str:
+        settings = self.settings
+        return f"best so far, by {settings.best_by} {settings.shown(value)}" if settings.of_training else "best so far"
+
+    def _value(self, scores: Mapping[str, float]) -> float | None:
+        """What the evaluation with these scores is judged by; None where an earlier version's checkpoint lacks it."""
+        if self.settings.of_training:
+            return self._latest
+        name = self.settings.best_by
+        if name not in scores:
+            raise UserError(
+                f"best_by {name}: the evaluation has no such score; it has {', '.join(scores)}\n{self.what_is_safe()}"
+            )
+        value = float(scores[name])
+        return NO_SCORE if math.isnan(value) else value
+
+    def _check_column(self, terms: Iterable[str]) -> None:
+        """Raise `UserError` where checkpoints are judged by a column that a loss of these terms does not have."""
+        name = self.settings.best_by
+        if self.settings.of_training and name not in (columns := training_columns(terms)):
+            raise UserError(f"best_by {name}: the training has no such column; it has {', '.join(columns)}")
 
     def save(self, path: Path | None = None) -> None:
         """Write a checkpoint, `last.pth` unless told otherwise. Every process calls it, the main one writes.
@@ -242,6 +273,7 @@ class Trainer:
             "evaluated_at": self._evaluated_at,
             "best": self.best,
             "best_by": self.settings.best_by,
+            "latest": self._latest,
             "patience": self.patience.state(),
             "class_names": self.class_names,
             "parts": self.parts,
@@ -282,11 +314,12 @@ class Trainer:
         if "interval" in state:
             self._losses.restore(state["interval"], self.step.device)
         self.iteration, self._evaluated_at = state["iteration"], state["evaluated_at"]
-        # In another output folder there is no best.pth yet that has this score; and other scores do not compare.
+        # In another output folder there is no best.pth yet that has this value; and other columns do not compare.
         known = state.get("best_by", self.settings.best_by) == self.settings.best_by
         self.best = from_main(lambda: state["best"] if known and os.path.isfile(self.best_checkpoint) else None)
         if known:
             self.patience.restore(state)
+            self._latest = state.get("latest")
         self._resumed = True
         if from_main(lambda: os.path.realpath(path) == os.path.realpath(self.last_checkpoint)):
             self._saved_at = self.iteration

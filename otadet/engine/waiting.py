@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from otadet.distributed import gather_objects
+from otadet.engine.columns import TIMES
 
 T = TypeVar("T")
 
@@ -30,8 +31,8 @@ class Shares:
 
     def milliseconds(self) -> dict[str, float]:
         """Per iteration, by the names of the columns of metrics.csv."""
-        parts = {"data_ms": self.data, "compute_ms": self.compute}
-        return {name: 1000 * seconds / max(self.iterations, 1) for name, seconds in parts.items()}
+        parts = zip(TIMES, (self.data, self.compute), strict=True)
+        return {name: 1000 * seconds / max(self.iterations, 1) for name, seconds in parts}
 
     def __add__(self, other: Shares) -> Shares:
         return Shares(self.iterations + other.iterations, self.data + other.data, self.compute + other.compute)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Protocol as Interface
 
 from otadet.data.dataset import DetectionDataset
-from otadet.errors import UserError
 from otadet.evaluation import coco, crowdhuman
 from otadet.evaluation.judge import find_judge
 from otadet.evaluation.result import Result
@@ -51,15 +50,6 @@ class Protocol:
     lower_is_better: frozenset[str] = frozenset()
     max_detections: int | None = None
     """Detections per image that count at most; None: all."""
-
-    def best_by(self, wanted: str | None) -> str:
-        """The score that says which checkpoint is best; None wants the main one. Raises `UserError` for another's."""
-        if wanted is not None and wanted not in self.logged:
-            raise UserError(
-                f"run.best_by {wanted}: these data have {self.title}'s evaluation, whose scores are "
-                f"{', '.join(self.logged)}; choose one of them, or none for {self.main}"
-            )
-        return wanted or self.main
 
 
 PROTOCOLS: Mapping[str, Protocol] = {

@@ -17,16 +17,18 @@ from otadet.data.images import ReadOptions
 from otadet.data.sample import TrainTransform
 from otadet.data.sampling import RepeatFactor
 from otadet.data.transforms import Compose, Letterbox, MultiScale, RandomFlip, ResizeShortestEdge
-from otadet.errors import UserError
+from otadet.engine.columns import training_columns
+from otadet.errors import UserError, did_you_mean
 from otadet.exp.data import Data, DataFolder
 from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResNet, RetinaNet
 from otadet.exp.fields import changed, check_fields, fields_of, is_part, paths_set
 from otadet.exp.heard import check_heard, own_methods, unheard_settings
 from otadet.exp.plain import to_plain
-from otadet.exp.run import Run
+from otadet.exp.run import SCORES, Run
 from otadet.inference.input_spec import InputSpec
 from otadet.inference.pipeline import Pipeline
 from otadet.inference.postprocess import Postprocess
+from otadet.limits import brief
 from otadet.models import Detector
 from otadet.models.detector import as_detector
 from otadet.optim.length import Epochs, Iterations, Training
@@ -73,6 +75,15 @@ class BaseExp:
         """The file's name without its suffix; the default output folder is runs/NAME."""
         file = getattr(sys.modules.get(type(self).__module__), "__file__", None)
         return Path(file).stem if file and type(self) is not BaseExp else type(self).__name__
+
+    @property
+    def loss_terms(self) -> tuple[str, ...] | None:
+        """The names of what the loss is the sum of; None where a loss of one's own does not say them (`terms`)."""
+        terms = getattr(self.build_loss(), "terms", None)
+        if not isinstance(terms, tuple | list):
+            return None
+        has_quality = getattr(self.model, "quality", "own") is not None
+        return tuple(term for term in terms if has_quality or term != "quality")
 
     # What the experiment is made of.
 
@@ -156,12 +167,19 @@ class BaseExp:
         if getattr(self.postprocess, "score", None) == "product" and getattr(self.model, "quality", "own") is None:
             raise UserError("postprocess.score product: the model has no quality branch (model.quality none)")
         try:
-            self.build_loss()
+            terms = self.loss_terms
         except UserError:
             raise
         except Exception as error:
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             raise UserError(f"label assignment: {kind}{error}") from error
+        columns = None if terms is None else (*SCORES, *training_columns(terms))
+        best_by = getattr(self.run, "best_by", None)
+        if columns is not None and best_by not in (None, *columns):
+            raise UserError(
+                f"run.best_by {brief(best_by)}: metrics.csv has no such column; choose one of {', '.join(columns)}"
+                f"{did_you_mean(str(best_by), columns)}"
+            )
 
     def describe(self) -> dict[str, Any]:
         """Every field and its value as plain data: `{"model": {"part": "FCOS", ...}, ...}`."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
+from otadet.engine.columns import PLACE
 from otadet.errors import UserError
 from otadet.limits import Limits
 from otadet.part import Part
 
-Score = Literal["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "MR", "recall", "JI"]
-SCORES: tuple[str, ...] = get_args(Score)
+SCORES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "MR", "recall", "JI")
 """What is logged of the evaluations: COCO's AP to AR100, CrowdHuman's MR, AP, recall and JI."""
 _COUNT = Limits(0, 10**9, open_low=True)
 
@@ -57,14 +57,19 @@ class Run(Part):
     """Iterations."""
     save_every: Annotated[int, _COUNT] = 1000
     """Iterations between two last.pth, beside those at evaluations and at the end."""
-    best_by: Score | None = None
-    """The score that decides which checkpoint is best.pth; None: AP, or MR where the data are CrowdHuman's."""
+    best_by: str | None = None
+    """The column of metrics.csv that decides which of the checkpoints at evaluations is best.pth: a score, or `loss`,
+    one of its terms and the like, of which it is the mean since the last row. Losses, MR and milliseconds are the
+    better the lower they are, all else the higher. None: AP, or MR where the data are CrowdHuman's."""
     patience: Annotated[int, _COUNT] | None = None
-    """The training ends early after so many evaluations in a row whose score is no better; None: it does not."""
+    """The training ends early after so many evaluations in a row whose value of `best_by` is no better; None: it does
+    not."""
     process_timeout: Annotated[float, Limits(1, 10**6)] = 300.0
     """Seconds without a sign of life after which a process of torchrun's counts as gone."""
 
     def check(self) -> None:
+        if self.best_by in PLACE:
+            raise UserError(f"best_by {self.best_by}: says where a training is, not how good it is")
         if self.cache == "none" and self.cache_gb is not None:
             raise UserError(f"cache_gb {self.cache_gb:g}: there is no cache; set cache memory or disk, too")
         if self.cache != "disk" and self.cache_folder is not None:

@@ -70,6 +70,9 @@ class DetectionLoss(nn.Module):
         box_weighting: "none" or "quality", see above; anything else raises `ValueError`.
     """
 
+    terms = ("cls", "box", "quality")
+    """The last one of a network with such a branch."""
+
     def __init__(
         self,
         assigner: Assigner,

@@ -38,6 +38,8 @@ class FreeAnchorLoss(nn.Module):
         box_weight: of the box loss in P_loc.
     """
 
+    terms = ("positive", "negative")
+
     def __init__(
         self,
         bag_size: int = 50,

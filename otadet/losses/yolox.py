@@ -35,6 +35,8 @@ class YOLOXLoss(nn.Module):
             sides, in strides) is added, as YOLOX does once mosaic has ended; 1: never.
     """
 
+    terms = ("cls", "box", "quality", "l1")
+
     def __init__(self, assigner: Assigner, box_weight: float = 5.0, l1_from: float = 0.95) -> None:
         super().__init__()
         self.assigner, self.box_weight, self.l1_from = assigner, box_weight, l1_from

@@ -45,6 +45,7 @@ VALUES = {
     "schedule.at": "0.2,0.6",
     "length": "123iterations",
     "run.freeze": "backbone",
+    "run.best_by": "loss",
     "assigner.ranges": "0,64",
 }
 """Path -> another valid value, where the field's type does not say one."""
