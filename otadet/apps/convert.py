@@ -85,7 +85,7 @@ def convert(
     named = all_renamed(published, PROGRAMS[program][1], source)
     layout = layout_of(named, source)
     names = class_names(classes, layout.num_classes, source)
-    exp = experiment_of(layout, size, target.stem, source)
+    exp = experiment_of(layout, size, target.stem)
     # Not made: the file's word for how large it is.
     with torch.device("meta"):
         network = exp.build_model(len(names))
@@ -108,7 +108,7 @@ def class_names(given: str | None, number: int, source: Path) -> tuple[str, ...]
     return tuple(names)
 
 
-def experiment_of(layout: Layout, size: int | None, name: str, source: Path) -> BaseExp:
+def experiment_of(layout: Layout, size: int | None, name: str) -> BaseExp:
     """The experiment whose detector the network is, with the preprocessing that it was trained with.
 
     size: of the input, in pixels; None: as published. Raises `UserError` for one that cannot be, or no such network.
@@ -118,10 +118,7 @@ def experiment_of(layout: Layout, size: int | None, name: str, source: Path) -> 
     from otadet.exp.stored import StoredExp
 
     exp = StoredExp(name, {})
-    try:
-        exp.model = YOLOX(layout.depth, layout.width, layout.depthwise)
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from error
+    exp.model = YOLOX(layout.depth, layout.width, layout.depthwise)
     if size is None:
         size = SMALL if layout.width < 0.5 else USUAL
     try:

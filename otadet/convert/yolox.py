@@ -71,6 +71,8 @@ MMDET: tuple[Rule, ...] = (
 _STEM = "backbone.stem.block.conv.weight"
 _DEPTHS = {1: 0.33, 2: 0.67, 3: 1.0, 4: 1.33}
 """Bottlenecks of the first stage -> the factor that is published."""
+_CHANNELS = (2, 512)
+"""Of the stem, at least and at most; those published have 16 to 80."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,14 @@ def layout_of(state: Mapping[str, Tensor], path: object) -> Layout:
             raise UserError(f"{path}: not the tensors of a YOLOX (nano, tiny, s, m, l or x): {name} {what}")
     assert stem is not None
     assert logits is not None
-    if len(bottlenecks) not in _DEPTHS:
+    channels = stem.shape[0]
+    if len(bottlenecks) not in _DEPTHS or not _CHANNELS[0] <= channels <= _CHANNELS[1]:
         raise UserError(
-            f"{path}: not the tensors of a YOLOX (nano, tiny, s, m, l or x): its first stage has {len(bottlenecks)} "
-            "bottlenecks"
+            f"{path}: not the tensors of a YOLOX (nano, tiny, s, m, l or x): a stem of {channels} channels, and "
+            f"{len(bottlenecks)} bottlenecks in its first stage"
         )
     is_depthwise = any(".depthwise." in name for name in state)
-    return Layout(_DEPTHS[len(bottlenecks)], stem.shape[0] / 64, is_depthwise, logits.shape[0])
+    return Layout(_DEPTHS[len(bottlenecks)], channels / 64, is_depthwise, logits.shape[0])
 
 
 def for_rgb(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
