@@ -8,6 +8,7 @@ otadet export -c runs/mine/best.pth --nms
 otadet show -c runs/mine/best.pth --assigner ota atss --path image.png
 otadet show data -f mine.py                       the next batch of a training, augmented as it is there
 otadet convert yolox_nano.pth nano.pth            a published checkpoint of another program
+otadet predict -c yolox-nano --path photos        one that is fetched by its name: otadet convert --list
 otadet check datasets/mine                        what is in it, and what is wrong with it
 otadet convert-data datasets/mine yolo --to yolo  a data set in another format
 otadet bench

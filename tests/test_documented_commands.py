@@ -32,6 +32,7 @@ ELSEWHERE = {
     r"python3 -m venv \.venv && .*pytest -q": "these tests, as .ci/run starts them",
     r"git clone ": "needs a network; the fixture writes what comes",
     r"torchrun ": "needs several hosts; tests/engine/test_launch.py has several processes",
+    r"otadet train -c yolox-s ": "needs a network; tests/apps/test_published.py has a server",
     r"otadet train$": "two minutes; tests/demo/test_quickstart.py trains the same made small",
     r"python tools/bench_assign\.py": "measures for minutes; tests/tools/test_bench_assign.py runs a small scene",
     r"python benchmarks/train_step\.py": "measures for minutes; tests/benchmarks/test_train_step.py runs a tiny one",

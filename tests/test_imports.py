@@ -15,11 +15,13 @@ PACKAGE = ROOT / "otadet"
 GROUND = {
     "boxes",
     "distributed",
+    "download",
     "errors",
     "files",
     "focal",
     "integers",
     "limits",
+    "locks",
     "names",
     "part",
     "pickle_grammar",
@@ -47,7 +49,7 @@ BELOW: dict[str, set[str]] = {
     "analysis": {"assigners", "models", "data", "inference"},
     "visualize": {"analysis"},
     "engine": {"models", "data", "optim"},
-    "exp": {"assigners", "models", "data", "optim", "losses", "inference", "engine"},
+    "exp": {"assigners", "convert", "models", "data", "optim", "losses", "inference", "engine"},
     "apps": {
         "analysis",
         "assigners",

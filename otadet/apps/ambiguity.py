@@ -28,7 +28,9 @@ NEEDED = ("data", "input", "model", "run")
 
 def parser() -> ArgumentParser:
     made = experiment_parser(__doc__)
-    made.add_argument("-c", "--checkpoint", required=True, metavar="CKPT", help="the trained network")
+    made.add_argument(
+        "-c", "--checkpoint", required=True, metavar="CKPT", help="the trained network: a file, or a published name"
+    )
     made.add_argument(
         "--assigner",
         nargs="+",

@@ -50,10 +50,12 @@ def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
 def load_experiment(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, dict[str, Any] | None]:
     """The experiment of -f, else the one that the checkpoint describes, with the pairs applied; and the checkpoint.
 
-    What the checkpoint of -c holds is read once and returned; None without one. needed: parts of the experiment that
+    What the checkpoint of -c holds is read once and returned; None without one. A published name becomes its file in
+    `args`. needed: parts of the experiment that
     must be had; of pairs that set anything of others stderr is told that they change nothing here. Raises `UserError`,
     also where neither says what the experiment is.
     """
+    from otadet.apps.published import checkpoint_path
     from otadet.engine.checkpoint import load_checkpoint
     from otadet.exp import load_exp
 
@@ -64,6 +66,7 @@ def load_experiment(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, di
         if args.exp is None:
             raise UserError("which experiment? give its file with -f, or a checkpoint that describes it with -c")
         return exp, None
+    args.checkpoint = checkpoint_path(args.checkpoint)
     state = load_checkpoint(args.checkpoint)
     if args.exp is None:
         exp = described_exp(args.checkpoint, state, needed, args.overrides)

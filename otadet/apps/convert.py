@@ -3,10 +3,13 @@
 otadet convert yolox_nano.pth nano.pth
 otadet convert yolox_s_8x8_300e_coco.pth s.pth --from mmdet-yolox
 otadet convert mine.pth mine-otadet.pth --classes cat,dog --size 640
+otadet convert yolox-s s.pth
+otadet convert --list
 
 The program is found out by the names of the tensors. Every tensor of the network must be there in its shape; those of
 the file that it has no place for are listed. What comes out describes itself: eval, predict, export and train take it
-by -c alone.
+by -c alone. --list has the published checkpoints that are known by name: these are fetched where they are needed, and
+-c takes such a name too.
 """
 
 from __future__ import annotations
@@ -35,8 +38,9 @@ USUAL = 640
 
 def parser() -> ArgumentParser:
     made = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    made.add_argument("source", type=Path, metavar="SRC", help="the published file")
-    made.add_argument("target", type=Path, metavar="DST", help="otadet's checkpoint to write, such as nano.pth")
+    made.add_argument("source", nargs="?", metavar="SRC", help="the published file, or its name")
+    made.add_argument("target", nargs="?", type=Path, metavar="DST", help="otadet's checkpoint to write, as nano.pth")
+    made.add_argument("--list", action="store_true", help="print the names, with licence, size and AP on COCO")
     made.add_argument(
         "--from", dest="program", choices=("yolox", "mmdet-yolox"), help="whose it is; default: found out by its names"
     )
@@ -46,13 +50,49 @@ def parser() -> ArgumentParser:
     made.add_argument(
         "--size", type=int, metavar="N", help="side of the input in pixels; default: 416 for nano and tiny, else 640"
     )
-    made.add_argument("--json", action="store_true", help="print what was converted as JSON")
+    made.add_argument("--json", action="store_true", help="print what was converted, or the list, as JSON")
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
-    report(args, convert(args.source, args.target, args.program, args.classes, args.size))
+    if args.list and args.source is None:
+        list_published(args.json)
+        return
+    if args.list:
+        raise UserError("--list converts nothing: omit it, or the files")
+    if args.target is None:
+        raise UserError("what is to be converted, and into what? name both, SRC and DST; --list has published names")
+    source = source_file(args.source)
+    report(args, source, convert(source, args.target, args.program, args.classes, args.size))
+
+
+def source_file(named: str) -> Path:
+    """The file of what is to be converted: of a published name it is fetched. Raises `UserError`."""
+    from otadet.convert.published import fetch_published, is_published, meant_name
+
+    if is_published(named):
+        return fetch_published(named)
+    if not os.path.exists(named) and (meant := meant_name(named)):
+        raise UserError(f"{named}: no such file{meant}")
+    return Path(named)
+
+
+def list_published(as_json: bool) -> None:
+    """Print what is known of all published checkpoints."""
+    from dataclasses import asdict
+
+    from otadet.convert.published import PUBLISHED
+
+    if as_json:
+        print(json.dumps({name: asdict(one) for name, one in PUBLISHED.items()}, indent=1))
+        return
+    print(f"{'name':<18}{'AP':>6}{'input':>7}{'MB':>8}  {'licence':<14}SHA-256 begins with")
+    for name, one in PUBLISHED.items():
+        size = "-" if one.bytes is None else f"{one.bytes / 1e6:.1f}"
+        row = f"{name:<18}{100 * one.ap:>6.1f}{one.image_size:>7}{size:>8}  {one.licence:<14}{one.sha256[:16]}"
+        print(row)
+    print("AP in percent, on COCO's validation images, as their authors say")
 
 
 @dataclass(frozen=True)
@@ -130,13 +170,13 @@ def experiment_of(layout: Layout, size: int | None, name: str) -> BaseExp:
     return exp
 
 
-def report(args: Any, made: Converted) -> None:
+def report(args: Any, source: Path, made: Converted) -> None:
     """Say what was converted, and which tensors of the file were of no use."""
     if args.json:
         values = {"file": str(args.target), "from": made.program, "tensors": made.tensors, "unused": list(made.unused)}
         print(json.dumps({**values, "model": made.exp.describe()["model"]}))
         return
-    say(f"{args.source}: {made.program}, {made.exp.model}; all {made.tensors} tensors have their place")
+    say(f"{source}: {made.program}, {made.exp.model}; all {made.tensors} tensors have their place")
     if made.unused:
         number = f"{len(made.unused):,} tensor{'s' * (len(made.unused) > 1)}"
         say(f"{number} not used, as the network has no place for them: {name_list(made.unused)}")

@@ -34,7 +34,13 @@ NEEDED = ("data", "input", "model", "postprocess", "run")
 
 def parser() -> ArgumentParser:
     made = experiment_parser(__doc__)
-    made.add_argument("-c", "--checkpoint", required=True, metavar="CKPT", help="such as runs/quickstart/best.pth")
+    made.add_argument(
+        "-c",
+        "--checkpoint",
+        required=True,
+        metavar="CKPT",
+        help="such as runs/quickstart/best.pth, or a published name",
+    )
     made.add_argument(
         "--split", choices=SPLITS, default="val", help="what to measure on; an error where the data have none (val)"
     )

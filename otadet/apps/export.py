@@ -30,7 +30,9 @@ NEEDED = ("input", "model", "postprocess")
 
 def parser() -> ArgumentParser:
     made = experiment_parser(__doc__)
-    made.add_argument("-c", "--checkpoint", required=True, type=Path, metavar="CKPT")
+    made.add_argument(
+        "-c", "--checkpoint", required=True, type=Path, metavar="CKPT", help="its file, or a published name"
+    )
     made.add_argument("--output", type=Path, metavar="FILE", help="default: the checkpoint's name, ending in .onnx")
     made.add_argument("--opset", type=int, default=18, metavar="N", help="18 or later; default: 18")
     made.add_argument("--dynamic-batch", action="store_true", help="any number of images instead of 1")
@@ -51,10 +53,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from otadet.exp import load_pipeline
     from otadet.export import ExportOptions, export_onnx
 
+    # Of a published name: here, not in the cache.
+    output = args.output or args.checkpoint.with_suffix(".onnx")
     exp, state = load_trained(args, NEEDED)
     device = pick_device(args.device)
     pipeline = load_pipeline(exp, args.checkpoint, exp.data.class_names, state=state).to(device)
-    output = args.output or args.checkpoint.with_suffix(".onnx")
     options = ExportOptions(
         opset=args.opset,
         dynamic_batch=args.dynamic_batch,

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 
-from otadet.apps.published import published_checkpoint
-from otadet.convert.published import is_published
+from otadet.apps.published import checkpoint_path
 from otadet.engine.checkpoint import load_checkpoint
 from otadet.engine.devices import choose_device
 from otadet.errors import UserError
@@ -23,8 +22,7 @@ def load(path: str | Path, device: torch.device | str | None = None) -> Predicto
     """What `otadet.load` returns, and raises."""
     if Path(path).suffix.lower() == ".onnx":
         return OnnxPredictor(path, _providers(device))
-    if is_published(path):
-        path = published_checkpoint(str(path))
+    path = checkpoint_path(path)
     state = load_checkpoint(path)
     exp = stored_exp(path, state, ("input", "model", "postprocess"))
     return load_predictor(exp, path, choose_device() if device is None else device, state=state)

@@ -43,7 +43,9 @@ NEEDED = ("input", "model", "postprocess")
 
 def parser() -> ArgumentParser:
     made = experiment_parser(__doc__)
-    made.add_argument("-c", "--checkpoint", required=True, metavar="CKPT", help="weights and class names")
+    made.add_argument(
+        "-c", "--checkpoint", required=True, metavar="CKPT", help="weights and class names: a file, or a published name"
+    )
     made.add_argument(
         "--path", nargs="+", required=True, metavar="PATH", help="images, and folders (not their subfolders)"
     )

@@ -39,7 +39,9 @@ ON_SHEET = 12
 
 def parser() -> ArgumentParser:
     made = experiment_parser(__doc__)
-    made.add_argument("-c", "--checkpoint", metavar="CKPT", help="weights; default: an untrained network")
+    made.add_argument(
+        "-c", "--checkpoint", metavar="CKPT", help="a file, or a published name; default: an untrained network"
+    )
     made.add_argument(
         "--assigner", nargs="+", default=["exp"], metavar="RULE", help="such as ota simota; default: the experiment's"
     )

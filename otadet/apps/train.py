@@ -6,6 +6,7 @@ otadet train -f exps/ota_fcos_r50.py -d 8 --amp --output runs/ota
 otadet train -f exps/quickstart.py --resume length 20epochs
 otadet train -f exps/quickstart.py --resume auto
 otadet train -c nano.pth data photos
+otadet train -c yolox-nano data photos
 otadet train -f exps/my_data.py -c runs/ota/best.pth lr 0.002
 
 The output folder gets last.pth, its predecessor last.previous.pth, best.pth, metrics.csv, train.log, and at the end
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otadet.apps.arguments import described_exp, experiment_parser, pick_device
+from otadet.apps.published import checkpoint_path
 from otadet.engine.stop import Stopped
 from otadet.errors import UserError
 
@@ -63,7 +65,12 @@ def parser() -> ArgumentParser:
         metavar="CKPT",
         help="go on where a run stopped: its last.pth; auto: where there is one, else start",
     )
-    start.add_argument("-c", "--checkpoint", metavar="CKPT", help="start from the weights of another training")
+    start.add_argument(
+        "-c",
+        "--checkpoint",
+        metavar="CKPT",
+        help="start from the weights of another training, or of a published name: otadet convert --list",
+    )
     return made
 
 
@@ -96,6 +103,8 @@ def _separated(words: list[str]) -> tuple[list[str], str | None]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    if args.checkpoint is not None:
+        args.checkpoint = str(checkpoint_path(args.checkpoint))
     read = read_described(args)
     exp = configured(args, read)
     if args.output is None:

@@ -17,7 +17,7 @@ from otadet.apps.training_log import log_adopted, log_data, log_device, log_left
 from otadet.apps.validation import Validation
 from otadet.data.dataset import DetectionDataset
 from otadet.distributed import from_main, is_main, rank, world_size
-from otadet.engine.adopt import adopt
+from otadet.engine.adopt import Adopted, adopt
 from otadet.engine.checkpoint import (
     ReadCheckpoint,
     load_checkpoint,
@@ -32,6 +32,8 @@ from otadet.engine.trainer import Trainer
 from otadet.errors import OutputError, UserError
 from otadet.evaluation.report import format_result
 from otadet.exp import BaseExp
+from otadet.exp.load import start_of, without_start
+from otadet.exp.start import read_start, start_from
 from otadet.files import remove_temporaries
 from otadet.names import names_as_trained
 
@@ -84,14 +86,15 @@ def _train_in(
         resume = from_main(lambda: newest_checkpoint(output))
     from_main(lambda: _check_there(resume, output))
     resumed = _read_on_main(load_training, resume, read)
-    start = _read_on_main(lambda path, state: state or load_checkpoint(path), checkpoint, read)
+    begin, load, take_over = _beginning(exp, resume, checkpoint)
+    start = _read_on_main(load, begin, read)
     names = None if resumed is None else names_as_trained(exp.data.class_names, resumed["class_names"])
     train_set, val_set = build_datasets(exp, [] if start is None else start["class_names"], names)
     exp, reasons = exp.for_data(train_set, world_size())
     torch.manual_seed(exp.run.seed)
-    model = exp.build_model(len(train_set.class_names)).to(device)
+    model = without_start(exp).build_model(len(train_set.class_names)).to(device)
     # Only in the main process: the others get its weights.
-    adopted = None if start is None else adopt(model, checkpoint, start, train_set.class_names)
+    adopted = None if start is None else take_over(model, begin, start, train_set.class_names)
     torch.manual_seed(exp.run.seed + rank())
     validation = Validation(exp, val_set)
     left_out: dict[int, str] = {}
@@ -103,12 +106,28 @@ def _train_in(
     del resumed, start
     log_data(exp, train_set, val_set, reasons)
     if adopted is not None:
-        log_adopted(checkpoint, adopted)
+        log_adopted(begin, adopted)
     log_device(device, precision, insist_on_amp)
     try:
         return _train_and_draw(exp, trainer, validation, val_set, left_out)
     except OutputError as error:
         raise OutputError(f"{error}. {trainer.what_is_safe()}") from error
+
+
+def _beginning(
+    exp: BaseExp, resume: str | Path | None, checkpoint: str | Path | None
+) -> tuple[str | Path | None, Callable[..., dict[str, Any]], Callable[..., Adopted]]:
+    """The checkpoint that a new run begins with, and how it is read and taken over; None without one.
+
+    One that the experiment names must fit, but for its classes; of another what fits is taken.
+    """
+    own = start_of(exp)
+    given = checkpoint if resume is None else resume
+    if own is not None and given is None:
+        return own, lambda path, state: read_start(path), start_from
+    if own is not None:
+        logger.info(f"model.weights {own} is not read: {given} has all weights")
+    return checkpoint, lambda path, state: state or load_checkpoint(path), adopt
 
 
 def _read_on_main(

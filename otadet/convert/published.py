@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from otadet.download import cache_folder, fetch
+from otadet.errors import did_you_mean
+
 _YOLOX = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
 _MMDET = "https://download.openmmlab.com/mmdetection/v2.0/yolox"
 
@@ -31,39 +34,60 @@ class Published:
         return self.address.rpartition("/")[2]
 
 
+def _yolox(file: str, sha256: str, ap: float, image_size: int, size: int) -> Published:
+    return Published(f"{_YOLOX}/{file}.pth", sha256, "Apache-2.0", ap, image_size, size)
+
+
+def _mmdet(layout: str, date: str, digits: str, ap: float, image_size: int) -> Published:
+    run = f"yolox_{layout}_8x8_300e_coco"
+    return Published(f"{_MMDET}/{run}/{run}_{date}-{digits}.pth", digits, "Apache-2.0", ap, image_size)
+
+
 PUBLISHED: Mapping[str, Published] = {
-    "yolox-nano": Published(
-        f"{_YOLOX}/yolox_nano.pth",
-        "cd28f55fbbc1829f99d9ac9b38a16d259a22889739c8728ea877610201feff7b",
-        "Apache-2.0",
-        0.258,
-        416,
-        7_694_953,
+    "yolox-nano": _yolox(
+        "yolox_nano", "cd28f55fbbc1829f99d9ac9b38a16d259a22889739c8728ea877610201feff7b", 0.258, 416, 7_694_953
     ),
-    "yolox-tiny-mmdet": Published(
-        f"{_MMDET}/yolox_tiny_8x8_300e_coco/yolox_tiny_8x8_300e_coco_20210806_234250-4ff3b67e.pth",
-        "4ff3b67e",
-        "Apache-2.0",
-        0.322,
-        416,
+    "yolox-tiny": _yolox(
+        "yolox_tiny", "9de513de589ac98bb92d3bca53b5af7b9acfa9b0bacb831f7999d0f7afaee8f0", 0.328, 416, 40_755_013
     ),
-    "yolox-s-mmdet": Published(
-        f"{_MMDET}/yolox_s_8x8_300e_coco/yolox_s_8x8_300e_coco_20211110_150543-699b132f.pth",
-        "699b132f",
-        "Apache-2.0",
-        0.405,
-        640,
+    "yolox-s": _yolox(
+        "yolox_s", "f55ded7181e1b0c13285c56e7790b8f0e8f8db590fe4edb37f0b7f345c913a30", 0.405, 640, 72_089_125
     ),
+    "yolox-m": _yolox(
+        "yolox_m", "60076992b32da82951c90cfa7bd6ab70eba9eda243e08b940a396f60ac2d19b6", 0.469, 640, 203_114_461
+    ),
+    "yolox-l": _yolox(
+        "yolox_l", "1e6b7fa6240375370b2a8a8eab9066b3cdd43fd1d0bfa8d2027fd3a51def2917", 0.497, 640, 434_357_141
+    ),
+    "yolox-x": _yolox(
+        "yolox_x", "5652330b6ae860043f091b8f550a60c10e1129f416edfdb65c259be6caf355cf", 0.511, 640, 793_463_373
+    ),
+    "yolox-tiny-mmdet": _mmdet("tiny", "20211124_171234", "b4047906", 0.320, 416),
+    "yolox-s-mmdet": _mmdet("s", "20211121_095711", "4592a793", 0.405, 640),
+    "yolox-l-mmdet": _mmdet("l", "20211126_140236", "d3bd2b23", 0.494, 640),
+    "yolox-x-mmdet": _mmdet("x", "20211126_140254", "1ef88d67", 0.509, 640),
 }
-"""Those whose checksum is public."""
+"""Those whose checksum is public. YOLOX's authors tell none; these are what others who keep the files say of them."""
 
 
-def cache_folder() -> Path:
-    """Where files from the net are kept: `OTADET_CACHE`, or ~/.cache/otadet."""
-    return Path(os.environ.get("OTADET_CACHE") or Path.home() / ".cache" / "otadet")
+def fetch_published(name: str) -> Path:
+    """The file of that name of `PUBLISHED`, in the cache folder. Raises `UserError` as `fetch` does."""
+    one = PUBLISHED[name]
+    return fetch(one.address, cache_folder() / one.file_name, one.sha256, one.bytes)
 
 
 def is_published(name: object) -> bool:
     """Whether it is meant as a name of `PUBLISHED`, and no file is called so."""
     text = str(name)
-    return text in PUBLISHED and not os.path.exists(text)
+    return text in PUBLISHED and not os.path.isfile(text)
+
+
+def meant_name(text: str) -> str:
+    """What to say where `text` is neither a file nor one of `PUBLISHED`, but like one of these; "" for a path."""
+    name = os.path.basename(text)
+    alike = name.removesuffix(".pth").lower().replace("_", "-")
+    if alike in PUBLISHED:
+        return f"; the published one is called {alike}"
+    if name != text or "." in name:
+        return ""
+    return f"; the published ones are {', '.join(PUBLISHED)}{did_you_mean(alike, PUBLISHED)}"

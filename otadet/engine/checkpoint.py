@@ -58,8 +58,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: cut short or damaged: {error}; {_what_to_use(path)}") from error
     if not isinstance(state, dict) or "format" not in state or "model" not in state:
         raise UserError(
-            f"{path}: not a checkpoint of otadet, but of another program; weights for a backbone go "
-            f"into the experiment, as model.backbone.weights"
+            f"{path}: not a checkpoint of otadet, but of another program; `otadet convert` makes one of those that it "
+            "knows, and weights for a backbone go into the experiment, as model.backbone.weights"
         )
     try:
         if (newer := newer_version(state)) is not None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,11 +12,9 @@ from loguru import logger
 
 from otadet.errors import OutputError, UserError
 from otadet.files import check_folder
+from otadet.locks import TAKEN, is_same, lock, unlock
 
 LOCK_FILE = ".lock"
-_LOCK_BYTE = 1 << 30
-"""Far behind the text, which stays readable where a locked byte is not (Windows)."""
-_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 RUN_FILES = (
     "last.pth",
     "last.previous.pth",
@@ -48,7 +44,7 @@ def run_folder(output: str | Path) -> Iterator[None]:
         yield
     finally:
         if handle is not None:
-            _unlock(handle, output / LOCK_FILE)
+            unlock(handle, output / LOCK_FILE)
         if made:
             with suppress(OSError, ValueError):
                 # Only where a mistake ended the run before it left anything.
@@ -86,11 +82,11 @@ def _lock(path: Path) -> int | None:
         except OSError as error:
             raise OutputError(f"{path}: cannot be opened ({error.strerror}); choose another --output") from error
         try:
-            _lock_byte(handle)
+            lock(handle)
         except OSError as error:
             text = os.read(handle, 200).decode("utf-8", "replace").strip()
             os.close(handle)
-            if error.errno in _TAKEN:
+            if error.errno in TAKEN:
                 raise UserError(
                     f"{path.parent}: another training is at work in it ({text or 'it does not say which'}); "
                     "wait for its end or stop it, or choose another --output"
@@ -100,49 +96,10 @@ def _lock(path: Path) -> int | None:
                 "in it would not be noticed"
             )
             return None
-        if _is_same(handle, path):
+        if is_same(handle, path):
             break
         # The holder of a moment ago has removed the file that is locked now.
         os.close(handle)
     os.truncate(handle, 0)
     os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     return handle
-
-
-def _is_same(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock_byte(handle: int) -> None:
-        os.lseek(handle, _LOCK_BYTE, os.SEEK_SET)
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        finally:
-            os.lseek(handle, 0, os.SEEK_SET)
-
-    def _unlock(handle: int, path: Path) -> None:
-        os.close(handle)
-        _remove(path)
-
-else:
-    import fcntl
-
-    def _lock_byte(handle: int) -> None:
-        # Not flock, whose lock would stay with the loader processes when this process is killed.
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LOCK_BYTE)
-
-    def _unlock(handle: int, path: Path) -> None:
-        _remove(path)
-        os.close(handle)
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        # Another may have it open already (Windows); a file that is left does no harm.
-        path.unlink(missing_ok=True)

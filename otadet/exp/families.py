@@ -11,6 +11,7 @@ from torch import nn
 from otadet import models
 from otadet.assigners import Assigner
 from otadet.errors import UserError
+from otadet.exp.start import read_start, start_from
 from otadet.limits import Limits
 from otadet.losses import (
     ClassLoss,
@@ -157,7 +158,8 @@ class RetinaNet(DenseFamily):
 class YOLOX(Part):
     """CSPDarknet, PAFPN and a decoupled head with an objectness, strides 8 to 32 (Ge et al., 2021).
 
-    As published: nano depth 0.33, width 0.25, depthwise; tiny 0.33, 0.375; s 0.33, 0.5; m 0.67, 0.75; l 1, 1.
+    As published: nano depth 0.33, width 0.25, depthwise; tiny 0.33, 0.375; s 0.33, 0.5; m 0.67, 0.75; l 1, 1; x 1.33,
+    1.25.
     """
 
     depth: Annotated[float, Limits(0, 4, open_low=True)] = 0.33
@@ -168,6 +170,8 @@ class YOLOX(Part):
     """With separable 3x3 convolutions."""
     prior_probability: Annotated[float, Limits(0, 1, open_low=True, open_high=True)] = 0.01
     """Class score and objectness of an untrained head, in 0-1."""
+    weights: str | None = None
+    """A checkpoint of this layout to start from, all but its class layer: a file, or a published name: "yolox-nano"."""
 
     @property
     def quality(self) -> Literal["objectness"]:
@@ -175,7 +179,7 @@ class YOLOX(Part):
         return "objectness"
 
     def build(self, num_classes: int) -> Detector:
-        """The network with its initial weights."""
+        """The network with its initial weights. Raises `UserError` for weights that cannot be used."""
         backbone = CSPDarknet(self.depth, self.width, depthwise=self.depthwise)
         neck = PAFPN(backbone.channels, backbone.strides, self.depth, depthwise=self.depthwise)
         head = YOLOXHead(
@@ -185,11 +189,14 @@ class YOLOX(Part):
             depthwise=self.depthwise,
             prior_probability=self.prior_probability,
         )
-        return Detector(backbone, neck, head)
+        detector = Detector(backbone, neck, head)
+        if self.weights is not None:
+            start_from(detector, self.weights, read_start(self.weights))
+        return detector
 
     def without_weights(self) -> YOLOX:
-        """The same network: it starts from no weights of others."""
-        return self
+        """The same network from scratch."""
+        return replace(self, weights=None)
 
 
 @dataclass(frozen=True)

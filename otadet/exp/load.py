@@ -19,6 +19,7 @@ from otadet.engine.restore import changed_fields
 from otadet.engine.weights import put_weights
 from otadet.errors import UserError, did_you_mean
 from otadet.exp.base import BaseExp
+from otadet.exp.families import YOLOX
 from otadet.exp.fields import all_fields, no_such_field, undeclared_attributes
 from otadet.exp.heard import check_called, unheard_settings
 from otadet.exp.stored import StoredExp
@@ -130,6 +131,16 @@ def without_pretrained(exp: BaseExp) -> BaseExp:
     exp = copy(exp)
     exp.model = exp.model.without_weights() if hasattr(exp.model, "without_weights") else exp.model
     return exp
+
+
+def start_of(exp: BaseExp) -> str | None:
+    """The checkpoint that the experiment says its network starts from, if it says one."""
+    return exp.model.weights if isinstance(exp.model, YOLOX) else None
+
+
+def without_start(exp: BaseExp) -> BaseExp:
+    """The experiment with a network that does not read it: for whoever knows its classes, and reads it once."""
+    return exp if start_of(exp) is None else without_pretrained(exp)
 
 
 def shipped_folder() -> Path:

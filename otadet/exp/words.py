@@ -27,6 +27,7 @@ YOLOX_LAYOUTS: Mapping[str, Callable[[], YOLOX]] = {
     "yolox_s": partial(YOLOX, 0.33, 0.5),
     "yolox_m": partial(YOLOX, 0.67, 0.75),
     "yolox_l": partial(YOLOX, 1.0, 1.0),
+    "yolox_x": partial(YOLOX, 1.33, 1.25),
 }
 """The published layouts."""
 WORDS: Mapping[str, Mapping[str, Callable[[], Any]]] = {

@@ -12,9 +12,13 @@ from torch import Tensor
 
 import otadet
 from otadet.apps.convert import main
-from otadet.convert.programs import program_of
+from otadet.convert.programs import PROGRAMS, program_of
+from otadet.convert.renaming import all_renamed
+from otadet.convert.yolox import layout_of
 from otadet.engine.checkpoint import load_checkpoint
 from otadet.errors import UserError
+from otadet.exp import YOLOX
+from otadet.exp.words import YOLOX_LAYOUTS
 from tests.helpers.published_yolox import NAMING, authors, published
 
 SHARED = Path(__file__).parents[3] / "shared" / "weights" / "yolox_nano.pth"
@@ -183,3 +187,19 @@ def test_the_published_nano_has_all_its_tensors(tmp_path: Path) -> None:
     assert len(state["model"]) == 642
     assert len(state["class_names"]) == 80
     assert state["parts"]["input"]["resize"]["size"] == [416, 416]
+
+
+@pytest.mark.parametrize(
+    ("word", "millions"), [("yolox_m", 25.3), ("yolox_l", 54.2), ("yolox_x", 99.1)], ids=lambda value: str(value)
+)
+@pytest.mark.parametrize("program", NAMING)
+def test_large_layouts_are_known(program: str, word: str, millions: float) -> None:
+    with torch.device("meta"):
+        own = YOLOX_LAYOUTS[word]()
+        state = {NAMING[program](name): tensor for name, tensor in own.build(80).state_dict().items()}
+        named = all_renamed(state, PROGRAMS[program][1], "file")
+        layout = layout_of(named, "file")
+        network = YOLOX(layout.depth, layout.width, layout.depthwise).build(layout.num_classes)
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    assert shapes == {name: tensor.shape for name, tensor in named.items()}
+    assert sum(parameter.numel() for parameter in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)

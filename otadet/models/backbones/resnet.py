@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchvision.models import get_model_weights, resnet
 
+from otadet.download import cache_folder, fetch
 from otadet.errors import UserError
 from otadet.integers import ceil_div
 from otadet.models.backbones.norms import FrozenNorm
@@ -119,7 +122,7 @@ def build_resnet(
 ) -> ResNet:
     """A `ResNet` for the detector; the other arguments are its own.
 
-    `weights` is "imagenet" (torchvision's IMAGENET1K_V1, downloaded once), the path of a file with such a state
+    `weights` is "imagenet" (torchvision's IMAGENET1K_V1, fetched once), the path of a file with such a state
     dictionary, or None. A pretrained network has frozen BatchNorm, and its stem and first stage are frozen (the
     paper's setting, Sec. 4.1); one that starts from scratch trains everything. What makes a convolution deformable
     starts at zero in any case. Raises `UserError` for a file that cannot be used.
@@ -162,13 +165,18 @@ def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
 
 def _download_imagenet(name: str) -> dict[str, Tensor]:
     check_imagenet(name)
+    address = get_model_weights(name).IMAGENET1K_V1.url
+    file_name = address.rpartition("/")[2]
+    # Where PyTorch keeps what it downloads; who has it there need not fetch it again.
+    kept = Path(torch.hub.get_dir()) / "checkpoints" / file_name
+    digits = file_name.rpartition("-")[2].removesuffix(".pth")
     try:
-        return get_model_weights(name).IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
-    except OSError as error:
+        file = fetch(address, kept if kept.is_file() else cache_folder() / file_name, digits)
+    except UserError as error:
         raise UserError(
-            f"weights imagenet: the {name} could not be downloaded ({error}); "
-            "give a local file (weights FILE) or train from scratch (weights none)"
+            f"weights imagenet: {error}; or give a local file (weights FILE), or train from scratch (weights none)"
         ) from error
+    return read_weights_file(file, "weights imagenet")
 
 
 def check_imagenet(name: str) -> None:

@@ -1,0 +1,55 @@
+"""The start of a network from another one's weights: all but its class layer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from otadet.convert.coco import COCO_CLASSES
+from otadet.convert.programs import PROGRAMS, program_of, read_published
+from otadet.convert.published import fetch_published, is_published, meant_name
+from otadet.convert.renaming import all_renamed
+from otadet.convert.yolox import for_rgb
+from otadet.engine.adopt import Adopted, adopt, class_tensors
+from otadet.engine.checkpoint import load_checkpoint
+from otadet.engine.weights import misfit
+from otadet.errors import UserError
+
+
+def read_start(weights: str) -> dict[str, Any]:
+    """The entries `model`, `ema` and `class_names` of a checkpoint.
+
+    weights: a file of otadet's, or a published name, which is fetched where it is not there yet. Raises `UserError`.
+    """
+    if is_published(weights):
+        file = fetch_published(weights)
+        published = read_published(file)
+        named = all_renamed(published, PROGRAMS[program_of(published, file)][1], file)
+        return {"model": for_rgb(named), "ema": None, "class_names": list(COCO_CLASSES)}
+    if not os.path.exists(weights):
+        raise UserError(f"weights {weights}: no such file{meant_name(weights)}")
+    return load_checkpoint(weights)
+
+
+def start_from(network: nn.Module, weights: str, state: Mapping[str, Any], class_names: Sequence[str] = ()) -> Adopted:
+    """Put a checkpoint's weights, the averaged ones where it has them, into a network of the same layout.
+
+    Args:
+        network: changed in place.
+        weights, state: the name of the checkpoint, and what `read_start` returned of it.
+        class_names: (C,) of the network, by which rows of the class layer are kept; none: all of them start anew.
+
+    Raises `UserError` where the network has another layout.
+    """
+    own = network.state_dict()
+    layer = class_tensors(own)
+    theirs = {name: tensor for name, tensor in (state["ema"] or state["model"]).items() if name not in layer}
+    if different := misfit(network, {**theirs, **{name: own[name] for name in layer}}):
+        raise UserError(
+            f"weights {weights}: not those of this network: {different}; choose the model that they are of, or weights "
+            "none"
+        )
+    return adopt(network, weights, state, class_names)
