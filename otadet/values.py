@@ -157,6 +157,8 @@ def _describe(hint: Any) -> str:
     if get_origin(hint) is tuple:
         items = get_args(hint)
         if items[-1] is Ellipsis:
+            if choices := choices_of(items[0]):
+                return f"a list of {' or '.join(map(str, choices))}, such as {','.join(map(str, choices[:2]))}"
             return f"a list of {_describe(items[0]).split(' ', 1)[-1]}s such as a,b"
         return f"{len(items)} values such as a,b"
     if get_origin(hint) is Literal:

@@ -21,7 +21,6 @@ from otadet.engine.train_step import TrainStep
 from otadet.engine.trainer import Trainer
 from otadet.exp import BaseExp
 from otadet.models.detector import as_detector
-from otadet.optim.length import iterations_for
 
 
 def build_datasets(
@@ -96,7 +95,7 @@ def _settings(exp: BaseExp, dataset_size: int, validation: Validation | None) ->
     return TrainSettings(
         iterations=exp.iterations(dataset_size),
         iterations_per_epoch=dataset_size / run.batch_size,
-        eval_every=iterations_for(run.eval_every, dataset_size, run.batch_size) if run.eval_every else None,
+        eval_every=max(1.0, run.eval_every * dataset_size / run.batch_size) if run.eval_every else None,
         log_every=run.log_every,
         save_every=run.save_every,
         best_by="AP" if validation is None else validation.best_by,

@@ -17,8 +17,8 @@ class TrainSettings:
     """Length of the training."""
     iterations_per_epoch: float = 1.0
     """For the records only."""
-    eval_every: int | None = None
-    """None evaluates at the end only."""
+    eval_every: float | None = None
+    """At the iterations nearest its multiples, and at the end; None: at the end only."""
     log_every: int = 20
     save_every: int = 1000
     """Between two `last.pth`, beside those at evaluations and at the end; the one before is `last.previous.pth`."""

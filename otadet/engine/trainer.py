@@ -199,8 +199,11 @@ class Trainer:
     def _evaluation_due(self) -> bool:
         if self.evaluate is None or self.iteration in (0, self._evaluated_at):
             return False
-        every = self.settings.eval_every
-        return self.iteration == self.settings.iterations or (every is not None and self.iteration % every == 0)
+        every, left = self.settings.eval_every, self.settings.iterations - self.iteration
+        if every is None or left == 0:
+            return left == 0
+        # The last one is not made twice, where the length is no whole multiple.
+        return left >= every / 10 and self.iteration == round(every * max(1, round(self.iteration / every)))
 
     def _evaluate(self, recorder: Recorder) -> None:
         assert self.evaluate is not None  # as _evaluation_due sees to

@@ -225,7 +225,7 @@ def _value(field: Field, text: str) -> Any:
     if field.name in READERS:
         return _guarded(field.path, lambda: READERS[field.name](field.path, text))
     if field.name in WORDS:
-        return part_by_word(field.path, text)
+        return part_by_word(field.path, text, field.value)
     if is_part(field.value) and not any(hasattr(option, "from_text") for option in options_of(field.hint)):
         own = (f"{field.path}.{name}" for name in field_types(type(field.value)))
         raise UserError(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from otadet.assigners import assigner_names, named_assigner
+from otadet.assigners import OTAAssigner, SimOTAAssigner, assigner_names, named_assigner
 from otadet.assigners.ops.costs import BCECost, DistanceCost, FocalCost, GIoUCost, IoUCost, JointBCECost, QFLCost
 from otadet.assigners.ops.pair_costs import DETRCost, OTACost
 from otadet.data.sampling import RepeatFactor
@@ -53,17 +54,26 @@ WORDS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
     "cost": {"detr": DETRCost, "ota": OTACost, "yolox": OTACost.yolox, "rtmdet": OTACost.rtmdet},
 }
 """By name of a field: word -> the part with its own defaults."""
+_WITH_COSTS = (OTAAssigner, SimOTAAssigner)
+_COSTS = ("iou_weight", "class_cost", "box_cost", "cost")
+"""What makes the costs of these rules."""
 
 
-def part_by_word(path: str, text: str) -> Any:
-    """The part that a word stands for in the field at `path`. Raises `UserError` for an unknown one."""
+def part_by_word(path: str, text: str, former: Any = None) -> Any:
+    """The part that a word stands for in the field at `path`. Raises `UserError` for an unknown one.
+
+    former: what the field has until then. OTA and SimOTA take over one another's costs.
+    """
     name = path.rpartition(".")[2]
     known = WORDS[name]
     if text not in known:
         raise UserError(
             f"{path} {brief(text)}: there is no such {name}; choose {' or '.join(known)}{did_you_mean(text, known)}"
         )
-    return known[text]()
+    made = known[text]()
+    if isinstance(former, _WITH_COSTS) and isinstance(made, _WITH_COSTS):
+        made = replace(made, **{field: getattr(former, field) for field in _COSTS})
+    return made
 
 
 def kinds_with(field: str) -> list[str]:

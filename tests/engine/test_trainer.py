@@ -455,6 +455,27 @@ def test_the_gradient_is_clipped(tmp_path):
     assert step.item() == pytest.approx(0.01, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("every", "iterations", "expected"),
+    [
+        (35.925, 180, [36, 72, 108, 144, 180]),  # 6 of 30 epochs of 479 images in batches of 80
+        (35.925, 183, [36, 72, 108, 144, 183]),  # none again so near to the last
+        (35.925, 184, [36, 72, 108, 144, 180, 184]),
+        (2.4, 8, [2, 5, 7, 8]),
+        (1.0, 3, [1, 2, 3]),
+        (9.0, 5, [5]),
+        (None, 5, [5]),
+    ],
+)
+def test_evaluations_keep_step_with_the_epochs(tmp_path, every, iterations, expected):
+    trainer = toy_trainer(tmp_path, evaluate=lambda model: {"AP": 0.1}, eval_every=every, iterations=iterations)
+    found = []
+    for trainer.iteration in range(iterations + 1):
+        if trainer._evaluation_due():
+            found.append(trainer.iteration)
+    assert found == expected
+
+
 def test_evaluation_sees_the_average_and_decides_the_best(tmp_path):
     scores, seen = iter([0.1, 0.4, 0.3, 0.2]), []
 

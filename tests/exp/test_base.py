@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from otadet.assigners import OTAAssigner, SimOTAAssigner
+from otadet.assigners import DSLAAssigner, OTAAssigner, OTACost, SimOTAAssigner
 from otadet.assigners.ops.costs import BCECost
 from otadet.engine.checkpoint import save_checkpoint
 from otadet.errors import UserError
@@ -71,6 +71,23 @@ def test_one_word_switches_the_assigner(tmp_path: Path) -> None:
     exp.override(["assigner", "simota"])
     assert exp.build_loss().assigner == SimOTAAssigner()
     assert load_exp(write(tmp_path, "    assigner = SimOTAAssigner()\n")).build_loss().assigner == SimOTAAssigner()
+
+
+@pytest.mark.parametrize("words", [["simota"], ["simota", "ota"]], ids=str)
+def test_ota_and_simota_take_over_one_anothers_costs(words: list[str]) -> None:
+    exp, own = load_exp("ota_csp_nano"), load_exp("ota_csp_nano").assigner
+    for word in words:
+        exp.override(["assigner", word])
+    rule = {"ota": OTAAssigner, "simota": SimOTAAssigner}[words[-1]]
+    assert exp.assigner == rule(iou_weight=3.0, class_cost=own.class_cost, box_cost=own.box_cost)
+    exp.override(["assigner", "simota", "assigner.cost", "rtmdet"])
+    assert exp.assigner.cost == OTACost.rtmdet()
+    exp.override(["assigner", "ota"])
+    assert exp.assigner.cost == OTACost.rtmdet()
+    exp.override(["assigner", "dsla"])
+    assert exp.assigner == DSLAAssigner()
+    exp.override(["assigner", "ota"])
+    assert exp.assigner == OTAAssigner()
 
 
 def test_a_whole_part_is_set_before_the_fields_in_it_in_any_order() -> None:
@@ -286,6 +303,13 @@ def test_values_that_cannot_work_are_named(pairs: str) -> None:
     pairs = pairs.split(" ")
     with pytest.raises(UserError, match=f"^({'|'.join(pairs[::2])})"):
         BaseExp().override(pairs)
+
+
+def test_a_list_of_words_says_which() -> None:
+    with pytest.raises(
+        UserError, match=r"^run\.freeze foo: .* list of backbone or neck or head, such as backbone,neck$"
+    ):
+        BaseExp().override(["run.freeze", "foo"])
 
 
 def test_names_of_classes_are_fit_to_print() -> None:
