@@ -17,7 +17,7 @@ from otadet.assigners.ops.sinkhorn import Plan, sinkhorn
 from otadet.assigners.ops.supplies import supplies
 from otadet.assigners.ops.ties import check_ambiguity, keep_smallest, supply_of_owners, tie_key
 from otadet.assigners.ops.used import UsedAnchors, number_used_anchors
-from otadet.assigners.ops.values import PairValues, gather
+from otadet.assigners.ops.values import gather
 from otadet.structures import Anchors, Assignment, GroundTruth, Predictions
 
 AMBIGUOUS_BELOW = 0.9
@@ -118,14 +118,14 @@ class OTAAssigner(Assigner):
         if self.ambiguity is None:
             return pairs
         values = gather(predictions, anchors, truth, pairs)
-        return keep_smallest(pairs, tie_key(self.ambiguity, values, self._cost(values)))
+        return keep_smallest(pairs, tie_key(self.ambiguity, values, self.pair_cost(values)))
 
     def transport(
         self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth, pairs: Pairs, used: UsedAnchors
     ) -> tuple[Plan, Tensor]:
         """The optimal plan and the cost (P,) of each pair, Algorithm 1, lines 3 to 15."""
         values = gather(predictions, anchors, truth, pairs)
-        cost = torch.where(pairs.valid, self._cost(values), torch.inf)
+        cost = torch.where(pairs.valid, self.pair_cost(values), torch.inf)
         supply = supplies(values.iou, truth, pairs, self.k, self.top_q)
         if self.ambiguity is not None:
             supply = supply_of_owners(supply, pairs)
@@ -142,8 +142,10 @@ class OTAAssigner(Assigner):
         )
         return plan, cost
 
-    def _cost(self, values: PairValues) -> Tensor:
-        return chosen_cost(self.cost, self.iou_weight, self.class_cost, self.box_cost)(values)
+    @property
+    def pair_cost(self) -> PairCost:
+        """The whole cost of a pair."""
+        return chosen_cost(self.cost, self.iou_weight, self.class_cost, self.box_cost)
 
 
 def most_transported(plan: Plan, cost: Tensor, pairs: Pairs, used: UsedAnchors) -> Assignment:

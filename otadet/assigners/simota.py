@@ -81,7 +81,7 @@ class SimOTAAssigner(Assigner):
         )
 
     def assign(self, predictions: Predictions, anchors: Anchors, truth: PaddedTruth) -> Assignment:
-        background = BackgroundCosts(predictions, self._pair_cost.negative)
+        background = BackgroundCosts(predictions, self.pair_cost.negative)
         if self.shared:
             return self._assign_shared(predictions, anchors, truth, background)
         pairs = find_candidates(anchors, truth, self.prior, self.radius).pairs(len(anchors.points))
@@ -111,7 +111,8 @@ class SimOTAAssigner(Assigner):
         return self.k or self.top_q
 
     @property
-    def _pair_cost(self) -> PairCost:
+    def pair_cost(self) -> PairCost:
+        """The whole cost of a pair."""
         return chosen_cost(self.cost, self.iou_weight, self.class_cost, self.box_cost)
 
     def _cost_and_supply(
@@ -119,4 +120,4 @@ class SimOTAAssigner(Assigner):
     ) -> tuple[Tensor, Tensor]:
         """(P,) cost, less that of background, and (N, G) labels of each box."""
         values = gather(predictions, anchors, truth, pairs)
-        return self._pair_cost(values), supplies(values.iou, truth, pairs, self.k, self.top_q)
+        return self.pair_cost(values), supplies(values.iou, truth, pairs, self.k, self.top_q)

@@ -55,8 +55,6 @@ WORDS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
 }
 """By name of a field: word -> the part with its own defaults."""
 _WITH_COSTS = (OTAAssigner, SimOTAAssigner)
-_COSTS = ("iou_weight", "class_cost", "box_cost", "cost")
-"""What makes the costs of these rules."""
 
 
 def part_by_word(path: str, text: str, former: Any = None) -> Any:
@@ -71,8 +69,8 @@ def part_by_word(path: str, text: str, former: Any = None) -> Any:
             f"{path} {brief(text)}: there is no such {name}; choose {' or '.join(known)}{did_you_mean(text, known)}"
         )
     made = known[text]()
-    if isinstance(former, _WITH_COSTS) and isinstance(made, _WITH_COSTS):
-        made = replace(made, **{field: getattr(former, field) for field in _COSTS})
+    if isinstance(former, _WITH_COSTS) and isinstance(made, _WITH_COSTS) and former.pair_cost != made.pair_cost:
+        made = replace(made, cost=former.pair_cost)
     return made
 
 

@@ -79,7 +79,7 @@ def test_ota_and_simota_take_over_one_anothers_costs(words: list[str]) -> None:
     for word in words:
         exp.override(["assigner", word])
     rule = {"ota": OTAAssigner, "simota": SimOTAAssigner}[words[-1]]
-    assert exp.assigner == rule(iou_weight=3.0, class_cost=own.class_cost, box_cost=own.box_cost)
+    assert exp.assigner == rule(cost=OTACost(3.0, own.class_cost, own.box_cost))
     exp.override(["assigner", "simota", "assigner.cost", "rtmdet"])
     assert exp.assigner.cost == OTACost.rtmdet()
     exp.override(["assigner", "ota"])
