@@ -14,6 +14,7 @@ from otadet.errors import UserError
 from otadet.exp.start import read_start, start_from
 from otadet.limits import Limits
 from otadet.losses import (
+    BCE,
     ClassLoss,
     DetectionLoss,
     FocalLoss,
@@ -237,11 +238,13 @@ class FocalGIoU(Part):
 
 @dataclass(frozen=True)
 class BCEIoU(Part):
-    """Cross entropies of classes and objectness, IoU loss, L1 in the last part of the training: see `YOLOXLoss`."""
+    """Class loss, objectness, IoU loss, L1 in the last part of the training: see `YOLOXLoss`."""
 
     box_weight: Annotated[float, Limits(0, 1e6, open_low=True)] = 5.0
     l1_from: Annotated[float, Limits(0, 1)] = 0.95
     """Share of the training, 0-1, from which on the L1 distance of the boxes is added; 1: never."""
+    class_loss: ClassLoss = field(default_factory=BCE)
+    """Of positive anchors: `class_loss bce`, as in YOLOX, `focal`, `qfl`, `vfl` or `mal`."""
 
     def build(self, assigner: Assigner | None, quality: Branch) -> YOLOXLoss:
         """The loss. Raises `UserError` without a rule, or for a network without an objectness."""
@@ -249,7 +252,7 @@ class BCEIoU(Part):
             raise UserError("assigner none: this loss needs a rule that assigns labels, such as ota")
         if quality != "objectness":
             raise UserError("loss BCEIoU trains an objectness, which the model does not have: set loss focal_giou")
-        return YOLOXLoss(assigner, self.box_weight, self.l1_from)
+        return YOLOXLoss(assigner, self.box_weight, self.l1_from, self.class_loss)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,10 @@ class ClassLoss(Part):
     def negative(self, logits: Tensor) -> Tensor:
         """The loss of all other logits, towards 0."""
 
+    def difference(self, logits: Tensor, score: Tensor | None) -> Tensor:
+        """`positive` less `negative`: what it changes in the loss that logits are trained towards a score."""
+        return self.positive(logits, score) - self.negative(logits)
+
 
 @dataclass(frozen=True)
 class FocalLoss(ClassLoss):
@@ -120,6 +124,10 @@ class BCE(ClassLoss):
 
     def negative(self, logits: Tensor) -> Tensor:
         return F.softplus(logits)
+
+    def difference(self, logits: Tensor, score: Tensor | None) -> Tensor:
+        # It is linear in the target.
+        return -logits if score is None else -logits * score
 
 
 def _entropy(logits: Tensor, target: Tensor) -> Tensor:

@@ -134,5 +134,5 @@ class DetectionLoss(nn.Module):
         counted = weighted((gt_index >= BACKGROUND).to(logits.dtype), assignment)
         background = (loss.negative(logits).sum(-1) * counted).sum()
         hit = logits.gather(2, labels[..., None]).squeeze(-1)
-        gain = loss.positive(hit, None if assignment.score is None else counts) - loss.negative(hit)
-        return background + weighted(gain * (gt_index >= 0), assignment).sum()
+        difference = loss.difference(hit, None if assignment.score is None else counts)
+        return background + weighted(difference * (gt_index >= 0), assignment).sum()

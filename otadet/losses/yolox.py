@@ -12,6 +12,7 @@ from otadet.assigners.base import Assigner
 from otadet.assigners.ops.inputs import check_batch
 from otadet.boxes import centers, iou
 from otadet.distributed import mean_over_ranks
+from otadet.losses.class_loss import BCE, ClassLoss
 from otadet.losses.common import counts_of, in_float32, targets_of, weighted
 from otadet.structures import BACKGROUND, Anchors, GroundTruth, Predictions
 
@@ -20,7 +21,7 @@ _LEAST_SIDE = 1e-8
 
 
 class YOLOXLoss(nn.Module):
-    """Binary cross entropies of classes and objectness, `1 - IoU^2` of boxes, and near the end the L1 distance too.
+    """A class loss, cross entropy of the objectness, `1 - IoU^2` of boxes, and near the end the L1 distance too.
 
     A positive anchor's class is trained towards the IoU of its box, or towards the assignment's score where it has one;
     its objectness towards 1, every other anchor's towards 0. Each is divided by the number of positive anchors,
@@ -33,13 +34,21 @@ class YOLOXLoss(nn.Module):
         box_weight: of the IoU loss.
         l1_from: share of the training, 0-1, from which on the distance of the raw outputs (shift and logarithm of the
             sides, in strides) is added, as YOLOX does once mosaic has ended; 1: never.
+        class_loss: of positive anchors' logits, the only ones that are trained; cross entropy by default, as in YOLOX.
     """
 
     terms = ("cls", "box", "quality", "l1")
 
-    def __init__(self, assigner: Assigner, box_weight: float = 5.0, l1_from: float = 0.95) -> None:
+    def __init__(
+        self,
+        assigner: Assigner,
+        box_weight: float = 5.0,
+        l1_from: float = 0.95,
+        class_loss: ClassLoss | None = None,
+    ) -> None:
         super().__init__()
         self.assigner, self.box_weight, self.l1_from = assigner, box_weight, l1_from
+        self.class_loss = BCE() if class_loss is None else class_loss
         self._with_l1 = False
 
     def at_progress(self, progress: float) -> None:
@@ -71,7 +80,7 @@ class YOLOXLoss(nn.Module):
             score = overlap.detach() if assignment.score is None else counts
             counted = weighted((gt_index >= BACKGROUND).to(torch.float32), assignment)
             terms = {
-                "cls": _class_loss(predictions.logits, labels, score) * weighted(present, assignment),
+                "cls": self._class_loss(predictions.logits, labels, score) * weighted(present, assignment),
                 "box": self.box_weight * (1 - overlap**2) * weighted(counts, assignment),
                 "quality": _objectness_loss(predictions, present) * counted,
             }
@@ -81,14 +90,10 @@ class YOLOXLoss(nn.Module):
                 terms["l1"] = torch.where(positive, distance, 0.0) * weighted(counts, assignment)
             return {name: term.sum() / (number if name == "quality" else total) for name, term in terms.items()}
 
-
-def _class_loss(logits: Tensor, labels: Tensor, score: Tensor) -> Tensor:
-    """(N, A): each anchor's logits (N, A, C) against `score` (N, A) at its label and 0 elsewhere.
-
-    The cross entropy is linear in the target, so that no (N, A, C) target is needed.
-    """
-    hit = logits.gather(2, labels[..., None]).squeeze(-1)
-    return F.softplus(logits).sum(-1) - hit * score
+    def _class_loss(self, logits: Tensor, labels: Tensor, score: Tensor) -> Tensor:
+        """(N, A): each anchor's logits (N, A, C) against `score` (N, A) at its label and 0 elsewhere."""
+        hit = logits.gather(2, labels[..., None]).squeeze(-1)
+        return self.class_loss.negative(logits).sum(-1) + self.class_loss.difference(hit, score)
 
 
 def _objectness_loss(predictions: Predictions, counts: Tensor) -> Tensor:

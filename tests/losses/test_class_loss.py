@@ -51,6 +51,14 @@ def test_is_its_formula(loss: ClassLoss) -> None:
 
 
 @every_loss
+def test_the_difference_is_that_of_the_two(loss: ClassLoss) -> None:
+    logits = torch.linspace(-5, 5, 11)
+    for score in (None, torch.linspace(0, 1, 11)):
+        expected = loss.positive(logits, score) - loss.negative(logits)
+        torch.testing.assert_close(loss.difference(logits, score), expected)
+
+
+@every_loss
 def test_a_positive_of_score_0_is_trained_as_any_other(loss: ClassLoss) -> None:
     logits = torch.linspace(-5, 5, 11)
     torch.testing.assert_close(loss.positive(logits, torch.zeros(11)), loss.negative(logits))

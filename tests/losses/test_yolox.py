@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from otadet.assigners import Assigner, DSLAAssigner, OTAAssigner, TaskAlignedAssigner
 from otadet.assigners.base import PaddedTruth
-from otadet.losses import YOLOXLoss
+from otadet.losses import BCE, QFL, VFL, ClassLoss, FocalLoss, YOLOXLoss
 from otadet.models import AnchorGrid
 from otadet.structures import BACKGROUND, IGNORED, Anchors, Assignment, GroundTruth, Predictions
 from tests.helpers.counting import fake_problem
@@ -84,6 +84,22 @@ def test_every_term_is_that_of_the_description() -> None:
     loss.at_progress(0.95)
     found = {name: term.item() for name, term in loss(predictions, anchors, truths).items()}
     assert found == pytest.approx(by_hand(predictions), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", [BCE(), QFL(), VFL(), FocalLoss()], ids=str)
+def test_the_class_loss_is_a_part_of_it(kind: ClassLoss) -> None:
+    """Positive anchors alone: their class against the IoU, or the score, and the others against 0."""
+    predictions, anchors, truths = problem()
+    for score in (None, 0.8):
+        expected = 0.0
+        for anchor, row in ((0, 0), (2, 1)):
+            u = overlap(predictions.boxes[0, anchor].tolist(), BOXES[row])
+            for label, logit in enumerate(predictions.logits[0, anchor]):
+                target = torch.tensor(u if score is None else score)
+                expected += (kind.positive(logit, target) if label == LABELS[row] else kind.negative(logit)).item()
+        fixed = Fixed(score=None if score is None else torch.full((1, 4), score))
+        found = YOLOXLoss(fixed, class_loss=kind)(predictions, anchors, truths)["cls"].item()
+        assert found == pytest.approx(expected / (2 if score is None else 1.6), rel=1e-5)
 
 
 def test_the_distance_counts_in_the_last_part_alone() -> None:
