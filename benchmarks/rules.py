@@ -58,7 +58,9 @@ OUTPUT = Path("runs/rules/rules.csv")
 
 def parser() -> ArgumentParser:
     made = experiment_parser(__doc__)
-    made.add_argument("-c", "--checkpoint", metavar="CKPT", help="start from its weights; default: from scratch")
+    made.add_argument(
+        "-c", "--checkpoint", metavar="CKPT", help="start from it, or from a published name; default: from scratch"
+    )
     made.add_argument("--rules", type=listed, default=RULES, metavar="A,B", help=f"default: {','.join(RULES)}")
     made.add_argument("--seeds", type=seeds, default=(0,), metavar="M,N", help="default: 0")
     made.add_argument("--split", choices=SPLITS, default="val", help="what AP is measured on; default: val")
@@ -131,10 +133,14 @@ def compare(args: Namespace, started: float) -> list[str]:
     """Train what has no row yet, as far as the time goes, and print the table; lines on what is left out."""
     from benchmarks.rulebench.contest import contest_of
     from benchmarks.rulebench.rows import append_row, read_rows
+    from otadet.apps.published import checkpoint_path
     from otadet.engine.checkpoint import load_checkpoint
 
     device = pick_device(args.device)
-    state = None if args.checkpoint is None else load_checkpoint(args.checkpoint)
+    state = None
+    if args.checkpoint is not None:
+        args.checkpoint = checkpoint_path(args.checkpoint)
+        state = load_checkpoint(args.checkpoint)
     done = {row.id: row for row in read_rows(args.output)}
     contest = contest_of(args, state, device)
     missing: list[str] = []
