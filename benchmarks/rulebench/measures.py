@@ -58,7 +58,7 @@ def measured(entry: Entry, contest: Contest, args: Namespace, device: torch.devi
         assign_ms=round(1000 * median(turns.ours) / len(problems), 4),
         assign_ratio=round(turns.ratio, 4),
         iterations=exp.iterations(len(contest.train_set)),
-        batch=exp.run.batch_size,
+        batch=exp.run.images_per_step,
         split=args.split,
         images=len(found.detections),
         start="scratch" if args.checkpoint is None else printable(Path(args.checkpoint).name),

@@ -24,7 +24,7 @@ def train_batches(
     return train_loader(
         images_to_train_on(exp, train_set, transform),
         transform,
-        batch_size=exp.run.batch_size,
+        batch_size=exp.run.images_per_step,
         iterations=exp.iterations(len(train_set)),
         seed=exp.run.seed,
         group_by_aspect=exp.run.group_by_aspect,

@@ -94,8 +94,8 @@ def _settings(exp: BaseExp, dataset_size: int, validation: Validation | None) ->
     run = exp.run
     return TrainSettings(
         iterations=exp.iterations(dataset_size),
-        iterations_per_epoch=dataset_size / run.batch_size,
-        eval_every=max(1.0, run.eval_every * dataset_size / run.batch_size) if run.eval_every else None,
+        iterations_per_epoch=dataset_size / run.images_per_step,
+        eval_every=max(1.0, run.eval_every * dataset_size / run.images_per_step) if run.eval_every else None,
         log_every=run.log_every,
         save_every=run.save_every,
         best_by="AP" if validation is None else validation.best_by,
@@ -120,5 +120,6 @@ def _step(exp: BaseExp, model: nn.Module, dataset_size: int, device: torch.devic
         grad_clip=exp.run.grad_clip,
         ema_decay=exp.run.ema,
         iterations=exp.iterations(dataset_size),
+        accumulate=exp.run.accumulate,
         still_norms=still_norms(model, exp.run.freeze, all_of_them=exp.run.freeze_norms),
     )

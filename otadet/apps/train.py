@@ -52,7 +52,7 @@ OWN_PICTURES = "my_data"
 def parser() -> ArgumentParser:
     made = experiment_parser(__doc__)
     made.add_argument("-d", "--devices", type=int, metavar="N", help="devices of this machine to train on (1)")
-    made.add_argument("-b", "--batch", type=int, metavar="N", help="images per iteration, over all devices")
+    made.add_argument("-b", "--batch", type=int, metavar="N", help="images at once, over all devices")
     made.add_argument("--amp", action="store_true", help="mixed precision, where the hardware gains by it")
     made.add_argument(
         "--output", type=Path, metavar="DIR", help="default: runs/NAME of the experiment, or where CKPT is"

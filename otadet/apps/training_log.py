@@ -30,7 +30,9 @@ def log_data(exp: BaseExp, train_set: DetectionDataset, val_set: DetectionDatase
     for reason in reasons:
         logger.info(f"recipe: {reason}")
     share = f", {exp.run.batch_size // world_size()} per device" if world_size() > 1 else ""
-    logger.info(f"batch: {exp.run.batch_size} images{share}; {exp.run.workers} loader processes")
+    run = exp.run
+    steps = f", {run.accumulate} batches and so {run.images_per_step} images per step" if run.accumulate > 1 else ""
+    logger.info(f"batch: {run.batch_size} images{share}{steps}; {run.workers} loader processes")
     if (crowded := too_many_workers(exp.run.workers, processes_on_this_machine())) is not None:
         logger.warning(crowded)
     warn_of_schedule(exp, len(train_set))

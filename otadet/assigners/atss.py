@@ -40,6 +40,8 @@ class ATSSAssigner(Assigner):
     tensor([[-1,  0, -1, -1]])
     """
 
+    gives_scores = False
+
     topk: int = 9
     """Candidates per box and level: 9 is the original; the OTA paper's r = 3, 5, 7 (Tab. 2) are 9, 25, 49."""
 

@@ -29,6 +29,11 @@ class PaddedTruth:
 class Assigner(ABC):
     """A rule that says which object each anchor answers for: a pure function of its three arguments."""
 
+    @property
+    def gives_scores(self) -> bool:
+        """Whether an assignment of it may have scores; a rule of one's own is taken to, unless it says otherwise."""
+        return True
+
     @torch.no_grad()
     def __call__(self, predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> Assignment:
         """Assign the anchors of a batch; one `GroundTruth` per image, on the predictions' device.

@@ -46,6 +46,8 @@ class FCOSAssigner(Assigner):
             [-1, -1, -1, -1]])
     """
 
+    gives_scores = False
+
     radius: float | None = 1.5
     """Of centre sampling, in strides, in x and in y; None is the first version of FCOS, without centre sampling."""
     ranges: tuple[tuple[float, float], ...] | None = None

@@ -46,6 +46,8 @@ class HungarianAssigner(Assigner):
     (tensor([[-1,  0,  1, -1]]), tensor([[False,  True, False, False]]))
     """
 
+    gives_scores = False
+
     cost: PairCost = field(default_factory=DETRCost)
     """What an anchor costs as a box's."""
 

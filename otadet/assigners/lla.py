@@ -53,6 +53,8 @@ class LLAAssigner(Assigner):
     (tensor([[0, 0, 1]]), tensor([[False,  True, False]]))
     """
 
+    gives_scores = False
+
     topk: int = 10
     """Anchors per box."""
     iou_weight: float = 1.5

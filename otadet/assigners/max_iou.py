@@ -40,6 +40,8 @@ class MaxIoUAssigner(Assigner):
     tensor([[-1,  0, -1, -2]])
     """
 
+    gives_scores = False
+
     positive: float = 0.5
     """Smallest IoU of a positive anchor, 0-1."""
     negative: float = 0.4

@@ -58,6 +58,8 @@ class OTAAssigner(Assigner):
     tensor([[0, 1, 1, 1]])
     """
 
+    gives_scores = False
+
     radius: float = 2.5
     """Of the centre prior, in strides. The paper's r = 3, 5, 7 are 1.5, 2.5, 3.5."""
     top_q: int = 20

@@ -50,6 +50,8 @@ class PAAAssigner(Assigner):
     tensor([[-1,  0,  0, -1]])
     """
 
+    gives_scores = False
+
     threshold: float = 0.1
     """Smallest IoU of an anchor box with the box that it belongs to, above 0."""
     topk: int = 9

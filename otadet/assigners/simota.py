@@ -50,6 +50,8 @@ class SimOTAAssigner(Assigner):
     (tensor([[0, 1, 1]]), tensor([[False,  True, False]]))
     """
 
+    gives_scores = False
+
     radius: float = 2.5
     """Of the centre prior, in strides."""
     top_q: int = 20

@@ -73,6 +73,10 @@ class TaskAlignedAssigner(Assigner):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} {getattr(self, name)}: must be a number, and not below 0")
 
+    @property
+    def gives_scores(self) -> bool:
+        return self.soft
+
     @classmethod
     def yolo(cls) -> TaskAlignedAssigner:
         """The rule of YOLOv8 to YOLO26 (its one-to-many head): CIoU, ties among all holders, tiny boxes enlarged.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import cv2
 import numpy as np
@@ -42,6 +42,16 @@ class Batch:
             truths = truths.each(Tensor.pin_memory)
         truths = truths.each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
         return replace(self, images=self.images.to(device, non_blocking=non_blocking), truths=truths.parted())
+
+    def parts(self, number: int) -> list[Batch]:
+        """The batch in that many parts of the same number of images, each of the same size. No image is copied."""
+        size, rest = divmod(len(self), number)
+        if rest or not size:
+            raise ValueError(f"a batch of {len(self)} images has no {number} equal parts")
+        return [
+            Batch(*(getattr(self, each.name)[start : start + size] for each in fields(self)))
+            for start in range(0, len(self), size)
+        ]
 
     def pin_memory(self) -> Batch:
         """The same batch with its images in page-locked memory, from where copies to a GPU do not block."""

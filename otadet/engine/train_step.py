@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from otadet.distributed import world_size
+from otadet.engine.accumulation import Accumulation
 from otadet.engine.gradient import clip_gradient, gradient_norm, parameters_of
 from otadet.engine.guard import GradientGuard, StepGuard, optimizer_is_finite, raise_non_finite, weights_are_finite
 from otadet.engine.precision import autocast
@@ -51,6 +52,7 @@ class TrainStep:
         ema_decay: of the averaged weights; None: there are none.
         iterations: length of the training, for a loss that changes on its way (`at_progress`).
         still_norms: names of the batch norms of `model` that keep their statistics.
+        accumulate: parts that a batch is computed in, one after the other; see `Accumulation`.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class TrainStep:
         ema_decay: float | None = None,
         iterations: int | None = None,
         still_norms: Collection[str] = (),
+        accumulate: int = 1,
     ) -> None:
         self.device = device
         self.amp_dtype = amp_dtype
@@ -85,6 +88,8 @@ class TrainStep:
         self.ema = None if ema_decay is None else ModelEma(self.model, ema_decay)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype == torch.float16)
         self._gradient = GradientGuard(optimizer)
+        self.accumulate = accumulate
+        self._accumulation = None if accumulate == 1 else Accumulation(self.model, self.network, self.loss, device)
 
     @property
     def best_model(self) -> nn.Module:
@@ -117,10 +122,7 @@ class TrainStep:
         factor = self.schedule(iteration)
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate * factor
-        terms = self._forward(batch)
-        losses = {name: term.detach() for name, term in terms.items()}
-        guard = StepGuard(torch.stack(list(losses.values())), stop.requested)
-        self.scaler.scale(reduce(torch.add, terms.values())).backward()
+        losses, guard = self._add_gradient(batch, stop)
         bad, stopping = guard.read()
         self._gradient.check()
         if bad:
@@ -130,11 +132,25 @@ class TrainStep:
             self.ema.update(self.model, iteration)
         return StepResult(losses, stopping)
 
-    def _forward(self, batch: Batch) -> dict[str, Tensor]:
+    def _add_gradient(self, batch: Batch, stop: StopRequest) -> tuple[dict[str, Tensor], StepGuard]:
+        """Queue the work up to the gradient of a batch. Returns its loss terms, and what is to be asked about them."""
+
+        def guarded(losses: dict[str, Tensor]) -> tuple[dict[str, Tensor], StepGuard]:
+            return losses, StepGuard(torch.stack(list(losses.values())), stop.requested)
+
+        if self._accumulation is not None:
+            parts = batch.parts(self.accumulate)
+            return self._accumulation.backward(parts, self._predict, self.scaler.scale, guarded, self.optimizer)
+        terms = self.loss(*self._predict(self.network, batch), batch.truths)
+        found = guarded({name: term.detach() for name, term in terms.items()})
+        self.scaler.scale(reduce(torch.add, terms.values())).backward()
+        return found
+
+    def _predict(self, network: nn.Module, batch: Batch) -> tuple[Any, Any]:
+        """(predictions, anchors) of the images."""
         images = self.normalize(batch.images).contiguous(memory_format=self.memory_format)
         with autocast(self.device, self.amp_dtype):
-            predictions, anchors = self.network(images)
-        return self.loss(predictions, anchors, batch.truths)
+            return network(images)
 
     def _apply_gradient(self, iteration: int, file_names: Sequence[str]) -> None:
         parameters = parameters_of(self.optimizer)

@@ -17,6 +17,7 @@ from otadet.data.images import ReadOptions
 from otadet.data.sample import TrainTransform
 from otadet.data.sampling import RepeatFactor
 from otadet.data.transforms import Compose, Letterbox, MultiScale, RandomFlip, ResizeShortestEdge
+from otadet.engine.accumulation import check_can_be_summed
 from otadet.engine.columns import training_columns
 from otadet.errors import UserError, did_you_mean
 from otadet.exp.data import Data, DataFolder
@@ -79,7 +80,10 @@ class BaseExp:
     @property
     def loss_terms(self) -> tuple[str, ...] | None:
         """The names of what the loss is the sum of; None where a loss of one's own does not say them (`terms`)."""
-        terms = getattr(self.build_loss(), "terms", None)
+        return self._terms_of(self.build_loss())
+
+    def _terms_of(self, loss: nn.Module) -> tuple[str, ...] | None:
+        terms = getattr(loss, "terms", None)
         if not isinstance(terms, tuple | list):
             return None
         has_quality = getattr(self.model, "quality", "own") is not None
@@ -134,11 +138,11 @@ class BaseExp:
 
     def iterations(self, dataset_size: int) -> int:
         """Length of the training on a data set of this many images."""
-        return self.length.iterations(dataset_size, self.run.batch_size)
+        return self.length.iterations(dataset_size, self.run.images_per_step)
 
     def build_schedule(self, dataset_size: int) -> Callable[[int], float]:
         """Iteration -> factor of the learning rate."""
-        return self.schedule.build(Training(dataset_size, self.run.batch_size, self.iterations(dataset_size)))
+        return self.schedule.build(Training(dataset_size, self.run.images_per_step, self.iterations(dataset_size)))
 
     # Fields.
 
@@ -167,19 +171,24 @@ class BaseExp:
         if getattr(self.postprocess, "score", None) == "product" and getattr(self.model, "quality", "own") is None:
             raise UserError("postprocess.score product: the model has no quality branch (model.quality none)")
         try:
-            terms = self.loss_terms
+            loss = self.build_loss()
         except UserError:
             raise
         except Exception as error:
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             raise UserError(f"label assignment: {kind}{error}") from error
-        columns = None if terms is None else (*SCORES, *training_columns(terms))
-        best_by = getattr(self.run, "best_by", None)
-        if columns is not None and best_by not in (None, *columns):
+        self._check_run(loss)
+
+    def _check_run(self, loss: nn.Module) -> None:
+        terms, best_by = self._terms_of(loss), self.run.best_by
+        columns = () if terms is None else (*SCORES, *training_columns(terms))
+        if columns and best_by not in (None, *columns):
             raise UserError(
                 f"run.best_by {brief(best_by)}: metrics.csv has no such column; choose one of {', '.join(columns)}"
                 f"{did_you_mean(str(best_by), columns)}"
             )
+        if self.run.accumulate > 1:
+            check_can_be_summed(loss)
 
     def describe(self) -> dict[str, Any]:
         """Every field and its value as plain data: `{"model": {"part": "FCOS", ...}, ...}`."""

@@ -20,6 +20,7 @@ from otadet.exp.fitting import Choice, Chooser, FittedExp
 from otadet.exp.recipe import (
     FEWEST_ITERATIONS,
     SMALL,
+    batch_said,
     batch_size,
     crowd_detections,
     crowd_nms,
@@ -115,11 +116,12 @@ def _input_size(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choic
 
 
 def _length_and_rhythm(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
-    batch = exp.run.batch_size
+    batch = exp.run.images_per_step
     usual, epochs = usual_and_fitting(found.images, batch, EPOCHS, MOST_EPOCHS)
     iterations = Epochs(epochs).iterations(found.images, batch)
     why = f"for {found.images:,} pictures" if epochs == usual else f"at least {FEWEST_ITERATIONS} iterations"
-    yield Choice("length", f"{epochs}epochs", f"length {epochs}epochs, {why}: {iterations:,} of run.batch_size {batch}")
+    reason = f"length {epochs}epochs, {why}: {iterations:,} of {batch_said(exp.run)}"
+    yield Choice("length", f"{epochs}epochs", reason)
     yield from rhythm(found, exp, devices)
 
 

@@ -100,18 +100,23 @@ def _input_size(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choic
 
 def batch_size(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
     wanted = min(BATCH, max(2, 2 ** int(math.log2(max(found.images / 8, 1)))))
-    yield Choice("run.batch_size", str(devices * math.ceil(wanted / devices)))
+    yield Choice("run.batch_size", str(devices * math.ceil(wanted / (devices * exp.run.accumulate))))
 
 
 def _length(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
-    batch = exp.run.batch_size
+    batch = exp.run.images_per_step
     usual, epochs = usual_and_fitting(found.images, batch, EPOCHS, MOST_EPOCHS)
     iterations = Epochs(epochs).iterations(found.images, batch)
     why = f"{found.images:,} pictures are shown {usual} times each"
     if epochs > usual:
         why = f"so few pictures are shown until there are {FEWEST_ITERATIONS} iterations, as from scratch it takes them"
-    reason = f"length {epochs}epochs: {why}; {iterations:,} iterations of run.batch_size {batch}"
+    reason = f"length {epochs}epochs: {why}; {iterations:,} iterations of {batch_said(exp.run)}"
     yield Choice("length", f"{epochs}epochs", reason)
+
+
+def batch_said(run: Run) -> str:
+    """The images of one iteration, as settings."""
+    return f"run.batch_size {run.batch_size}" + (f" and run.accumulate {run.accumulate}" if run.accumulate > 1 else "")
 
 
 def usual_and_fitting(images: int, batch: int, table: tuple[tuple[float, int], ...], most: int) -> tuple[int, int]:
@@ -123,7 +128,7 @@ def usual_and_fitting(images: int, batch: int, table: tuple[tuple[float, int], .
 
 def rhythm(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
     iterations = exp.iterations(found.images)
-    epochs = iterations * exp.run.batch_size / found.images
+    epochs = iterations * exp.run.images_per_step / found.images
     warmup = min(max(50, min(500, iterations // 20)), iterations // 4)
     every = max(1, round(epochs / EVALUATIONS))
     yield Choice("schedule.warmup", str(warmup))

@@ -20,9 +20,12 @@ class Run(Part):
     """Batches, precision and randomness of a training, and what it does on its way."""
 
     batch_size: Annotated[int, Limits(0, 65_536, open_low=True)] = 16
-    """Images of one iteration, over all devices."""
+    """Images that are computed at once, over all devices; those of one iteration, unless it is of several batches."""
     workers: Annotated[int, Limits(0, 1024)] = 4
     """Loader processes per device."""
+    accumulate: Annotated[int, Limits(0, 65_536, open_low=True)] = 1
+    """Batches of one iteration, whose gradients are added up: the training is the one with a `batch_size` that many
+    times as large, but for rounding and for batch norms, which see one batch at a time."""
     group_by_aspect: bool = True
     """The images of one device's batch are all wide or all tall, so that less of it is padding."""
     reduced_decoding: Literal["off", "train", "all"] = "train"
@@ -66,6 +69,11 @@ class Run(Part):
     not."""
     process_timeout: Annotated[float, Limits(1, 10**6)] = 300.0
     """Seconds without a sign of life after which a process of torchrun's counts as gone."""
+
+    @property
+    def images_per_step(self) -> int:
+        """Images of one iteration, that is of one step of the optimizer, over all devices."""
+        return self.batch_size * self.accumulate
 
     def check(self) -> None:
         if self.best_by in PLACE:

@@ -2,13 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from otadet.assigners.ops.inputs import limited
-from otadet.structures import Assignment, GroundTruth, Predictions
+from otadet.distributed import mean_over_ranks
+from otadet.structures import Anchors, Assignment, GroundTruth, Predictions
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the loss of some images is made of. Those of the parts of a batch add up to that of the batch."""
+
+    terms: dict[str, Tensor]
+    """Name -> scalar, a sum over the images."""
+    amounts: Tensor
+    """(J,) float32 without a gradient: of what the terms are divided by, such as the number of positive anchors."""
+
+
+class SummedLoss(nn.Module, ABC):
+    """A loss of sums over the images of a batch, each divided by an amount of the batch.
+
+    So the gradient of a batch can be computed in parts, whose sums add up, while a mean of the parts' losses would be
+    another loss.
+    """
+
+    terms: tuple[str, ...]
+    """The names of what it is the sum of."""
+
+    @property
+    @abstractmethod
+    def has_one_divisor(self) -> bool:
+        """Whether all terms are divided by the same number, whatever the images."""
+
+    @abstractmethod
+    def sums(self, predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> Sums:
+        """Of these images. Raises `ValueError` as an `Assigner` does."""
+
+    @abstractmethod
+    def divisors(self, amounts: Tensor) -> Mapping[str, Tensor]:
+        """Name of a term -> what it is divided by. amounts: (J,) of the whole batch, averaged over the ranks."""
+
+    def forward(self, predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> dict[str, Tensor]:
+        """Named scalars, whose sum is to be minimised. Raises `ValueError` as `sums` does."""
+        sums = self.sums(predictions, anchors, truths)
+        divisors = self.divisors(mean_over_ranks(sums.amounts))
+        return {name: term / divisors[name] for name, term in sums.terms.items()}
 
 
 def in_float32(predictions: Predictions) -> Predictions:

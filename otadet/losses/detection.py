@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from otadet.assigners.base import Assigner
 from otadet.assigners.ops.inputs import check_batch
 from otadet.boxes import boxes_to_distances, giou, iou
-from otadet.distributed import mean_over_ranks
 from otadet.losses.class_loss import ClassLoss, FocalLoss
-from otadet.losses.common import counts_of, in_float32, targets_of, weighted
+from otadet.losses.common import SummedLoss, Sums, counts_of, in_float32, targets_of, weighted
 from otadet.structures import BACKGROUND, Anchors, Assignment, GroundTruth, Predictions
 
 QualityTarget = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -38,7 +37,7 @@ def centerness_target(points: Tensor, predicted: Tensor, boxes: Tensor) -> Tenso
     return (smaller / larger.clamp(min=torch.finfo(larger.dtype).tiny)).prod(-1).sqrt()
 
 
-class DetectionLoss(nn.Module):
+class DetectionLoss(SummedLoss):
     """Class loss, GIoU loss on the boxes, cross entropy of the quality with its target (Sec. 4.1).
 
     Each is divided by the number of positive anchors, averaged over the ranks and at least 1, and weighted. Everything
@@ -90,40 +89,47 @@ class DetectionLoss(nn.Module):
         self.class_loss = FocalLoss() if class_loss is None else class_loss
         self.box_weight, self.quality_weight = box_weight, quality_weight
 
-    def forward(self, predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> dict[str, Tensor]:
-        """Scalars "cls", "box" and, where the network has such a branch, "quality"; their sum is to be minimised.
+    @property
+    def has_one_divisor(self) -> bool:
+        return self.box_weighting == "none"
 
-        They are finite where the predictions are, and below 1e9. Raises `ValueError` as the assigner does.
+    def sums(self, predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> Sums:
+        """Terms "cls", "box" and, where the network has such a branch, "quality".
+
+        Divided, they are finite where the predictions are, and below 1e9. Raises `ValueError` as the assigner does.
         """
         check_batch(predictions, anchors, truths)
         with torch.autocast(predictions.boxes.device.type, enabled=False):
             predictions = in_float32(predictions)
             assignment = self.assigner(predictions, anchors, truths)
-            return self._losses(predictions, anchors, assignment, truths)
+            return self._sums(predictions, anchors, assignment, truths)
 
-    def _losses(
+    def divisors(self, amounts: Tensor) -> dict[str, Tensor]:
+        normalizer = amounts[0].clamp(min=1)
+        total = normalizer if self.has_one_divisor else amounts[1].clamp(min=LEAST_QUALITY)
+        return {"cls": normalizer, "box": total, "quality": normalizer}
+
+    def _sums(
         self, predictions: Predictions, anchors: Anchors, assignment: Assignment, truths: Sequence[GroundTruth]
-    ) -> dict[str, Tensor]:
+    ) -> Sums:
         positive = assignment.gt_index >= 0
         counts = counts_of(positive, assignment)
-        normalizer = mean_over_ranks(counts.sum()).clamp(min=1)
         labels, boxes = targets_of(assignment.gt_index, truths)
         # Both arguments are the same box at an anchor without an object: no gradient, and nothing that could be NaN.
         predicted = torch.where(positive[..., None], predictions.boxes, boxes)
-        is_weighted = self.box_weighting == "quality"
+        is_weighted = not self.has_one_divisor
         target = counts
         if is_weighted or predictions.quality is not None:
             target = self.quality_target(anchors.points, predicted.detach(), boxes) * positive
         weight = target * counts if is_weighted else counts
-        total = mean_over_ranks(weight.sum()).clamp(min=LEAST_QUALITY) if is_weighted else normalizer
-        losses = {
-            "cls": self._class_loss(predictions.logits, assignment, labels, counts) / normalizer,
-            "box": self.box_weight * weighted((1 - giou(predicted, boxes)) * weight, assignment).sum() / total,
+        terms = {
+            "cls": self._class_loss(predictions.logits, assignment, labels, counts),
+            "box": self.box_weight * weighted((1 - giou(predicted, boxes)) * weight, assignment).sum(),
         }
         if predictions.quality is not None:
             entropy = F.binary_cross_entropy_with_logits(predictions.quality, target, reduction="none")
-            losses["quality"] = self.quality_weight * weighted(entropy * counts, assignment).sum() / normalizer
-        return losses
+            terms["quality"] = self.quality_weight * weighted(entropy * counts, assignment).sum()
+        return Sums(terms, torch.stack((counts.sum(), weight.sum())) if is_weighted else counts.sum()[None])
 
     def _class_loss(self, logits: Tensor, assignment: Assignment, labels: Tensor, counts: Tensor) -> Tensor:
         """Sum over all logits: their loss towards 0, and the difference that the positive ones make.

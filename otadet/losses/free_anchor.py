@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from otadet.assigners.ops.ignored import in_ignored_regions
 from otadet.assigners.ops.inputs import are_valid, check_batch, check_objects, limited
 from otadet.boxes import giou, iou
-from otadet.distributed import mean_over_ranks
-from otadet.losses.common import in_float32
+from otadet.losses.common import SummedLoss, Sums, in_float32
 from otadet.structures import Anchors, GroundTruth, Predictions
 
 
-class FreeAnchorLoss(nn.Module):
+class FreeAnchorLoss(SummedLoss):
     """Each object is a bag of the `bag_size` anchors whose boxes overlap it most; the network finds out which to train.
 
     "positive" (their Eq. 5): minus the logarithm of the mean-max over a bag of P_cls * P_loc, `alpha` times; its mean
@@ -39,6 +38,7 @@ class FreeAnchorLoss(nn.Module):
     """
 
     terms = ("positive", "negative")
+    has_one_divisor = False
 
     def __init__(
         self,
@@ -53,23 +53,26 @@ class FreeAnchorLoss(nn.Module):
         self.alpha, self.gamma = alpha, gamma
         self.box_weight = box_weight
 
-    def forward(self, predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> dict[str, Tensor]:
-        """Scalars "positive" and "negative"; their sum is to be minimised.
+    def divisors(self, amounts: Tensor) -> dict[str, Tensor]:
+        number = amounts[0]
+        return {"positive": number.clamp(min=1), "negative": (number * self.bag_size).clamp(min=1)}
 
-        They are finite where the predictions are, and below 1e9. Raises `ValueError` as an `Assigner` does.
+    def sums(self, predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> Sums:
+        """Terms "positive" and "negative".
+
+        Divided, they are finite where the predictions are, and below 1e9. Raises `ValueError` as an `Assigner` does.
         """
         check_batch(predictions, anchors, truths)
         device = predictions.boxes.device
         with torch.autocast(device.type, enabled=False):
             predictions, objects = in_float32(predictions), _objects(truths, predictions)
-            number = mean_over_ranks(objects.valid.sum())
+            amounts = objects.valid.sum()[None]
             if predictions.logits.shape[1] == 0:
-                return {name: predictions.logits.sum() for name in ("positive", "negative")}
+                return Sums({name: predictions.logits.sum() for name in self.terms}, amounts)
             bags, deserved = self._match(predictions, anchors, objects)
-            positive = (self._positive(predictions, objects, bags) * objects.valid).sum() / number.clamp(min=1)
-            is_ignored = _ignored(anchors, truths, bags, objects)
-            negative = self._negative(predictions, deserved, is_ignored) / (number * self.bag_size).clamp(min=1)
-            return {"positive": self.alpha * positive, "negative": (1 - self.alpha) * negative}
+            positive = (self._positive(predictions, objects, bags) * objects.valid).sum()
+            negative = self._negative(predictions, deserved, _ignored(anchors, truths, bags, objects))
+            return Sums({"positive": self.alpha * positive, "negative": (1 - self.alpha) * negative}, amounts)
 
     @torch.no_grad()
     def _match(self, predictions: Predictions, anchors: Anchors, objects: _Objects) -> tuple[Tensor, Tensor]:

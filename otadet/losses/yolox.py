@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from otadet.assigners.base import Assigner
 from otadet.assigners.ops.inputs import check_batch
 from otadet.boxes import centers, iou
-from otadet.distributed import mean_over_ranks
 from otadet.losses.class_loss import BCE, ClassLoss
-from otadet.losses.common import counts_of, in_float32, targets_of, weighted
+from otadet.losses.common import SummedLoss, Sums, counts_of, in_float32, targets_of, weighted
 from otadet.structures import BACKGROUND, Anchors, GroundTruth, Predictions
 
 _LEAST_SIDE = 1e-8
 """Strides: of sides whose logarithm is taken."""
 
 
-class YOLOXLoss(nn.Module):
+class YOLOXLoss(SummedLoss):
     """A class loss, cross entropy of the objectness, `1 - IoU^2` of boxes, and near the end the L1 distance too.
 
     A positive anchor's class is trained towards the IoU of its box, or towards the assignment's score where it has one;
@@ -55,8 +54,16 @@ class YOLOXLoss(nn.Module):
         """From now on the loss is that of a training of which the share `progress` (0-1) is over."""
         self._with_l1 = progress >= self.l1_from
 
-    def forward(self, predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> dict[str, Tensor]:
-        """Scalars "cls", "box", "quality" and "l1", which is 0 until the last part; their sum is to be minimised.
+    @property
+    def has_one_divisor(self) -> bool:
+        return not getattr(self.assigner, "gives_scores", True)
+
+    def divisors(self, amounts: Tensor) -> dict[str, Tensor]:
+        number, total = amounts.clamp(min=1).unbind()
+        return {"cls": total, "box": total, "quality": number, "l1": total}
+
+    def sums(self, predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> Sums:
+        """Terms "cls", "box", "quality" and "l1", which is 0 until the last part of the training.
 
         Raises `ValueError` as the assigner does, and for predictions without a quality.
         """
@@ -66,13 +73,12 @@ class YOLOXLoss(nn.Module):
         with torch.autocast(predictions.boxes.device.type, enabled=False):
             predictions = in_float32(predictions)
             assignment = self.assigner(predictions, anchors, truths)
+            if assignment.score is not None and self.has_one_divisor:
+                raise ValueError(f"{self.assigner}: gives scores, though its gives_scores is False")
             gt_index = assignment.gt_index
             positive = gt_index >= 0
             counts = counts_of(positive, assignment)
             present = counts if assignment.score is None else positive.to(torch.float32)
-            # Both sums whether there are scores or not, so that ranks with and without them wait for the same.
-            sums = mean_over_ranks(torch.stack((present.sum(), counts.sum()))).clamp(min=1)
-            number, total = sums.unbind()
             labels, boxes = targets_of(gt_index, truths)
             # Both are the same box at an anchor without an object: no gradient, and nothing that could be NaN.
             predicted = torch.where(positive[..., None], predictions.boxes, boxes)
@@ -88,7 +94,9 @@ class YOLOXLoss(nn.Module):
             if self._with_l1:
                 distance = (_raw(predicted, anchors) - _raw(boxes, anchors)).abs().sum(-1)
                 terms["l1"] = torch.where(positive, distance, 0.0) * weighted(counts, assignment)
-            return {name: term.sum() / (number if name == "quality" else total) for name, term in terms.items()}
+            # Both amounts whether there are scores or not, so that ranks with and without them wait for the same.
+            amounts = torch.stack((present.sum(), counts.sum()))
+            return Sums({name: term.sum() for name, term in terms.items()}, amounts)
 
     def _class_loss(self, logits: Tensor, labels: Tensor, score: Tensor) -> Tensor:
         """(N, A): each anchor's logits (N, A, C) against `score` (N, A) at its label and 0 elsewhere."""

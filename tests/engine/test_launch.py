@@ -17,7 +17,7 @@ from otadet.engine.checkpoint import load_checkpoint
 from otadet.engine.launch import launch
 from otadet.errors import UserError
 from tests.helpers.evaluating import evaluate
-from tests.helpers.processes import ask_for_a_stop, be_killed, fail_in_second, several_trainings, train
+from tests.helpers.processes import ask_for_a_stop, be_killed, fail_in_second, several_trainings, step_in_parts, train
 from tests.helpers.toy_training import CPU
 
 
@@ -49,6 +49,15 @@ def test_two_processes_train_as_one_does(two, tmp_path):
     for name, weight in one.items():
         assert torch.equal(first[name], second[name])
         assert torch.allclose(first[name], weight, atol=1e-6)
+
+
+def test_two_processes_in_two_parts_each_step_as_one_with_the_whole_batch(two, tmp_path):
+    step_in_parts(CPU, tmp_path, 1)
+    for name in ("none in parts.pt", "quality in parts.pt"):
+        one, both = (torch.load(folder / name) for folder in (tmp_path, two.folder))
+        assert (one["out.weight"] - both["out.weight"]).abs().max() < 1e-5
+        for weight in one:
+            torch.testing.assert_close(both[weight], one[weight], rtol=1e-4, atol=1e-5)
 
 
 def test_losses_are_averaged_and_scores_gathered_over_the_processes(two, tmp_path):

@@ -3,13 +3,20 @@
 import os
 import signal
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 
+from otadet.assigners import SimOTAAssigner
+from otadet.data.batch import Batch
 from otadet.distributed import broadcast_object, gather_objects, is_main, rank, sum_over_ranks, world_size
+from otadet.engine.stop import StopRequest
+from otadet.engine.train_step import TrainStep
+from otadet.losses import DetectionLoss
 from tests.helpers.evaluating import evaluate, write_portraits_and_landscapes
-from tests.helpers.toy_training import ToyLoss, ToyModel, toy_batches, toy_trainer
+from tests.helpers.small_detector import SmallDetector, crowded_batch
+from tests.helpers.toy_training import Scale, ToyLoss, ToyModel, toy_batches, toy_trainer
 
 
 def several_trainings(device: torch.device, folder: Path) -> None:
@@ -22,6 +29,7 @@ def several_trainings(device: torch.device, folder: Path) -> None:
     train(device, folder / "whole")
     train(device, folder / "stopped", stopped_rank=1)
     train(device, folder / "resumed", resume=folder / "stopped" / "last.pth")
+    step_in_parts(device, folder, 2)
     train(device, folder / "poisoned", poisoned_rank=1)
 
 
@@ -55,6 +63,29 @@ def train(
         trainer.stop.request()
     trainer.train()
     torch.save(trainer.step.model.state_dict(), folder / f"rank {rank()}.pt")
+
+
+def step_in_parts(device: torch.device, folder: Path, number: int) -> None:
+    """Two steps with eight images over all processes, each share in that many parts, by losses of one divisor and more.
+
+    Process 0 saves the weights.
+    """
+    share = slice(rank() * 8 // world_size(), (rank() + 1) * 8 // world_size())
+    for weighting in ("none", "quality"):
+        torch.manual_seed(0)
+        model = SmallDetector(norm=True)
+        loss = DetectionLoss(SimOTAAssigner(), box_weighting=weighting)
+        step = TrainStep(
+            *(model, loss, torch.optim.SGD(model.parameters(), lr=0.1), lambda iteration: 1.0, Scale(), device),
+            still_norms=["body.1"],
+            accumulate=number,
+        )
+        step.train_mode()
+        for iteration in range(2):
+            batch = crowded_batch([0, 0, 3, 1, 9, 0, 2, 5], seed=iteration)
+            step(Batch(*(getattr(batch, field.name)[share] for field in fields(Batch))), iteration, StopRequest())
+        if is_main():
+            torch.save(step.model.state_dict(), folder / f"{weighting} in parts.pt")
 
 
 class PoisonedLoss(ToyLoss):

@@ -79,6 +79,7 @@ def toy_trainer(
     grad_clip: float | None = None,
     ema_decay: float | None = None,
     still_norms: Collection[str] = (),
+    accumulate: int = 1,
     **settings: Any,
 ) -> Trainer:
     """A trainer with momentum, weight decay, warm-up and a step of the rate; `settings` are those of TrainSettings."""
@@ -97,6 +98,7 @@ def toy_trainer(
         grad_clip=grad_clip,
         ema_decay=ema_decay,
         still_norms=still_norms,
+        accumulate=accumulate,
     )
     return Trainer(
         step,

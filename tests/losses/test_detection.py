@@ -255,13 +255,13 @@ def test_ranks_that_share_a_batch_have_its_loss_together(
     sums: list[list[Tensor]] = []
     for share in shares:
         sums.append([])
-        monkeypatch.setattr("otadet.losses.detection.mean_over_ranks", lambda count: sums[-1].append(count) or count)
+        monkeypatch.setattr("otadet.losses.common.mean_over_ranks", lambda count: sums[-1].append(count) or count)
         loss(*share)
     means = [sum(counts) / 2 for counts in zip(*sums, strict=True)]
     parts = []
     for share in shares:
         left = iter(means)
-        monkeypatch.setattr("otadet.losses.detection.mean_over_ranks", lambda count, left=left: next(left))
+        monkeypatch.setattr("otadet.losses.common.mean_over_ranks", lambda count, left=left: next(left))
         parts.append(loss(*share))
     for name, value in whole.items():
         torch.testing.assert_close((parts[0][name] + parts[1][name]) / 2, value)

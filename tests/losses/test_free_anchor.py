@@ -108,7 +108,7 @@ def test_the_divisor_is_at_least_1(
     """`mean` objects on an average rank, none on this one."""
     problem = random_problem(generator, 0, 2)
     alone = FreeAnchorLoss()(*problem)["negative"]
-    monkeypatch.setattr("otadet.losses.free_anchor.mean_over_ranks", lambda count: torch.full_like(count, mean))
+    monkeypatch.setattr("otadet.losses.common.mean_over_ranks", lambda count: torch.full_like(count, mean))
     torch.testing.assert_close(FreeAnchorLoss()(*problem)["negative"] * divisor, alone)
 
 

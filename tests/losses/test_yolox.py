@@ -141,11 +141,11 @@ def test_ranks_with_and_without_boxes_have_the_loss_of_the_batch_together(
     empty = GroundTruth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     loss, sums = YOLOXLoss(rule), []
     expected = loss(whole, anchors, [truth, empty])
-    monkeypatch.setattr("otadet.losses.yolox.mean_over_ranks", lambda found: sums.append(found) or found)
+    monkeypatch.setattr("otadet.losses.common.mean_over_ranks", lambda found: sums.append(found) or found)
     for truths in ([truth], [empty]):
         loss(predictions, anchors, truths)
     assert len(sums) == 2
-    monkeypatch.setattr("otadet.losses.yolox.mean_over_ranks", lambda found: (sums[0] + sums[1]) / 2)
+    monkeypatch.setattr("otadet.losses.common.mean_over_ranks", lambda found: (sums[0] + sums[1]) / 2)
     parts = [loss(predictions, anchors, truths) for truths in ([truth], [empty])]
     for name, value in expected.items():
         torch.testing.assert_close((parts[0][name] + parts[1][name]) / 2, value)
