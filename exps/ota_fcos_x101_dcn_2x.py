@@ -1,6 +1,6 @@
 """`ota_fcos_x101_2x.py` with DCNv2 in C4, C5 and the last convolution of each tower (Tab. 5).
 
-Paper: 49.2 AP on test-dev, 51.5 with multi-scale testing.
+Paper: 49.2 AP on test-dev, 51.5 with multi-scale testing (`otadet eval --tta`).
 """
 
 from otadet.exp import FCOS, BaseExp, Iterations, ResizeShortestEdge, ResNet, Steps

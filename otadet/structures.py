@@ -15,6 +15,7 @@ Shape letters, used in every docstring, each with one meaning:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -111,6 +112,14 @@ class Detections:
     def __getitem__(self, keep: Tensor | slice) -> Detections:
         """The detections that a mask, an index tensor or a slice selects."""
         return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Detections]) -> Detections:
+        """Those of several, at least one, in their order."""
+        boxes, scores, labels = (
+            torch.cat([getattr(part, name) for part in parts]) for name in ("boxes", "scores", "labels")
+        )
+        return cls(boxes, scores, labels, parts[0].vocabulary)
 
     def to(self, device: torch.device | str) -> Detections:
         """The same detections on a device."""

@@ -42,6 +42,15 @@ def experiment_parser(description: str | None, *, device: bool = True) -> Argume
     return parser
 
 
+def add_tta(parser: ArgumentParser) -> None:
+    """The option `--tta`."""
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="look at each image in several sizes, and mirrored, as the experiment's tta.scales and so on say",
+    )
+
+
 def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
     """The arguments, those of this process where `argv` is None; pairs may stand between the options."""
     return parser.parse_intermixed_args(argv)
@@ -68,8 +77,10 @@ def load_experiment(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, di
         return exp, None
     args.checkpoint = checkpoint_path(args.checkpoint)
     state = load_checkpoint(args.checkpoint)
+    needed = [*needed, *(["tta"] if getattr(args, "tta", False) else [])]
     if args.exp is None:
         exp = described_exp(args.checkpoint, state, needed, args.overrides)
+    check_tta(exp, args, args.overrides)
     note_unused(exp, args.overrides, needed)
     return exp, state
 
@@ -79,6 +90,13 @@ def paths_named(exp: BaseExp, overrides: Sequence[str]) -> list[str]:
     from otadet.exp.fields import paths_set
 
     return paths_set(exp, list(zip(overrides[::2], overrides[1::2], strict=False)))
+
+
+def check_tta(exp: BaseExp, args: Namespace, overrides: Sequence[str]) -> None:
+    """Raise `UserError` where the pairs set what `--tta` does, and the app has this option, but was not given it."""
+    of_tta = [path for path in paths_named(exp, overrides) if path.partition(".")[0] == "tta"]
+    if of_tta and getattr(args, "tta", None) is False:
+        raise UserError(f"{of_tta[0]}: is of multi-scale testing alone; add --tta")
 
 
 def note_unused(exp: BaseExp, overrides: Sequence[str], needed: Sequence[str]) -> None:

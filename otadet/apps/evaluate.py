@@ -4,6 +4,7 @@ COCO's twelve, or miss rate, AP, recall and Jaccard index where the data are Cro
 
 otadet eval -c runs/quickstart/best.pth --per-class
 otadet eval -c runs/my_data/best.pth --split test
+otadet eval -c runs/my_data/best.pth --tta tta.scales 416,640,832
 otadet eval -f exps/ota_fcos_r50.py -c best.pth -b 8 --save-json predictions.json score_threshold 0.01
 
 Without -f the experiment is the one that the checkpoint describes.
@@ -13,19 +14,20 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from otadet.apps.arguments import experiment_parser, load_trained, parse, pick_device, say
+from otadet.apps.arguments import add_tta, experiment_parser, load_trained, parse, pick_device, say
 from otadet.errors import UserError
 from otadet.evaluation.judge import AUTO, JUDGES
 from otadet.names import name_list
 
 if TYPE_CHECKING:
     from otadet.data.dataset import DetectionDataset
+    from otadet.evaluation.result import Result
 
 SPLITS = ("train", "val", "test")
 NEEDED = ("data", "input", "model", "postprocess", "run")
@@ -44,7 +46,14 @@ def parser() -> ArgumentParser:
     made.add_argument(
         "--split", choices=SPLITS, default="val", help="what to measure on; an error where the data have none (val)"
     )
-    made.add_argument("-b", "--batch", type=int, metavar="N", help="images at once; default: run.batch_size")
+    made.add_argument(
+        "-b",
+        "--batch",
+        type=int,
+        metavar="N",
+        help="images loaded at once; default: run.batch_size; by --tta 1",
+    )
+    add_tta(made)
     made.add_argument("--per-class", action="store_true", help="print a table with the numbers of each class")
     made.add_argument(
         "--protocol", choices=("coco", "crowdhuman"), help="whose evaluation; default: the one that the data have"
@@ -61,7 +70,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     from otadet.apps.reading import images_to_evaluate
     from otadet.evaluation.coco import coco_predictions
     from otadet.evaluation.evaluator import evaluate
-    from otadet.evaluation.report import as_json, format_result, write_metrics
     from otadet.exp import load_pipeline
     from otadet.files import atomic_write, check_writable
     from otadet.names import names_as_trained
@@ -75,10 +83,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         say(line, args.json)
     for line in dataset.warnings:
         print(f"warning: {line}", file=sys.stderr)
+    pipeline = load_pipeline(exp, args.checkpoint, dataset.class_names, state=state, tta=args.tta).to(device)
+    if args.tta:
+        say(str(pipeline), args.json)
     evaluation = evaluate(
-        load_pipeline(exp, args.checkpoint, dataset.class_names, state=state).to(device),
-        images_to_evaluate(exp, dataset),
-        batch_size=exp.run.batch_size if args.batch is None else args.batch,
+        pipeline,
+        images_to_evaluate(exp.run, dataset, pipeline.transform),
+        # Images as they are take more memory than those that are resized.
+        batch_size=args.batch if args.batch is not None else 1 if args.tta else exp.run.batch_size,
         workers=exp.run.workers,
         unreadable=exp.data.unreadable,
         protocol=args.protocol,
@@ -95,13 +107,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         if note := free_ids(dataset, {entry["category_id"] for entry in found}):
             print(f"note: {note}", file=sys.stderr)
     measured_on = {"split": args.split, "file": str(dataset.source), "images": len(evaluation.detections)}
+    report(args, evaluation.result, measured_on | ({"tta": str(pipeline)} if args.tta else {}))
+
+
+def report(args: Namespace, result: Result, measured_on: dict[str, Any]) -> None:
+    """Print the numbers, and write what is asked for. measured_on: what `as_json` takes."""
+    from otadet.evaluation.report import as_json, format_result, write_metrics
+
     if args.metrics:
-        write_metrics(args.metrics, evaluation.result, measured_on)
+        write_metrics(args.metrics, result, measured_on)
     if args.json:
-        print(as_json(evaluation.result, measured_on))
+        print(as_json(result, measured_on))
     else:
-        print(f"\n{args.split} split, {measured_on['images']} images of {dataset.source}:")
-        print(format_result(evaluation.result, per_class=args.per_class))
+        how = ", --tta" if args.tta else ""
+        print(f"\n{args.split} split, {measured_on['images']} images of {measured_on['file']}{how}:")
+        print(format_result(result, per_class=args.per_class))
     for what, path in (("predictions", args.save_json), ("metrics", args.metrics)):
         if path:
             say(f"\n{what}: {path}", args.json)

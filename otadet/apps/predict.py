@@ -2,6 +2,7 @@
 
 otadet predict -c runs/quickstart/best.pth --path photo.jpg
 otadet predict -c best.pth --path photos --output drawn --save-json found.json
+otadet predict -c best.pth --path photos --tta
 otadet predict -f exps/mine.py -c best.pth --path a.jpg b.jpg nms_iou 0.5
 
 Photos are turned upright as their EXIF orientation says; boxes are in pixels of the upright picture. Of several images
@@ -21,7 +22,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otadet.apps.arguments import experiment_parser, load_trained, note_unused, parse, pick_device, say
+from otadet.apps.arguments import (
+    add_tta,
+    check_tta,
+    experiment_parser,
+    load_trained,
+    note_unused,
+    parse,
+    pick_device,
+    say,
+)
 from otadet.apps.pictures import check_outputs, find_images, output_names, split_fields, warn_of_ranges
 from otadet.data.image_file import shown
 
@@ -51,6 +61,7 @@ def parser() -> ArgumentParser:
     )
     made.add_argument("--conf", type=fraction, metavar="SCORE", help=f"least score; default: {DEFAULT_CONF}")
     made.add_argument("--nms", type=fraction, metavar="IOU", help="IoU of NMS; default: postprocess.nms_iou")
+    add_tta(made)
     made.add_argument("--json", action="store_true", help="print the detections of all images as JSON")
     made.add_argument("--save-json", type=Path, metavar="FILE", help="write what --json prints")
     made.add_argument(
@@ -77,14 +88,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     exp, state = load_trained(args, NEEDED)
     words, trailing = split_fields(args.path, names_of_fields(exp))
-    note_unused(exp, trailing, NEEDED)
+    check_tta(exp, args, trailing)
+    note_unused(exp, trailing, [*NEEDED, "tta"])
     paths = [Path(word) for word in words]
     inputs = find_images(paths)
     check_outputs(args, inputs)
     # First, so that what is set by name has the last word.
     conf = ["postprocess.score_threshold", str(DEFAULT_CONF)]
     exp.override([*conf, *args.overrides, *trailing, *_flags(args)])
-    predictor = load_predictor(exp, args.checkpoint, pick_device(args.device), state=state)
+    predictor = load_predictor(exp, args.checkpoint, pick_device(args.device), state=state, tta=args.tta)
+    if args.tta:
+        say(str(predictor.pipeline), args.json)
     warn_of_ranges(inputs, predictor)
 
     records: list[dict[str, Any]] = []

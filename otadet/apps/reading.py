@@ -7,10 +7,10 @@ from loguru import logger
 
 from otadet.apps.caching import with_cache
 from otadet.data.dataset import DetectionDataset
-from otadet.data.sample import TrainTransform
+from otadet.data.sample import TrainTransform, Transform
 from otadet.distributed import processes_on_this_machine
 from otadet.engine.cores import usable_cores
-from otadet.exp import BaseExp
+from otadet.exp import BaseExp, Run
 
 
 def images_to_train_on(exp: BaseExp, dataset: DetectionDataset, transform: TrainTransform) -> DetectionDataset:
@@ -25,9 +25,12 @@ def images_to_train_on(exp: BaseExp, dataset: DetectionDataset, transform: Train
     return with_cache(exp.run, dataset)
 
 
-def images_to_evaluate(exp: BaseExp, dataset: DetectionDataset) -> DetectionDataset:
-    """A set to evaluate on with its images decoded as `run.reduced_decoding` has it; whole unless that is "all"."""
-    return dataset.reduced_for(exp.input.transform) if exp.run.reduced_decoding == "all" else dataset
+def images_to_evaluate(run: Run, dataset: DetectionDataset, transform: Transform) -> DetectionDataset:
+    """A set to evaluate on with its images decoded as `run.reduced_decoding` has it; whole unless that is "all".
+
+    transform: that of the pipeline.
+    """
+    return dataset.reduced_for(transform) if run.reduced_decoding == "all" else dataset
 
 
 def _said(reductions: np.ndarray) -> str:

@@ -50,9 +50,10 @@ class Validation:
         exp = self._exp
         try:
             # In fp32 whatever the training is in, as tools/eval.py has it: both give the same numbers.
+            pipeline = exp.build_pipeline(model, self._val_set.class_names)
             evaluation = evaluate(
-                exp.build_pipeline(model, self._val_set.class_names),
-                images_to_evaluate(exp, self._val_set),
+                pipeline,
+                images_to_evaluate(exp.run, self._val_set, pipeline.transform),
                 batch_size=max(1, exp.run.batch_size // world_size()),
                 workers=exp.run.workers,
                 unreadable=exp.data.unreadable,

@@ -36,6 +36,11 @@ class Sample:
     there is neither right nor wrong."""
 
 
+def unlabelled(image: np.ndarray) -> Sample:
+    """An image (H, W, 3) uint8 RGB without anything known of it."""
+    return Sample(image, no_boxes(), np.zeros(0, np.int64), 0, "", image.shape[:2])
+
+
 Transform = Callable[[Sample, np.random.Generator], Sample]
 """Changes an image together with its boxes and its ignored regions, as chance has it; see `otadet.data.transforms`."""
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
-import torch
 from torch import Tensor, nn
 
 from otadet.data.batch import Batch
@@ -115,13 +114,13 @@ def pipeline_loader(
     """This process's share of the images, as the pipeline takes them; the arguments are those of `evaluate`."""
     return eval_loader(
         dataset,
-        pipeline.input.transform,
+        pipeline.transform,
         batch_size=batch_size,
         rank=rank(),
         world_size=world_size(),
         workers=workers,
         pad_value=pipeline.input.pad_value,
-        size_divisor=pipeline.model.size_divisor,
+        size_divisor=pipeline.size_divisor,
         pin_memory=pipeline.device.type == "cuda",
         unreadable=unreadable,
         left_out=left_out,
@@ -143,9 +142,8 @@ def predict_dataset(pipeline: Pipeline, loader: Iterable[Batch]) -> dict[int, De
         (found,) = pipeline(image.pixels[None])
         return image.image_id, to_image(found, image.scale, image.original_size)
 
-    device = pipeline.device
-    with _as_the_predictor_has_it(pipeline.model), one_by_one(device) as run:
-        detections = dict(run(detect, _images(loader, device)))
+    with _as_the_predictor_has_it(pipeline.model), one_by_one(pipeline.device) as run:
+        detections = dict(run(detect, _images(loader)))
     return dict(sorted(detections.items()))
 
 
@@ -154,7 +152,7 @@ class _Image:
     """One of a batch."""
 
     pixels: Tensor
-    """(3, H, W) uint8, resized and padded."""
+    """(3, H, W) uint8, as the pipeline takes it."""
     image_id: int
     scale: tuple[float, float]
     """(x, y), of the resizing."""
@@ -162,10 +160,9 @@ class _Image:
     """(height, width) of the file in pixels."""
 
 
-def _images(loader: Iterable[Batch], device: torch.device) -> Iterator[_Image]:
+def _images(loader: Iterable[Batch]) -> Iterator[_Image]:
     for batch in loader:
-        images = batch.images.to(device, non_blocking=True)
-        yield from map(_Image, images, batch.image_ids, batch.scales, batch.original_sizes)
+        yield from map(_Image, batch.images, batch.image_ids, batch.scales, batch.original_sizes)
 
 
 def _counted(batches: Iterable[Batch], progress: Callable[[int], None]) -> Iterator[Batch]:

@@ -29,6 +29,7 @@ from otadet.exp.run import SCORES, Run
 from otadet.inference.input_spec import InputSpec
 from otadet.inference.pipeline import Pipeline
 from otadet.inference.postprocess import Postprocess
+from otadet.inference.tta import MultiScaleTest
 from otadet.limits import brief
 from otadet.models import Detector
 from otadet.models.detector import as_detector
@@ -68,6 +69,8 @@ class BaseExp:
     """Of the training, such as `length 12epochs` or `length 9000iterations`."""
     postprocess: Postprocess = Postprocess()
     """From predictions to detections."""
+    tta: MultiScaleTest = MultiScaleTest()
+    """What `--tta` does in an evaluation or a prediction."""
     run: Run = Run()
     """Batches, precision, randomness, and what the training does on its way."""
 

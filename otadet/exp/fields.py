@@ -10,9 +10,9 @@ from typing import Any
 
 from otadet.engine.older import what_became_of
 from otadet.errors import UserError, did_you_mean
-from otadet.exp.words import READERS, WORDS, kinds_with, part_by_word
+from otadet.exp.words import READERS, VALUE_READERS, WORDS, kinds_with, part_by_word
 from otadet.part import field_types, types_of
-from otadet.values import check_value, options_of, parse_value
+from otadet.values import check_value, choices_of, options_of, parse_value
 
 Settings = list[tuple[tuple[str, ...], str]]
 """Steps of a path, relative to some part, and the text to set there."""
@@ -34,9 +34,14 @@ class Field:
         return self.path.rpartition(".")[2]
 
     @property
+    def reader(self) -> Callable[[str, str], Any] | None:
+        """What reads its text, where its type does not; a choice of words does, whatever the field's name."""
+        return None if choices_of(self.hint) else READERS.get(self.name) or VALUE_READERS.get(self.name)
+
+    @property
     def is_part(self) -> bool:
         """Whether it holds a part, or could."""
-        return is_part(self.value) or self.name in WORDS or self.name in READERS
+        return is_part(self.value) or self.name in WORDS or self.reader in READERS.values()
 
 
 def is_part(value: Any) -> bool:
@@ -222,8 +227,8 @@ def _value(field: Field, text: str) -> Any:
         return None
     if hasattr(field.value, "in_folder"):
         return _guarded(field.path, lambda: field.value.in_folder(text))
-    if field.name in READERS:
-        return _guarded(field.path, lambda: READERS[field.name](field.path, text))
+    if (reader := field.reader) is not None:
+        return _guarded(field.path, lambda: reader(field.path, text))
     if field.name in WORDS:
         return part_by_word(field.path, text, field.value)
     if is_part(field.value) and not any(hasattr(option, "from_text") for option in options_of(field.hint)):

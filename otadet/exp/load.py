@@ -25,6 +25,7 @@ from otadet.exp.heard import check_called, unheard_settings
 from otadet.exp.stored import StoredExp
 from otadet.inference.pipeline import Pipeline
 from otadet.inference.predictor import Predictor
+from otadet.inference.tta import MultiScalePipeline
 from otadet.models.detector import Detector, as_detector
 from otadet.names import name_list
 from otadet.user_modules import impatient, load_module, place_of
@@ -61,13 +62,14 @@ def load_predictor(
     device: torch.device | str = "cpu",
     *,
     state: dict[str, Any] | None = None,
+    tta: bool = False,
 ) -> Predictor:
     """The experiment's detector with a checkpoint's weights (the averaged ones, if any) and class names.
 
-    state: what `load_checkpoint` returned, where it was called already. Raises `UserError` for a checkpoint that cannot
-    be read or does not fit the experiment.
+    state: what `load_checkpoint` returned, where it was called already. tta: whether it looks at each image as the
+    experiment's `tta` says. Raises `UserError` for a checkpoint that cannot be read or does not fit the experiment.
     """
-    pipeline = load_pipeline(exp, checkpoint, state=state)
+    pipeline = load_pipeline(exp, checkpoint, state=state, tta=tta)
     return Predictor(pipeline, device=device, options=replace(exp.build_read_options(), upright=True))
 
 
@@ -77,10 +79,15 @@ def load_pipeline(
     class_names: Sequence[str] | None = None,
     *,
     state: dict[str, Any] | None = None,
+    tta: bool = False,
 ) -> Pipeline:
-    """The experiment's pipeline with a checkpoint's weights and class names; all else is as in `load_detector`."""
+    """The experiment's pipeline with a checkpoint's weights and class names; all else is as in `load_detector`.
+
+    tta: whether it looks at each image as the experiment's `tta` says: then it is a `MultiScalePipeline`.
+    """
     model, state = load_detector(exp, checkpoint, class_names, state=state)
-    return exp.build_pipeline(model, state["class_names"])
+    pipeline = exp.build_pipeline(model, state["class_names"])
+    return MultiScalePipeline.of(pipeline, exp.tta) if tta else pipeline
 
 
 def load_detector(

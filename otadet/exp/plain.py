@@ -48,6 +48,7 @@ from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResN
 from otadet.exp.run import Run
 from otadet.inference.input_spec import InputSpec
 from otadet.inference.postprocess import Postprocess
+from otadet.inference.tta import MultiScaleTest
 from otadet.losses import BCE, MAL, QFL, VFL, FocalLoss
 from otadet.optim.length import Epochs, Iterations
 from otadet.optim.optimizer import SGD, AdamW
@@ -61,6 +62,7 @@ PARTS: dict[str, type] = {
         *(DataFolder, CocoData, YoloData, VocData, CrowdHumanData, DataList, PythonData, SyntheticShapes),
         RepeatFactor,
         *(InputSpec, FCOS, RetinaNet, ResNet, YOLOX, FocalGIoU, BCEIoU, FreeAnchor, Run, Postprocess),
+        MultiScaleTest,
         *(FocalLoss, QFL, VFL, MAL, BCE),
         *(SGD, AdamW, Steps, Cosine, Iterations, Epochs),
         *(type(named_assigner(name)) for name in assigner_names()),

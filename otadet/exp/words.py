@@ -126,6 +126,15 @@ def classes_by_text(path: str, text: str) -> tuple[tuple[str, str], ...]:
     return tuple((old.strip(), new.strip()) for old, _, new in pairs)
 
 
+def object_sizes_by_text(path: str, text: str) -> tuple[tuple[float, float | None], ...]:
+    """`"96-,0-,0-256"`: the smallest and the largest, or none that is the largest."""
+    number = r"\d{1,9}(?:\.\d{1,9})?"
+    found = [re.fullmatch(rf"({number})-({number})?", part.strip()) for part in text.split(",")]
+    if not all(found):
+        raise UserError(f"{path} {brief(text)}: expected the sizes of each scale, such as 96-,0-,0-256")
+    return tuple((float(one[1]), float(one[2]) if one[2] else None) for one in found if one)
+
+
 READERS: Mapping[str, Callable[[str, str], Any]] = {
     "data": data_by_text,
     "classes": classes_by_text,
@@ -134,3 +143,5 @@ READERS: Mapping[str, Callable[[str, str], Any]] = {
     "augment": augment_by_text,
 }
 """By name of a field: (path, text) -> the part."""
+VALUE_READERS: Mapping[str, Callable[[str, str], Any]] = {"object_sizes": object_sizes_by_text}
+"""By name of a field: (path, text) -> a value that is no part."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from otadet.boxes import clip
+from otadet.data.sample import Transform
 from otadet.inference.input_spec import InputSpec
 from otadet.models.detector import Detector
 from otadet.models.normalize import PixelNorm
@@ -38,9 +40,19 @@ class Pipeline:
         object.__setattr__(self, "_normalize", self.input.pixel_norm().to(self.device))
 
     @property
+    def transform(self) -> Transform:
+        """What makes of an image what this is called with, but for the padding."""
+        return self.input.transform
+
+    @property
+    def size_divisor(self) -> int:
+        """What the sides of its images are padded to multiples of."""
+        return self.model.size_divisor
+
+    @property
     def device(self) -> torch.device:
         """Where the network is; the CPU for one without weights."""
-        tensor = next(iter((*self.model.parameters(), *self.model.buffers())), None)
+        tensor = next(chain(self.model.parameters(), self.model.buffers()), None)
         return torch.device("cpu") if tensor is None else tensor.device
 
     def to(self, device: torch.device | str) -> Pipeline:
@@ -49,10 +61,13 @@ class Pipeline:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> list[Detections]:
-        """Images (N, 3, H, W) uint8 RGB on `device`, resized and padded as `input` says, H and W multiples of the
-        network's `size_divisor` -> one `Detections` per image, in pixels of `images`, best score first, not clipped."""
-        predictions, anchors = self.model(self._normalize(images))
-        return [replace(found, vocabulary=self.class_names) for found in self.postprocess(predictions, anchors)]
+        """Images (N, 3, H, W) uint8 RGB as `transform` makes them, H and W multiples of `size_divisor` -> one
+        `Detections` per image, in pixels of `images`, best score first, not clipped, on `device`."""
+        found_in_each = self.postprocess(*self._predict(images))
+        return [replace(found, vocabulary=self.class_names) for found in found_in_each]
+
+    def _predict(self, images: Tensor) -> tuple[Predictions, Anchors]:
+        return self.model(self._normalize(images.to(self.device, non_blocking=True)))
 
 
 def to_image(found: Detections, scale: tuple[float, float], size: tuple[int, int]) -> Detections:

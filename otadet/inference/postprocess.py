@@ -67,11 +67,16 @@ class Postprocess(Part):
     @torch.no_grad()
     def __call__(self, predictions: Predictions, anchors: Anchors) -> list[Detections]:
         """One `Detections` per image, in pixels of the network's input, best score first, not clipped."""
+        return [self.merge(found) for found in self.candidates(predictions, anchors)]
+
+    @torch.no_grad()
+    def candidates(self, predictions: Predictions, anchors: Anchors) -> list[Detections]:
+        """What NMS chooses from, of each image: the best of each level above the threshold, in no order."""
         counts = [height * width for height, width in anchors.level_sizes]
         scores = scores_of(predictions, self.score, self.classes)
         class_scores = class_scores_of(predictions) if self.rank_by == "class" else scores
         return [
-            self.select(image_scores, boxes, counts, image_class_scores)
+            self._best(image_scores, boxes, counts, image_class_scores)
             for image_scores, boxes, image_class_scores in zip(
                 scores, predictions.boxes.float(), class_scores, strict=True
             )
@@ -84,18 +89,21 @@ class Postprocess(Part):
 
         class_scores: (A, C), needed to rank by them; `ValueError` without.
         """
+        return self.merge(self._best(scores, boxes, counts, class_scores))
+
+    def merge(self, candidates: Detections) -> Detections:
+        """Class-wise NMS and the best `max_detections`, of one image: best score first."""
+        # batched_nms returns its survivors best score first.
+        kept = batched_nms(candidates.boxes, candidates.scores, candidates.labels, self.nms_iou)
+        return candidates[kept[: self.max_detections]]
+
+    def _best(self, scores: Tensor, boxes: Tensor, counts: list[int], class_scores: Tensor | None) -> Detections:
         ranks = class_scores if self.rank_by == "class" else scores
         if ranks is None:
             raise ValueError("rank_by 'class': needs class_scores")
         levels = zip(scores.split(counts), boxes.split(counts), ranks.split(counts), strict=True)
         best = [self._one_level(*level) for level in levels]
-        found = Detections(
-            torch.cat([level.boxes for level in best]),
-            torch.cat([level.scores for level in best]),
-            torch.cat([level.labels for level in best]),
-        )
-        # batched_nms returns its survivors best score first.
-        return found[batched_nms(found.boxes, found.scores, found.labels, self.nms_iou)[: self.max_detections]]
+        return Detections.joined(best)
 
     def _one_level(self, scores: Tensor, boxes: Tensor, ranks: Tensor) -> Detections:
         num_classes = scores.shape[1]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from otadet.data.batch import collate, padded_size
 from otadet.data.images import UPRIGHT, ReadOptions, read_image
-from otadet.data.sample import Sample, Transform, no_boxes
+from otadet.data.sample import Sample, Transform, unlabelled
 from otadet.errors import UserError
 from otadet.inference.pipeline import Pipeline, to_image
 from otadet.structures import Detections
@@ -82,15 +82,12 @@ class Predictor:
         return detect_in(
             images,
             self.options,
-            self.pipeline.input.transform,
+            self.pipeline.transform,
             self.pipeline.input.pad_value,
-            self.pipeline.model.size_divisor,
-            self._detect,
+            self.pipeline.size_divisor,
+            self.pipeline,
             self.batch_size,
         )
-
-    def _detect(self, images: Tensor) -> list[Detections]:
-        return self.pipeline(images.to(self.pipeline.device, non_blocking=True))
 
 
 def detect_in(
@@ -141,7 +138,7 @@ def _sample_of(image: ImageLike, options: ReadOptions) -> Sample:
     pixels = _pixels_of(image, options)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
         raise ValueError(f"an image must be (H, W, 3) uint8 RGB; this one is {pixels.shape} {pixels.dtype}")
-    return Sample(pixels, no_boxes(), np.zeros(0, np.int64), 0, "", pixels.shape[:2])
+    return unlabelled(pixels)
 
 
 def _pixels_of(image: ImageLike, options: ReadOptions) -> np.ndarray:

@@ -354,6 +354,9 @@ def test_the_pipeline_has_what_the_fields_say() -> None:
     assert pipeline.input == InputSpec(Letterbox((64, 96)), (1.0, 2.0, 3.0), exp.input.std, image_bits=12)
     assert pipeline.postprocess == Postprocess(nms_iou=0.4, rank_by="class", score="product")
     assert (pipeline.class_names, pipeline.model.strides) == (("a", "b"), (8, 16, 32, 64, 128))
+    # `classes` is the name of another part's field as well, which has a syntax of its own.
+    exp.override(["postprocess.classes", "best"])
+    assert exp.postprocess.classes == "best"
     with pytest.raises(UserError, match="score sum: choose geometric_mean or product"):
         exp.override(["score", "sum"])
 

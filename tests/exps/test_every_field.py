@@ -26,6 +26,7 @@ from otadet.exp import BaseExp, load_exp
 from otadet.exp.data import base, coco, folder, synthetic
 from otadet.exp.fields import Field, all_fields
 from otadet.exp.words import WORDS
+from otadet.inference.tta import MultiScalePipeline
 from otadet.values import choices_of, options_of
 from tests.helpers.small_networks import DEPTH, SMALL, small_network
 
@@ -47,6 +48,8 @@ VALUES = {
     "run.freeze": "backbone",
     "run.best_by": "loss",
     "assigner.ranges": "0,64",
+    "tta.scales": "64,96",
+    "tta.object_sizes": ",".join(["1-", *["0-"] * 12]),
 }
 """Path -> another valid value, where the field's type does not say one."""
 
@@ -158,6 +161,8 @@ def composed(exp: BaseExp, part: str, monkeypatch: pytest.MonkeyPatch, tmp_path:
         model.strides, model.size_divisor = (8,), 32
         pipeline = exp.build_pipeline(model, dataset.class_names)
         made += [f"{pipeline.input} {pipeline.postprocess}"]
+        views = MultiScalePipeline.of(pipeline, exp.tta)
+        made += [f"{[f'{view.input} {view.object_sizes}' for view in views.views]} {views.flip}"]
         trainer = training.build_trainer(exp, model, dataset, None, torch.device("cpu"), tmp_path)
         trainer.loader(0)
         validation.Validation(exp, dataset)(model)

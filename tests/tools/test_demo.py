@@ -57,6 +57,15 @@ def test_conf_drops_what_scores_less(demo, project, tmp_path):
     assert json.loads((tmp_path / "found.json").read_text())[0]["detections"] == []
 
 
+def test_views_in_several_sizes_find_the_same(demo, project, tmp_path, capsys):
+    demo(project.images / "a.png", "--tta", "--save-json", tmp_path / "found.json", "tta.scales", "96,192")
+    (found,) = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))[0]["detections"]
+    assert found["box"] == pytest.approx(SQUARES["a.png"][1], abs=0.7)
+    assert "shorter sides of 96, 192 (objects below 12) px, each of them mirrored as well" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"tta.scales: is of multi-scale testing alone; add --tta"):
+        demo(project.images / "a.png", "tta.scales", "96,192")
+
+
 def test_odd_names_and_formats_do_not_meet(demo, project, output):
     folder = project.folder / "odd"
     folder.mkdir()

@@ -110,3 +110,41 @@ def test_a_test_split_without_annotations_gets_predictions(evaluate, project, tm
     evaluate("--save-json", tmp_path / "found.json", "val_json", split)
     assert len(json.loads((tmp_path / "found.json").read_text())) == 3
     assert "no ground truth to compare with" in capsys.readouterr().out
+
+
+def test_multi_scale_testing_says_what_it_looks_at_and_finds_the_same(evaluate, tmp_path, capsys):
+    evaluate("--tta", "--metrics", tmp_path / "metrics.json", "--save-json", tmp_path / "found.json")
+    printed = capsys.readouterr().out
+    said = (
+        "multi-scale testing: shorter sides of 96, 48 (objects above 12), 60 (objects above 12), 72 (objects above 8)"
+    )
+    assert said in printed
+    assert "val.json, --tta:" in printed
+    metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["stats"]["AP"] == pytest.approx(1)
+    assert metrics["data"]["tta"].startswith(said)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [(entry["image_id"], entry["category_id"]) for entry in found] == [(0, 3), (11, 90), (22, 3)]
+
+
+def test_the_views_of_multi_scale_testing_can_be_set(evaluate, tmp_path, capsys):
+    evaluate("--tta", "tta.scales", "96", "tta.flip", "false", "--metrics", tmp_path / "one.json")
+    assert "multi-scale testing: shorter sides of 96 px\n" in capsys.readouterr().out
+    evaluate("--metrics", tmp_path / "plain.json")
+    one, plain = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "plain"))
+    assert one["data"].pop("tta")
+    assert one == plain
+    evaluate("--tta", "scales", "96", "flip", "no", "object_sizes", "70-", "-b", 2)
+    assert "!! AP is 0." in capsys.readouterr().out
+
+
+def test_views_are_not_accepted_and_ignored(evaluate, capsys):
+    with pytest.raises(UserError, match=r"tta.scales: is of multi-scale testing alone; add --tta"):
+        evaluate("scales", "96")
+    with pytest.raises(UserError, match=r"tta.longest 120: is below the scale 216; set tta.scales, too"):
+        evaluate("--tta", "tta.longest", "120")
+    with pytest.raises(UserError, match=r"tta.scale: tta has no such field; .*did you mean 'scales'"):
+        evaluate("--tta", "tta.scale", "120")
+    with pytest.raises(UserError, match=r"tta.scales 70000: must be at most 65,535"):
+        evaluate("--tta", "tta.scales", "70000")
+    assert "AP50" not in capsys.readouterr().out
