@@ -74,6 +74,18 @@ def name_list(names: Sequence[str], at_most: int = 20) -> str:
     return ", ".join([*names[:at_most], *(["..."] if len(names) > at_most else [])])
 
 
+_ONE = re.compile(
+    r"(?<![\d.,x])1 (degenerate |unreadable |crowd |ignored |more )?"
+    r"(image|boxe|classe|region|categorie|iteration|picture|split|epoch|tensor|annotation|label)s\b"
+)
+
+
+def one_agrees(text: str) -> str:
+    """`text` that counts things, with "1 boxes" and its kin as "1 box"."""
+    endings = {"boxe": "box", "classe": "class", "categorie": "category"}
+    return _ONE.sub(lambda found: f"1 {found[1] or ''}{endings.get(found[2], found[2])}", text)
+
+
 def _shown(value: object) -> str:
     """The value for a message, short and in ASCII, so that no text of a file reaches the terminal as it is."""
     text = ascii(value[:50] if isinstance(value, str | list | tuple) else value)

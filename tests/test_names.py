@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otadet.errors import UserError
-from otadet.names import MAX_CLASS_NAME, clean_class_names, clean_name, name_list
+from otadet.names import MAX_CLASS_NAME, clean_class_names, clean_name, name_list, one_agrees
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,18 @@ def test_names_that_are_taken() -> None:
 def test_a_long_list_is_cut() -> None:
     assert name_list(["a", "b"]) == "a, b"
     assert name_list([str(n) for n in range(1000)], at_most=3) == "0, 1, 2, ..."
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1 images, 1 boxes, 1 classes", "1 image, 1 box, 1 class"),
+        (
+            "21 images; 1 degenerate boxes dropped; 1 regions ignored",
+            "21 images; 1 degenerate box dropped; 1 region ignored",
+        ),
+        ("4,1 images, 0.1 epochs, 1 classroom", "4,1 images, 0.1 epochs, 1 classroom"),
+    ],
+)
+def test_what_there_is_one_of_is_singular(text: str, expected: str) -> None:
+    assert one_agrees(text) == expected

@@ -15,6 +15,7 @@ from otadet.data.check.split import Split
 from otadet.data.check.statistics import STRIDES, Resize, Statistics, level_shares, share_below
 from otadet.data.image_file import shown
 from otadet.data.transforms import Letterbox, ResizeShortestEdge
+from otadet.names import one_agrees
 
 CLASSES_AT_MOST = 12
 """Named per split; the others are counted."""
@@ -57,10 +58,8 @@ def _boxes_said(place: Place) -> str:
 
 def print_statistics(name: str, found: Statistics, resize: Resize) -> None:
     ignored = f", {found.ignored:,} ignored regions" if found.ignored else ""
-    print(
-        f"\n{name}: {found.images:,} images ({found.images_without_boxes:,} without boxes), {found.boxes:,} boxes, "
-        f"{len(found.class_names)} classes{ignored}"
-    )
+    pictures = f"{found.images:,} images ({found.images_without_boxes:,} without boxes)"
+    print(one_agrees(f"\n{name}: {pictures}, {found.boxes:,} boxes, {len(found.class_names)} classes{ignored}"))
     if not found.boxes:
         return
     print_classes(found)
@@ -86,7 +85,8 @@ def print_classes(found: Statistics) -> None:
     for row in order[:CLASSES_AT_MOST].tolist():
         boxes, images = int(found.boxes_per_class[row]), int(found.images_per_class[row])
         bar = "#" * round(_BAR * boxes / max(int(found.boxes_per_class.max()), 1))
-        print(f"    {shown(found.class_names[row]):<{width}} {bar:<{_BAR}} {boxes:>9,} boxes in {images:,} images")
+        number = one_agrees(f"{boxes:>9,} boxes in {images:,} images")
+        print(f"    {shown(found.class_names[row]):<{width}} {bar:<{_BAR}} {number}")
     if len(order) > CLASSES_AT_MOST:
         rest = int(found.boxes_per_class[order[CLASSES_AT_MOST:]].sum())
         print(f"    and {len(order) - CLASSES_AT_MOST} more classes with {rest:,} boxes")

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from otadet.apps.arguments import say
 from otadet.errors import UserError
-from otadet.names import name_list
+from otadet.names import name_list, one_agrees
 
 if TYPE_CHECKING:
     from otadet.convert.yolox import Layout
@@ -178,6 +178,6 @@ def report(args: Any, source: Path, made: Converted) -> None:
         return
     say(f"{source}: {made.program}, {made.exp.model}; all {made.tensors} tensors have their place")
     if made.unused:
-        number = f"{len(made.unused):,} tensor{'s' * (len(made.unused) > 1)}"
+        number = one_agrees(f"{len(made.unused):,} tensors")
         say(f"{number} not used, as the network has no place for them: {name_list(made.unused)}")
     say(f"wrote {args.target}; otadet eval -c {args.target} data FOLDER measures it")

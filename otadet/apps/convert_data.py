@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from otadet.apps.arguments import say
+from otadet.names import one_agrees
 
 FORMATS = ("coco", "yolo", "voc")
 
@@ -48,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     source = args.source if args.source.is_dir() else args.source.parent
     if source.resolve() in (args.target.resolve(), *args.target.resolve().parents):
         raise UserError(f"{args.target}: lies in {source}, which would then hold the data twice; name another folder")
-    say(f"{layout.format}: {layout.why}, {len(layout.splits)} splits ({', '.join(layout.splits)})", args.json)
+    splits = one_agrees(f"{len(layout.splits)} splits")
+    say(f"{layout.format}: {layout.why}, {splits} ({', '.join(layout.splits)})", args.json)
     unreadable = "skip" if args.skip_unreadable else "fail"
     done = convert(layout, args.target, args.to, link=args.link, unreadable=unreadable)
     for split, summary in done.summaries.items():

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from otadet.apps.arguments import add_tta, experiment_parser, load_trained, parse, pick_device, say
 from otadet.errors import UserError
 from otadet.evaluation.judge import AUTO, JUDGES
-from otadet.names import name_list
+from otadet.names import name_list, one_agrees
 
 if TYPE_CHECKING:
     from otadet.data.dataset import DetectionDataset
@@ -119,8 +119,8 @@ def report(args: Namespace, result: Result, measured_on: dict[str, Any]) -> None
     if args.json:
         print(as_json(result, measured_on))
     else:
-        how = ", --tta" if args.tta else ""
-        print(f"\n{args.split} split, {measured_on['images']} images of {measured_on['file']}{how}:")
+        how, number = ", --tta" if args.tta else "", one_agrees(f"{measured_on['images']} images")
+        print(f"\n{args.split} split, {number} of {measured_on['file']}{how}:")
         print(format_result(result, per_class=args.per_class))
     for what, path in (("predictions", args.save_json), ("metrics", args.metrics)):
         if path:

@@ -34,6 +34,7 @@ from otadet.apps.arguments import (
 )
 from otadet.apps.pictures import check_outputs, find_images, output_names, split_fields, warn_of_ranges
 from otadet.data.image_file import shown
+from otadet.names import one_agrees
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(as_text(records))
     skipped = len(inputs) - len(records)
     unreadable = f", {skipped} unreadable skipped" if skipped else ""
-    say(f"{len(records)} images drawn into {shown(args.output)}{unreadable}", args.json)
+    say(f"{one_agrees(f'{len(records)} images')} drawn into {shown(args.output)}{unreadable}", args.json)
     if args.save_json:
         say(f"detections: {shown(args.save_json)}", args.json)
     if skipped:

@@ -6,6 +6,7 @@ otadet train -f exps/ota_fcos_r50.py -d 8 --amp --output runs/ota
 otadet train -f exps/quickstart.py --resume length 20epochs
 otadet train -f exps/quickstart.py --resume auto
 otadet train -c nano.pth data photos
+otadet train -c nano.pth data photos --resume auto
 otadet train -c yolox-nano data photos
 otadet train -f exps/my_data.py -c runs/ota/best.pth lr 0.002
 
@@ -57,15 +58,14 @@ def parser() -> ArgumentParser:
     made.add_argument(
         "--output", type=Path, metavar="DIR", help="default: runs/NAME of the experiment, or where CKPT is"
     )
-    start = made.add_mutually_exclusive_group()
-    start.add_argument(
+    made.add_argument(
         "--resume",
         nargs="?",
         const="",
         metavar="CKPT",
         help="go on where a run stopped: its last.pth; auto: where there is one, else start",
     )
-    start.add_argument(
+    made.add_argument(
         "-c",
         "--checkpoint",
         metavar="CKPT",
@@ -103,6 +103,8 @@ def _separated(words: list[str]) -> tuple[list[str], str | None]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    if args.checkpoint is not None and args.resume not in (None, AUTO):
+        raise UserError("-c and --resume: a run starts from weights, or goes on; -c goes with --resume auto alone")
     if args.checkpoint is not None:
         args.checkpoint = str(checkpoint_path(args.checkpoint))
     read = read_described(args)
@@ -143,14 +145,21 @@ def _is_file(resume: str | None) -> bool:
 
 def read_described(args: Namespace) -> ReadCheckpoint | None:
     """The checkpoint that describes the experiment: without -f the one to go on with, or else to start from."""
-    from otadet.engine.checkpoint import ReadCheckpoint, newest_checkpoint
+    from otadet.engine.checkpoint import ReadCheckpoint
 
     if args.exp is not None:
         return None
-    path = args.resume if _is_file(args.resume) else args.checkpoint
-    if path is None and args.resume is not None and args.output is not None:
-        path = newest_checkpoint(args.output)
+    path = _to_go_on_from(args) or args.checkpoint
     return None if path is None else ReadCheckpoint(path)
+
+
+def _to_go_on_from(args: Namespace) -> str | Path | None:
+    """The checkpoint to resume, where that can be said before the experiment is known."""
+    from otadet.engine.checkpoint import newest_checkpoint
+
+    if _is_file(args.resume):
+        return args.resume
+    return None if args.resume is None or args.output is None else newest_checkpoint(args.output)
 
 
 def configured(args: Namespace, read: ReadCheckpoint | None = None) -> BaseExp:
@@ -167,7 +176,7 @@ def configured(args: Namespace, read: ReadCheckpoint | None = None) -> BaseExp:
     read = read or read_described(args)
     if read is not None:
         assert read.state is not None  # nobody has taken it yet
-        if args.resume is None and _names_pictures(args.overrides):
+        if _to_go_on_from(args) is None and _names_pictures(args.overrides):
             return _fine_tuned(read, overrides)
         return described_exp(read.path, read.state, fields_of(BaseExp()), overrides)
     exp = named_experiment(args.exp, args.overrides)

@@ -57,9 +57,9 @@ def train_experiment(
     run is moved aside unless that run is resumed.
 
     resume: checkpoint of a run to go on with; `AUTO`: the newest one in the output folder, where there is one.
-    checkpoint: one whose weights, where they fit, are the start of a new run. insist_on_amp: warn where mixed
-    precision is left out, as it would only hurt. read: the checkpoint of either, where it was read already. Returns
-    whether the end was reached; False after Ctrl-C or SIGTERM. Raises `UserError`.
+    checkpoint: one whose weights, where they fit, are the start of a new run; a resumed one leaves it aside.
+    insist_on_amp: warn where mixed precision is left out, as it would only hurt. read: the checkpoint of either, where
+    it was read already. Returns whether the end was reached; False after Ctrl-C or SIGTERM. Raises `UserError`.
     """
     output = Path(output)
     configure_log(quiet=not is_main())
@@ -84,6 +84,7 @@ def _train_in(
     # Read first, since a wrong file is better found before all images are looked at.
     if resume == AUTO:
         resume = from_main(lambda: newest_checkpoint(output))
+        checkpoint = checkpoint if resume is None else None
     from_main(lambda: _check_there(resume, output))
     resumed = _read_on_main(load_training, resume, read)
     begin, load, take_over = _beginning(exp, resume, checkpoint)

@@ -13,6 +13,7 @@ from otadet.engine.adopt import Adopted
 from otadet.engine.cores import too_many_workers
 from otadet.engine.precision import Precision
 from otadet.exp import BaseExp
+from otadet.names import one_agrees
 
 _NAMED_AT_MOST = 20
 
@@ -28,11 +29,12 @@ def log_data(exp: BaseExp, train_set: DetectionDataset, val_set: DetectionDatase
             logger.warning(f"{name} set: {line}")
     logger.info(f"classes: {', '.join(train_set.class_names)}")
     for reason in reasons:
-        logger.info(f"recipe: {reason}")
+        logger.info(f"recipe: {one_agrees(reason)}")
     share = f", {exp.run.batch_size // world_size()} per device" if world_size() > 1 else ""
     run = exp.run
     steps = f", {run.accumulate} batches and so {run.images_per_step} images per step" if run.accumulate > 1 else ""
-    logger.info(f"batch: {run.batch_size} images{share}{steps}; {run.workers} loader processes")
+    loaders = f"{run.workers} loader process{'' if run.workers == 1 else 'es'}"
+    logger.info(one_agrees(f"batch: {run.batch_size} images{share}{steps}; {loaders}"))
     if (crowded := too_many_workers(exp.run.workers, processes_on_this_machine())) is not None:
         logger.warning(crowded)
     warn_of_schedule(exp, len(train_set))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from otadet.names import one_agrees
+
 _NAMED_AT_MOST = 5
 
 
@@ -51,11 +53,11 @@ class Counts:
             "degenerate boxes dropped": self.degenerate,
             "unreadable images skipped": self.unreadable,
             f"classes without boxes ({_some(unused)})": len(unused),
-            f"categories left out, which are headings or no classes ({_some(left_out)})": len(left_out),
+            f"categories left out as headings or no classes ({_some(left_out)})": len(left_out),
             **dict(dropped),
         }
         main = f"{self.images} images, {self.boxes} boxes, {len(class_names)} classes"
-        return "; ".join((main, *(f"{number} {what}" for what, number in remarks.items() if number)))
+        return one_agrees("; ".join((main, *(f"{number} {what}" for what, number in remarks.items() if number))))
 
 
 def _some(names: Sequence[str]) -> str:

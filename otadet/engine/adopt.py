@@ -67,10 +67,14 @@ def adopt(model: nn.Module, path: object, state: Mapping[str, Any], class_names:
     if not without_counters(taken):
         raise UserError(f"{path}: no tensor of it fits the experiment's model: {misfit(model, weights)}")
     rows = rows_by_name(trained, class_names)
-    by_row = {
-        name: _with_rows(own[name], weights[name], rows)
+    fitting = {
+        name: name in weights and _fits_but_rows(own[name], weights[name], len(trained), len(class_names))
         for name in layer
-        if name in weights and _fits_but_rows(own[name], weights[name], len(trained), len(class_names))
+    }
+    # A bias is of no use without its weight.
+    halves = {_module_of(name) for name, fits in fitting.items() if not fits}
+    by_row = {
+        name: _with_rows(own[name], weights[name], rows) for name in sorted(layer) if _module_of(name) not in halves
     }
     model.load_state_dict({**taken, **by_row}, strict=False)
     kept = {new for new, _ in rows} if by_row else set()
@@ -94,6 +98,10 @@ def rows_by_name(trained: Sequence[str], class_names: Sequence[str]) -> list[tup
     alike = {name.casefold(): row for row, name in reversed(list(enumerate(trained)))}
     found = ((row, exact.get(name, alike.get(name.casefold()))) for row, name in enumerate(class_names))
     return [(row, old) for row, old in found if old is not None]
+
+
+def _module_of(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _fits_but_rows(own: Tensor, theirs: Tensor, trained: int, classes: int) -> bool:

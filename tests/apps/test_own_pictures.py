@@ -92,9 +92,15 @@ def test_a_checkpoint_alone_is_fine_tuned(tmp_path: Path) -> None:
     for name, tensor in after["model"].items():
         if name.startswith(("backbone.", "neck.")):
             assert torch.equal(tensor, weights[name]), name
-    train.main(["--resume", str(tmp_path / "run/last.pth"), *output, "length", "3iterations"])
-    assert "after iteration 2" in (tmp_path / "run/train.log").read_text()
+    with pytest.raises(UserError, match="-c goes with --resume auto alone"):
+        train.main([*words, "--resume"])
+    # The same words, which start where there is nothing to go on with, go on where there is.
+    train.main([*words, "--resume", "auto", "length", "3iterations"])
+    log = (tmp_path / "run/train.log").read_text()
+    assert "after iteration 2" in log
+    assert log.count("start: ") == 1
     assert load_checkpoint(tmp_path / "run/last.pth")["iteration"] == 3
+    assert parse_args([*words, "--resume", "auto", "--output", str(tmp_path / "new")]).resume == "auto"
 
 
 def test_which_experiment_it_is(tmp_path: Path) -> None:

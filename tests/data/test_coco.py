@@ -65,7 +65,7 @@ def test_a_file_may_lack_classes_and_list_others_without_boxes(coco_folder):
     np.testing.assert_array_equal(dataset.sample(0).labels, [3, 1])
     names = {entry["id"]: entry["name"] for entry in coco_dict(dataset)["categories"]}
     assert [names[a["category_id"]] for a in coco_dict(dataset)["annotations"]] == ["ape", "zebra", "zebra", "ape"]
-    assert "left out, which are headings or no classes (bird)" in dataset.summary()
+    assert "left out as headings or no classes (bird)" in dataset.summary()
 
 
 def test_the_order_of_the_classes_can_change(coco_folder):
@@ -88,7 +88,7 @@ def test_a_heading_is_no_class(coco_folder, name):
     dataset = coco_dataset(*coco_folder(categories=categories))
     assert dataset.class_names == ("ape", "zebra")
     assert dataset.source_ids == (7, 90)
-    assert f"1 categories left out, which are headings or no classes ({name})" in dataset.summary()
+    assert f"1 category left out as headings or no classes ({name})" in dataset.summary()
     if name == "animals":
         asked_for = coco_dataset(*coco_folder(categories=categories), class_names=["animals", "ape", "zebra"])
         assert asked_for.source_ids == (0, 7, 90), "a training took it for a class"
@@ -168,7 +168,7 @@ def test_boxes_are_clipped_or_dropped_and_counted(coco_folder):
     dataset = coco_dataset(json_path, images)
     np.testing.assert_array_equal(dataset.sample(0).boxes, [[1, 1, 6, 6], [0, 10, 6, 20]])
     assert (dataset.counts.boxes, dataset.counts.clipped, dataset.counts.degenerate) == (2, 1, 5)
-    assert "1 boxes clipped" in dataset.summary()
+    assert "1 box clipped" in dataset.summary()
     assert "5 degenerate boxes dropped" in dataset.summary()
     assert [a["bbox"] for a in coco_dict(dataset)["annotations"]] == [inside, beyond]
 

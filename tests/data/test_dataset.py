@@ -50,9 +50,7 @@ def test_samples_of_annotations(annotations):
     assert dataset.boxes_per_image().tolist() == [1, 0, 2]
     assert dataset.boxes_per_class().tolist() == [1, 2]
     assert dataset.source_ids == (8, 3)
-    assert dataset.summary().startswith(
-        "boxes: 3 images, 3 boxes, 2 classes; 1 images without boxes; 1 regions ignored"
-    )
+    assert dataset.summary().startswith("boxes: 3 images, 3 boxes, 2 classes; 1 image without boxes; 1 region ignored")
 
 
 def test_what_is_evaluated_of_annotations(annotations):

@@ -84,6 +84,17 @@ def test_what_does_not_fit_is_said() -> None:
     assert "2 of another shape (out.weight (2, 3) for (5, 3), out.bias (2,) for (5,))" in str(adopted)
 
 
+def test_a_bias_is_not_taken_over_without_its_weight() -> None:
+    narrow, wide = YOLOX(0.33, 0.0625).build(2), YOLOX(0.33, 0.125).build(2)
+    for parameter in narrow.parameters():
+        nn.init.normal_(parameter)
+    before = wide.head.logits[0].bias.clone()
+    adopted = adopt(wide, "a.pth", state(narrow, ("a", "b")), ("b", "c"))
+    assert (adopted.kept, adopted.new) == ((), ("b", "c"))
+    assert torch.equal(wide.head.logits[0].bias, before)
+    assert "head.logits.0.weight" in adopted.misfit or "of another shape" in adopted.misfit
+
+
 def test_something_unrelated_is_an_error() -> None:
     with pytest.raises(UserError, match=r"a\.pth: no tensor of it fits"):
         adopt(nn.Sequential(nn.Linear(3, 2)), "a.pth", state(nn.Linear(3, 2), ("a", "b")), ("a", "b"))

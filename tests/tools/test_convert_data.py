@@ -30,7 +30,7 @@ def test_what_is_printed(yolo, tmp_path, capsys):
     main([str(yolo), str(tmp_path / "new"), "--to", "coco"])
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "YOLO: data.yaml, 2 splits (train, val)"
-    assert printed[1].startswith("train: data.yaml: 1 images, 1 boxes, 2 classes")
+    assert printed[1].startswith("train: data.yaml: 1 image, 1 box, 2 classes")
     assert printed[-1] == f"written: {tmp_path / 'new'} (coco)"
     assert list(find_data(tmp_path / "new").splits) == ["train", "val"]
 
