@@ -107,6 +107,7 @@ def read_json(name: str, text: str) -> object:
 
 def check_metadata(metadata: dict) -> None:
     """Raise `ValueError` where an entry is missing or is not what it has to be. A file may hold anything."""
+    metadata.setdefault("anchors_per_location", 1)  # files of an older otadet lack it
     flags = ("nms", "dynamic_size")
     limits: dict[str, tuple] = {
         "size": (2, 1, 65535, int),
@@ -114,6 +115,7 @@ def check_metadata(metadata: dict) -> None:
         "std": (3, 1e-6, 1e6, (int, float)),
         "pad_value": (3, 0, 255, int),
         "strides": (None, 1, 65535, int),
+        "anchors_per_location": (0, 1, 1000, int),
         "letterbox": (2, 1, 65535, int),
         "shortest_edge": (2, 1, 65535, int),
         "size_divisor": (0, 1, 1024, int),
@@ -171,7 +173,7 @@ def detect(
     session: onnxruntime.InferenceSession, metadata: dict, image: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """image (H, W, 3) uint8 RGB -> boxes (D, 4) xyxy in its pixels, scores (D,), labels (D,), best score first."""
-    canvas, scale = prepare(image, metadata)
+    canvas, scale, inside = prepare(image, metadata)
     pixels = (canvas.astype(np.float32) - np.float32(metadata["mean"])) / np.float32(metadata["std"])
     pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
     names = [output.name for output in session.get_outputs()]
@@ -181,7 +183,7 @@ def detect(
     else:
         ranks = outputs["class_scores"] if metadata.get("rank_by") == "class" else outputs["scores"]
         boxes, scores, labels = postprocess(
-            outputs["boxes"][0], outputs["scores"][0], ranks[0], canvas.shape[:2], metadata
+            outputs["boxes"][0], outputs["scores"][0], ranks[0], canvas.shape[:2], inside, metadata
         )
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(metadata["class_names"]):
         raise ValueError("it finds classes that have no name")
@@ -193,24 +195,24 @@ def detect(
     return boxes[inside], scores[inside], labels[inside]
 
 
-def prepare(image: np.ndarray, metadata: dict) -> tuple[np.ndarray, tuple[float, float]]:
-    """Resize and pad at the right and the bottom -> (H, W, 3) uint8, and the scale in x and y."""
+def prepare(image: np.ndarray, metadata: dict) -> tuple[np.ndarray, tuple[float, float], tuple[int, int]]:
+    """Resize and pad at the right and the bottom -> (H, W, 3) uint8, the scale in x and y, (height, width) unpadded."""
     height, width = image.shape[:2]
+    rounded = int if metadata.get("rounding") == "down" else round
     if metadata["letterbox"]:
         rows, columns = metadata["letterbox"]
         factor = min(rows / height, columns / width)
     else:
         shorter, longer = metadata["shortest_edge"]
         factor = min(shorter / min(height, width), longer / max(height, width))
-        rows, columns = max(1, round(height * factor)), max(1, round(width * factor))
+        rows, columns = max(1, rounded(height * factor)), max(1, rounded(width * factor))
     if metadata["dynamic_size"]:
         divisor = metadata["size_divisor"]
         rows, columns = -(-rows // divisor) * divisor, -(-columns // divisor) * divisor
     else:
         rows, columns = metadata["size"]
-    if round(height * factor) > rows or round(width * factor) > columns:
+    if rounded(height * factor) > rows or rounded(width * factor) > columns:
         factor = min(rows / height, columns / width)
-    rounded = int if metadata.get("rounding") == "down" else round
     new_height, new_width = max(1, rounded(height * factor)), max(1, rounded(width * factor))
     if (new_height, new_width) != (height, width):
         averages = metadata.get("shrink") != "linear" and (new_height < height or new_width < width)
@@ -219,18 +221,26 @@ def prepare(image: np.ndarray, metadata: dict) -> tuple[np.ndarray, tuple[float,
         )
     canvas = np.full((rows, columns, 3), metadata["pad_value"], np.uint8)
     canvas[:new_height, :new_width] = image
-    return canvas, (new_width / width, new_height / height)
+    return canvas, (new_width / width, new_height / height), (new_height, new_width)
 
 
 def postprocess(
-    boxes: np.ndarray, scores: np.ndarray, ranks: np.ndarray, size: tuple[int, int], metadata: dict
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    ranks: np.ndarray,
+    size: tuple[int, int],
+    inside: tuple[int, int],
+    metadata: dict,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All anchors, boxes (A, 4), scores and ranks (A, C) -> detections: best of each level, threshold, NMS."""
+    """All anchors, boxes (A, 4), scores and ranks (A, C) -> detections: best of each level, threshold, NMS.
+
+    size, inside: (height, width) of the input with and without its padding.
+    """
     anchors, labels = np.indices(scores.shape).reshape(2, -1)
     flat, flat_ranks = scores.ravel(), ranks.ravel()
     of_levels, first = [], 0
     for stride in metadata["strides"]:
-        count = -(-size[0] // stride) * -(-size[1] // stride) * scores.shape[1]
+        count = -(-size[0] // stride) * -(-size[1] // stride) * metadata["anchors_per_location"] * scores.shape[1]
         level = np.argsort(-flat_ranks[first : first + count], kind="stable")[: metadata["topk_per_level"]] + first
         of_levels.append(level[(flat_ranks[level] > metadata["score_threshold"]) & (flat[level] > 0)])
         first += count
@@ -239,6 +249,8 @@ def postprocess(
     kept = np.concatenate(of_levels)
     kept = kept[np.argsort(-flat[kept], kind="stable")]
     boxes, scores, labels = boxes[anchors[kept]], flat[kept], labels[kept]
+    if metadata.get("clip"):
+        boxes = boxes.clip(0, np.array((*inside[::-1], *inside[::-1]), np.float32))
     chosen = nms(boxes, labels, metadata["nms_iou"])[: metadata["max_detections"]]
     return boxes[chosen], scores[chosen], labels[chosen]
 

@@ -149,7 +149,7 @@ def _check(file: Path, address: str, sha256: str, size: int | None) -> None:
     """Remove the file, and raise `UserError`, unless it is the one that is meant."""
     found = file.stat().st_size
     if size is None or found == size:
-        digest = _sha256(file)
+        digest = sha256_of(file)
         if digest.startswith(sha256.lower()):
             return
         problem = f"its SHA-256 is {digest}, but should begin with {sha256}"
@@ -159,7 +159,8 @@ def _check(file: Path, address: str, sha256: str, size: int | None) -> None:
     raise UserError(f"{file}: is not what {address} should hold: {problem}; it was removed")
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """Hexadecimal digits."""
     found = hashlib.sha256()
     with open(file, "rb") as stream:
         while block := stream.read(_BLOCK):

@@ -32,11 +32,20 @@ class Anchors:
     points: Tensor
     """(A, 2) x, y in pixels."""
     boxes: Tensor
-    """(A, 4) xyxy: the anchor box, one square per location (FCOS-style heads ignore it)."""
+    """(A, 4) xyxy: the anchor boxes (FCOS-style heads ignore them)."""
     strides: Tensor
-    """(A,) pixels between neighbouring points of the anchor's level."""
+    """(A,) stride of the anchor's level: the pixels between neighbouring points, unless `spacing` has others."""
     level_sizes: tuple[tuple[int, int], ...]
-    """(height, width) of each level, in points; their products add up to A."""
+    """(height, width) of each level, in points; their products add up to A / `per_location`."""
+    per_location: int = 1
+    """Anchors of different shapes that share a point; they follow each other."""
+    spacing: tuple[tuple[int, int], ...] | None = None
+    """Pixels between the points of each level, (down, across). None: its stride."""
+
+    @property
+    def level_counts(self) -> list[int]:
+        """Anchors of each level; they add up to A."""
+        return [height * width * self.per_location for height, width in self.level_sizes]
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,14 @@ class Grid:
     """(A,) pixels."""
     level_sizes: tuple[tuple[int, int], ...]
     """(height, width) of each level."""
+    per_location: int = 1
+    """Anchors that share a point."""
 
     @property
     def level(self) -> np.ndarray:
         """(A,) 0 is the finest."""
-        return np.repeat(np.arange(len(self.level_sizes)), [height * width for height, width in self.level_sizes])
+        counts = [height * width * self.per_location for height, width in self.level_sizes]
+        return np.repeat(np.arange(len(self.level_sizes)), counts)
 
     def name(self, level: int) -> str:
         """P3 is the level of stride 8."""

@@ -23,17 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otadet.apps.arguments import say
+from otadet.apps.conversions import DRAFTERS, Wish
 from otadet.errors import UserError
 from otadet.names import name_list, one_agrees
 
 if TYPE_CHECKING:
-    from otadet.convert.yolox import Layout
     from otadet.exp import BaseExp
-
-SMALL = 416
-"""Side of the input that nano and tiny were trained with, in pixels."""
-USUAL = 640
-"""That of all larger ones."""
 
 
 def parser() -> ArgumentParser:
@@ -42,13 +37,27 @@ def parser() -> ArgumentParser:
     made.add_argument("target", nargs="?", type=Path, metavar="DST", help="otadet's checkpoint to write, as nano.pth")
     made.add_argument("--list", action="store_true", help="print the names, with licence, size and AP on COCO")
     made.add_argument(
-        "--from", dest="program", choices=("yolox", "mmdet-yolox"), help="whose it is; default: found out by its names"
+        "--from", dest="program", choices=tuple(DRAFTERS), help="whose it is; default: found out by its names"
     )
     made.add_argument(
-        "--classes", metavar="NAMES", help="names of the classes, comma-separated; default: COCO's, where it has 80"
+        "--classes",
+        metavar="NAMES",
+        help="names of the classes, comma-separated, torchvision's with or without the background; default: COCO's, "
+        "where it has 80, or torchvision's 91",
     )
     made.add_argument(
-        "--size", type=int, metavar="N", help="side of the input in pixels; default: 416 for nano and tiny, else 640"
+        "--size",
+        type=int,
+        metavar="N",
+        help="side of the input in pixels; default: 416 for YOLOX nano and tiny, else 640; of torchvision's the "
+        "shorter side, 800",
+    )
+    made.add_argument(
+        "--norm-eps",
+        type=float,
+        metavar="EPS",
+        help="of the batch norms of torchvision's networks; 0 for one that was fine-tuned from its published RetinaNet "
+        "v1; default: 1e-5, and 0 for that file itself",
     )
     made.add_argument("--json", action="store_true", help="print what was converted, or the list, as JSON")
     return made
@@ -64,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.target is None:
         raise UserError("what is to be converted, and into what? name both, SRC and DST; --list has published names")
     source = source_file(args.source)
-    report(args, source, convert(source, args.target, args.program, args.classes, args.size))
+    report(args, source, convert(source, args.target, args.program, args.classes, args.size, args.norm_eps))
 
 
 def source_file(named: str) -> Path:
@@ -87,10 +96,11 @@ def list_published(as_json: bool) -> None:
     if as_json:
         print(json.dumps({name: asdict(one) for name, one in PUBLISHED.items()}, indent=1))
         return
-    print(f"{'name':<18}{'AP':>6}{'input':>7}{'MB':>8}  {'licence':<14}SHA-256 begins with")
+    width = max(map(len, PUBLISHED)) + 2
+    print(f"{'name':<{width}}{'AP':>6}{'input':>7}{'MB':>8}  {'licence':<14}SHA-256 begins with")
     for name, one in PUBLISHED.items():
         size = "-" if one.bytes is None else f"{one.bytes / 1e6:.1f}"
-        row = f"{name:<18}{100 * one.ap:>6.1f}{one.image_size:>7}{size:>8}  {one.licence:<14}{one.sha256[:16]}"
+        row = f"{name:<{width}}{100 * one.ap:>6.1f}{one.image_size:>7}{size:>8}  {one.licence:<14}{one.sha256[:16]}"
         print(row)
     print("AP in percent, on COCO's validation images, as their authors say")
 
@@ -103,17 +113,23 @@ class Converted:
     exp: BaseExp
     tensors: int
     unused: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What the user should know, a line each."""
 
 
 def convert(
-    source: Path, target: Path, program: str | None = None, classes: str | None = None, size: int | None = None
+    source: Path,
+    target: Path,
+    program: str | None = None,
+    classes: str | None = None,
+    size: int | None = None,
+    norm_eps: float | None = None,
 ) -> Converted:
     """Write the checkpoint `source` of another program as one of otadet's, `target`; the others are the options."""
     import torch
 
     from otadet.convert.programs import PROGRAMS, program_of, read_published
-    from otadet.convert.renaming import all_renamed, fit
-    from otadet.convert.yolox import for_rgb, layout_of
+    from otadet.convert.renaming import fit
     from otadet.engine.checkpoint import save_checkpoint
     from otadet.files import check_writable
 
@@ -122,61 +138,49 @@ def convert(
         raise UserError(f"{target}: is the very file to convert; name another one for what comes out")
     check_writable(target)
     program = program_of(published, source, program)
-    named = all_renamed(published, PROGRAMS[program][1], source)
-    layout = layout_of(named, source)
-    names = class_names(classes, layout.num_classes, source)
-    exp = experiment_of(layout, size, target.stem)
+    wish = Wish(given_names(classes), size, chosen_eps(source, program, norm_eps))
+    draft = DRAFTERS[program](PROGRAMS[program].named(published, source), source, wish, target.stem)
     # Not made: the file's word for how large it is.
     with torch.device("meta"):
-        network = exp.build_model(len(names))
-    fitted = fit(network, named, source)
-    state = {"model": for_rgb(fitted.state), "class_names": list(names)}
-    save_checkpoint(target, {**state, "parts": exp.describe(), "experiment": exp.about()})
-    return Converted(program, exp, len(fitted.state), fitted.unused)
+        network = draft.exp.build_model(len(draft.class_names))
+    fitted = fit(network, draft.state, source)
+    state = {"model": draft.finish(fitted.state), "class_names": list(draft.class_names)}
+    save_checkpoint(target, {**state, "parts": draft.exp.describe(), "experiment": draft.exp.about()})
+    return Converted(program, draft.exp, len(fitted.state), fitted.unused, draft.notes)
 
 
-def class_names(given: str | None, number: int, source: Path) -> tuple[str, ...]:
-    """Those that the user gives, or COCO's. Raises `UserError` where their number is not that of the network."""
-    from otadet.convert.coco import COCO_CLASSES
+def given_names(classes: str | None) -> tuple[str, ...] | None:
+    """Of `--classes`. Raises `UserError` for names that cannot be."""
     from otadet.names import clean_class_names
 
-    if given is None and number != len(COCO_CLASSES):
-        raise UserError(f"{source}: has {number} classes, and does not name them; name them by --classes a,b,...")
-    names = COCO_CLASSES if given is None else clean_class_names([name.strip() for name in given.split(",")], "classes")
-    if len(names) != number:
-        raise UserError(f"{source}: has {number} classes, but --classes are {len(names)}")
-    return tuple(names)
+    return None if classes is None else clean_class_names([name.strip() for name in classes.split(",")], "classes")
 
 
-def experiment_of(layout: Layout, size: int | None, name: str) -> BaseExp:
-    """The experiment whose detector the network is, with the preprocessing that it was trained with.
+def chosen_eps(source: Path, program: str, given: float | None) -> float | None:
+    """Of the batch norms, where it is known to be another one than usual. Raises `UserError` for one that cannot be."""
+    from otadet.convert.published import norm_eps_of
+    from otadet.download import sha256_of
 
-    size: of the input, in pixels; None: as published. Raises `UserError` for one that cannot be, or no such network.
-    """
-    from otadet.assigners import SimOTAAssigner
-    from otadet.exp import YOLOX, BCEIoU, YOLOXExp, yolox_input
-    from otadet.exp.stored import StoredExp
-
-    exp = StoredExp(name, {})
-    exp.model = YOLOX(layout.depth, layout.width, layout.depthwise)
-    if size is None:
-        size = SMALL if layout.width < 0.5 else USUAL
-    try:
-        exp.input, exp.postprocess = yolox_input(size), YOLOXExp.postprocess
-    except UserError as error:
-        raise UserError(f"--size {size}: {error}") from error
-    exp.assigner, exp.loss = SimOTAAssigner.yolox(), BCEIoU()
-    exp.check()
-    return exp
+    if program != "torchvision":
+        if given is not None:
+            raise UserError(f"--norm-eps {given:g}: is for networks of torchvision; {source} is of {program}")
+        return None
+    if given is None:
+        return norm_eps_of(sha256_of(source))
+    if not 0 <= given < 1:
+        raise UserError(f"--norm-eps {given:g}: must be at least 0, and below 1")
+    return given
 
 
 def report(args: Any, source: Path, made: Converted) -> None:
     """Say what was converted, and which tensors of the file were of no use."""
     if args.json:
         values = {"file": str(args.target), "from": made.program, "tensors": made.tensors, "unused": list(made.unused)}
-        print(json.dumps({**values, "model": made.exp.describe()["model"]}))
+        print(json.dumps({**values, "notes": list(made.notes), "model": made.exp.describe()["model"]}))
         return
     say(f"{source}: {made.program}, {made.exp.model}; all {made.tensors} tensors have their place")
+    for note in made.notes:
+        say(note)
     if made.unused:
         number = one_agrees(f"{len(made.unused):,} tensors")
         say(f"{number} not used, as the network has no place for them: {name_list(made.unused)}")

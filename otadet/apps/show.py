@@ -198,7 +198,7 @@ def assign(
                 None if mass is None else mass.cpu().numpy(),
             )
         )
-    grid = Grid(anchors.points.cpu().numpy(), anchors.strides.cpu().numpy(), anchors.level_sizes)
+    grid = Grid(anchors.points.cpu().numpy(), anchors.strides.cpu().numpy(), anchors.level_sizes, anchors.per_location)
     return AssignedImage(sample.image, sample.boxes, grid, results)
 
 

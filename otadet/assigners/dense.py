@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ class DenseAssigner(Assigner):
         gt_index = torch.full(predictions.boxes.shape[:2], BACKGROUND, device=predictions.boxes.device)
         ambiguous, dtype = torch.zeros_like(gt_index, dtype=torch.bool), truth.boxes.dtype
         points, boxes, strides = anchors.points.to(dtype), anchors.boxes.to(dtype), anchors.strides.to(dtype)
-        anchors = Anchors(points, boxes, strides, anchors.level_sizes)
+        anchors = replace(anchors, points=points, boxes=boxes, strides=strides)
         score: Tensor | None = None
         for image, valid in enumerate(truth.valid):
             row = valid.nonzero().squeeze(1)

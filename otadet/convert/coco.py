@@ -1,5 +1,9 @@
 """COCO's 80 classes, in the order of their ids: what published checkpoints were trained for."""
 
+_UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+COCO_IDS = tuple(number for number in range(1, 91) if number not in _UNUSED_IDS)
+"""Of the categories."""
+
 COCO_CLASSES: tuple[str, ...] = tuple(
     """person|bicycle|car|motorcycle|airplane|bus|train|truck|boat|traffic light|fire hydrant|stop sign|parking meter
     |bench|bird|cat|dog|horse|sheep|cow|elephant|bear|zebra|giraffe|backpack|umbrella|handbag|tie|suitcase|frisbee|skis

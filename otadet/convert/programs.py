@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
-from otadet.convert.renaming import Rule
+from otadet.convert import torchvision
+from otadet.convert.renaming import all_renamed
 from otadet.convert.yolox import AUTHORS, MMDET
 from otadet.errors import UserError
 from otadet.names import name_list
 from otadet.torch_file import read_weights_file
 
-PROGRAMS: Mapping[str, tuple[str, tuple[Rule, ...]]] = {
-    "yolox": ("backbone.backbone.stem.conv.conv.weight", AUTHORS),
-    "mmdet-yolox": ("bbox_head.multi_level_conv_cls.0.weight", MMDET),
+
+@dataclass(frozen=True)
+class Program:
+    """A program that writes checkpoints."""
+
+    signs: tuple[str, ...]
+    """Tensors that only its checkpoints have."""
+    named: Callable[[Mapping[str, Tensor], object], dict[str, Tensor]]
+    """(its tensors, the file) -> the same by otadet's names; `UserError`, naming the file, where two have one name."""
+
+
+PROGRAMS: Mapping[str, Program] = {
+    "yolox": Program(("backbone.backbone.stem.conv.conv.weight",), partial(all_renamed, rules=AUTHORS)),
+    "mmdet-yolox": Program(("bbox_head.multi_level_conv_cls.0.weight",), partial(all_renamed, rules=MMDET)),
+    "torchvision": Program(torchvision.SIGNS, torchvision.named),
 }
-"""Word -> a tensor that only its checkpoints have, and the rules for the names of the others."""
-_STATES = ("ema", "model", "state_dict", "model_ema", "ema_state_dict", "module")
+"""By the word for `--from`."""
+_STATES = ("ema", "model", "state_dict", "model_ema", "ema_state_dict", "module", "model_state_dict")
 """Keys that the tensors may lie under, also one in another; averaged weights are those that were evaluated."""
 _PARALLEL = "module."
 """What PyTorch's wrappers put before every name."""
@@ -61,12 +76,13 @@ def program_of(state: Mapping[str, Tensor], path: object, said: str | None = Non
 
     said: the one that the user names. Raises `UserError` where it is none of `PROGRAMS`, or another one.
     """
-    found = [word for word, (sign, _) in PROGRAMS.items() if sign in state]
+    found = [word for word, program in PROGRAMS.items() if all(sign in state for sign in program.signs)]
     if said is not None and found in ([], [said]):
         return said
     if said is not None:
         raise UserError(f"{path}: has the names of {' and '.join(found)}, not of {said}; omit --from")
     if len(found) != 1:
+        torchvision.refuse(state, path)
         raise UserError(
             f"{path}: its tensors ({name_list(list(state), 3)}) have the names of none of {', '.join(PROGRAMS)}, from "
             "whose checkpoints otadet converts"

@@ -11,6 +11,7 @@ from otadet.download import cache_folder, fetch
 from otadet.errors import did_you_mean
 
 _YOLOX = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
+_TORCHVISION = "https://download.pytorch.org/models"
 _MMDET = "https://download.openmmlab.com/mmdetection/v2.0/yolox"
 
 
@@ -25,9 +26,11 @@ class Published:
     ap: float
     """As its authors say, on COCO's validation images, at the size below."""
     image_size: int
-    """Side of the input, in pixels."""
+    """Side of the input, in pixels; the shorter one, where the aspect ratio is kept."""
     bytes: int | None = None
     """Of the file; None: nobody says."""
+    norm_eps: float | None = None
+    """Of its batch norms, where that is another than the program's own."""
 
     @property
     def file_name(self) -> str:
@@ -41,6 +44,11 @@ def _yolox(file: str, sha256: str, ap: float, image_size: int, size: int) -> Pub
 def _mmdet(layout: str, date: str, digits: str, ap: float, image_size: int) -> Published:
     run = f"yolox_{layout}_8x8_300e_coco"
     return Published(f"{_MMDET}/{run}/{run}_{date}-{digits}.pth", digits, "Apache-2.0", ap, image_size)
+
+
+def _torchvision(file: str, digits: str, ap: float, norm_eps: float | None = None) -> Published:
+    address = f"{_TORCHVISION}/{file}_coco-{digits}.pth"
+    return Published(address, digits, "BSD-3-Clause", ap, image_size=800, norm_eps=norm_eps)
 
 
 PUBLISHED: Mapping[str, Published] = {
@@ -66,6 +74,10 @@ PUBLISHED: Mapping[str, Published] = {
     "yolox-s-mmdet": _mmdet("s", "20211121_095711", "4592a793", 0.405, 640),
     "yolox-l-mmdet": _mmdet("l", "20211126_140236", "d3bd2b23", 0.494, 640),
     "yolox-x-mmdet": _mmdet("x", "20211126_140254", "1ef88d67", 0.509, 640),
+    "torchvision-fcos-r50": _torchvision("fcos_resnet50_fpn", "99b0c9b7", 0.392),
+    # torchvision sets this eps when it loads this very file.
+    "torchvision-retinanet-r50": _torchvision("retinanet_resnet50_fpn", "eeacb38b", 0.364, norm_eps=0.0),
+    "torchvision-retinanet-r50-v2": _torchvision("retinanet_resnet50_fpn_v2", "5905b1c5", 0.415),
 }
 """Those whose checksum is public. YOLOX's authors tell none; these are what others who keep the files say of them."""
 
@@ -74,6 +86,11 @@ def fetch_published(name: str) -> Path:
     """The file of that name of `PUBLISHED`, in the cache folder. Raises `UserError` as `fetch` does."""
     one = PUBLISHED[name]
     return fetch(one.address, cache_folder() / one.file_name, one.sha256, one.bytes)
+
+
+def norm_eps_of(digest: str) -> float | None:
+    """`norm_eps` of the published file with that SHA-256; None for any other file."""
+    return next((one.norm_eps for one in PUBLISHED.values() if digest.startswith(one.sha256)), None)
 
 
 def is_published(name: object) -> bool:

@@ -22,7 +22,7 @@ def renamed(name: str, rules: Iterable[Rule]) -> str:
     return name
 
 
-def all_renamed(state: Mapping[str, Tensor], rules: Iterable[Rule], path: object) -> dict[str, Tensor]:
+def all_renamed(state: Mapping[str, Tensor], path: object, rules: Iterable[Rule]) -> dict[str, Tensor]:
     """The tensors of `state` by their new names. Raises `UserError`, naming the file, where two have one name."""
     rules = tuple(rules)
     found: dict[str, Tensor] = {}

@@ -74,7 +74,9 @@ def adopt(model: nn.Module, path: object, state: Mapping[str, Any], class_names:
     # A bias is of no use without its weight.
     halves = {_module_of(name) for name, fits in fitting.items() if not fits}
     by_row = {
-        name: _with_rows(own[name], weights[name], rows) for name in sorted(layer) if _module_of(name) not in halves
+        name: _with_rows(own[name], weights[name], rows, len(trained), len(class_names))
+        for name in sorted(layer)
+        if _module_of(name) not in halves
     }
     model.load_state_dict({**taken, **by_row}, strict=False)
     kept = {new for new, _ in rows} if by_row else set()
@@ -105,14 +107,18 @@ def _module_of(name: str) -> str:
 
 
 def _fits_but_rows(own: Tensor, theirs: Tensor, trained: int, classes: int) -> bool:
+    """Both have a row per class, or one per class of each of equally many anchors."""
     if not (own.dim() and theirs.dim()):
         return False
-    return own.shape[1:] == theirs.shape[1:] and (own.shape[0], theirs.shape[0]) == (classes, trained)
+    anchors = own.shape[0] // classes
+    rows = anchors * classes, anchors * trained
+    return own.shape[1:] == theirs.shape[1:] and (own.shape[0], theirs.shape[0]) == rows
 
 
-def _with_rows(own: Tensor, theirs: Tensor, rows: Sequence[tuple[int, int]]) -> Tensor:
-    """`own` with rows of `theirs`: (row, row of theirs)."""
+def _with_rows(own: Tensor, theirs: Tensor, rows: Sequence[tuple[int, int]], trained: int, classes: int) -> Tensor:
+    """`own` with rows of `theirs`: (row, row of theirs), of each anchor of a location alike."""
     changed = own.clone()
+    by_anchor, their_anchors = changed.unflatten(0, (-1, classes)), theirs.unflatten(0, (-1, trained))
     for row, other in rows:
-        changed[row] = theirs[other].to(own)
+        by_anchor[:, row] = their_anchors[:, other].to(own)
     return changed

@@ -8,7 +8,10 @@ from typing import Any
 from otadet.engine.restore import shown_value
 from otadet.errors import UserError
 
-NETWORK = ("model.coarse_from", "model.anchor_offset")
+NETWORK = (
+    *("model.coarse_from", "model.anchor_offset", "model.whole_pixels"),
+    *("model.anchor_scales", "model.aspect_ratios", "model.delta_weights"),
+)
 """Of the network: weights may well fit another one, and find boxes in the wrong places."""
 TRAINING = (*NETWORK, "optimizer.weight_decay_on")
 """Of a training that goes on: the optimizer's groups of parameters belong to one choice."""

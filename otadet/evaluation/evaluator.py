@@ -20,7 +20,7 @@ from otadet.evaluation.judge import AUTO
 from otadet.evaluation.protocols import PROTOCOLS
 from otadet.evaluation.result import Result
 from otadet.inference.one_by_one import one_by_one
-from otadet.inference.pipeline import Pipeline, to_image
+from otadet.inference.pipeline import Pipeline, size_in_input, to_image
 from otadet.structures import Detections
 
 
@@ -139,7 +139,7 @@ def predict_dataset(pipeline: Pipeline, loader: Iterable[Batch]) -> dict[int, De
     """
 
     def detect(image: _Image) -> tuple[int, Detections]:
-        (found,) = pipeline(image.pixels[None])
+        (found,) = pipeline(image.pixels[None], [size_in_input(image.scale, image.original_size)])
         return image.image_id, to_image(found, image.scale, image.original_size)
 
     with _as_the_predictor_has_it(pipeline.model), one_by_one(pipeline.device) as run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from torch import nn
 
@@ -25,6 +25,7 @@ from otadet.losses import (
 )
 from otadet.models import FPN, PAFPN, CSPDarknet, Detector, FCOSHead, RetinaNetHead, YOLOXHead, build_resnet
 from otadet.models.backbones.resnet import check_imagenet, check_layout, torchvision_name
+from otadet.models.heads.retinanet import ONES
 from otadet.part import Part
 
 Quality = Literal["iou", "centerness"] | None
@@ -32,6 +33,11 @@ Quality = Literal["iou", "centerness"] | None
 Branch = Quality | Literal["objectness"]
 """The same of any family."""
 _WEIGHT = Limits(0, 1e6)
+_DELTA = Annotated[float, Limits(0, 1e3, open_low=True)]
+SQUARE = (8.0,)
+"""The side of the paper's anchor boxes, in strides."""
+MOST_SHAPES = 64
+"""Anchor boxes per location."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +100,18 @@ class DenseFamily(Part):
     """3x3 convolutions in each tower."""
     deformable_towers: bool = False
     """Whether the last convolution of each tower is deformable (Tab. 5)."""
+    tower_norm: Literal["group", "none"] = "group"
+    """What follows each convolution of the towers: a GroupNorm, or nothing, as in the original RetinaNet."""
+    tower_bias: bool = True
+    """Whether the convolutions of the towers have a bias."""
     prior_probability: Annotated[float, Limits(0, 1, open_low=True, open_high=True)] = 0.01
     """Class score of an untrained head, in 0-1."""
     coarse_from: Literal["p5", "c5"] = "p5"
     """What P6 is made from; "c5" is RetinaNet's."""
     anchor_offset: Annotated[float, Limits(0, 1, open_high=True)] = 0.0
     """Of the points from the corners of their cells, in strides; 0.5: in the middle."""
+    whole_pixels: bool = False
+    """Whether anchor boxes and the distances of the points are whole pixels, rounded as in torchvision."""
 
     def check(self) -> None:
         if self.channels % 2:
@@ -112,7 +124,15 @@ class DenseFamily(Part):
         backbone = self.backbone.build()
         neck = FPN(backbone.channels, backbone.strides, self.channels, self.coarse_from)
         head = self.build_head(num_classes, len(neck.strides))
-        return Detector(backbone, neck, head, anchor_offset=self.anchor_offset)
+        return Detector(
+            backbone,
+            neck,
+            head,
+            anchor_offset=self.anchor_offset,
+            anchor_scales=self.anchor_scales,
+            aspect_ratios=self.aspect_ratios,
+            whole_pixels=self.whole_pixels,
+        )
 
     @abstractmethod
     def build_head(self, num_classes: int, levels: int) -> nn.Module:
@@ -128,6 +148,11 @@ class DenseFamily(Part):
 class FCOS(DenseFamily):
     """FCOS (Tian et al., 2019): boxes as distances from a point. The defaults are the paper's."""
 
+    level_scales: bool = True
+    """Whether each level learns a scale of its distances; torchvision's has none."""
+    anchor_scales: ClassVar[tuple[float, ...]] = SQUARE
+    aspect_ratios: ClassVar[tuple[float, ...]] = (1.0,)
+
     def build_head(self, num_classes: int, levels: int) -> FCOSHead:
         return FCOSHead(
             num_classes,
@@ -137,12 +162,37 @@ class FCOS(DenseFamily):
             prior_probability=self.prior_probability,
             quality=self.quality is not None,
             deformable=self.deformable_towers,
+            norm=self.tower_norm,
+            bias=self.tower_bias,
+            level_scales=self.level_scales,
         )
 
 
 @dataclass(frozen=True)
 class RetinaNet(DenseFamily):
-    """RetinaNet (Lin et al., 2017) with one square anchor box per location, boxes as deltas from it (Tab. 1)."""
+    """RetinaNet (Lin et al., 2017): boxes as deltas from anchor boxes, by default one square per location (Tab. 1).
+
+    The original has nine: `anchor_scales` 4, 5.04, 6.35, four strides times 1, 2^(1/3), 2^(2/3), and `aspect_ratios`
+    0.5, 1, 2.
+    """
+
+    anchor_scales: tuple[Annotated[float, Limits(0, 1_000, open_low=True)], ...] = SQUARE
+    """Sides of the square anchor boxes, in strides; the roots of the areas of the others."""
+    aspect_ratios: tuple[Annotated[float, Limits(0, 1_000, open_low=True)], ...] = (1.0,)
+    """Heights of the anchor boxes by their widths; each location has all scales of each."""
+    delta_weights: tuple[_DELTA, _DELTA, _DELTA, _DELTA] = ONES
+    """What dx, dy, dw, dh of a box are divided by before they are decoded."""
+
+    def check(self) -> None:
+        super().check()
+        for name in ("anchor_scales", "aspect_ratios"):
+            if not getattr(self, name):
+                raise UserError(f"{name} (): needs at least one")
+        shapes = len(self.anchor_scales) * len(self.aspect_ratios)
+        if shapes > MOST_SHAPES:
+            raise UserError(
+                f"anchor_scales, aspect_ratios: {shapes} anchor boxes per location; at most {MOST_SHAPES} are possible"
+            )
 
     def build_head(self, num_classes: int, levels: int) -> RetinaNetHead:
         return RetinaNetHead(
@@ -152,6 +202,10 @@ class RetinaNet(DenseFamily):
             prior_probability=self.prior_probability,
             quality=self.quality is not None,
             deformable=self.deformable_towers,
+            norm=self.tower_norm,
+            bias=self.tower_bias,
+            per_location=len(self.anchor_scales) * len(self.aspect_ratios),
+            delta_weights=self.delta_weights,
         )
 
 

@@ -80,6 +80,8 @@ _SILENCES = (
     _Silence("warmup_start", "warmup", _is_zero, "above 0"),
     _Silence("factor", "at", lambda places: not places, "to where the rate is to drop"),
     _Silence("weight_decay_on", "weight_decay", _is_zero, "above 0"),
+    _Silence("tower_norm", "tower_depth", _is_zero, "above 0"),
+    _Silence("tower_bias", "tower_depth", _is_zero, "above 0"),
     _Silence("box_weight", "alpha", _is_zero, "above 0", "FreeAnchor"),
     _Silence("gamma", "alpha", lambda alpha: alpha == 1, "below 1", "FreeAnchor"),
     _Silence("threshold", "alpha", lambda alpha: alpha == 1, "below 1", "FreeAnchor"),

@@ -105,9 +105,9 @@ def _compare_batch(
     # From the model's own boxes and scores: near-equal scores may swap places between two computations of them.
     counts = metadata.level_counts(*images.shape[2:])
     expected = set()
-    boxes, scores, class_scores = raw[0], raw[1], raw[-1]
+    boxes, scores, class_scores, size = raw[0], raw[1], raw[-1], (images.shape[2], images.shape[3])
     for row, (image_boxes, image_scores, class_score) in enumerate(zip(boxes, scores, class_scores, strict=True)):
-        detections = metadata.postprocess.select(image_scores, image_boxes, counts, class_score)
+        detections = metadata.postprocess.select(image_scores, image_boxes, counts, class_score, size)
         expected |= _as_set(
             detections.boxes, detections.scores, detections.labels, torch.full_like(detections.labels, row)
         )

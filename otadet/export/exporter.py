@@ -82,7 +82,8 @@ def export_onnx(
         model = trace(detector, metadata.size, options.opset, options.dynamic_batch, options.dynamic_size, postprocess)
         report(f"exported the network, opset {options.opset}")
         if options.nms:
-            model = append_nms(model, metadata.strides, len(metadata.class_names), postprocess)
+            scores_per_point = len(metadata.class_names) * metadata.anchors_per_location
+            model = append_nms(model, metadata.strides, scores_per_point, postprocess)
             kind = "class scores" if postprocess.rank_by == "class" else "scores"
             report(f"appended NMS: {kind} above {postprocess.score_threshold}, IoU {postprocess.nms_iou}")
         _finish(model, metadata)
@@ -108,6 +109,7 @@ def _describe(pipeline: Pipeline, postprocess: Postprocess, options: ExportOptio
         size_divisor=detector.size_divisor,
         class_names=pipeline.class_names,
         strides=detector.strides,
+        anchors_per_location=getattr(detector, "anchors_per_location", 1),
         **asdict(postprocess),
         experiment=experiment,
         otadet=__version__,

@@ -18,7 +18,7 @@ from otadet.integers import ceil_div
 INPUT = "images: float32 (N, 3, H, W), RGB, (pixel - mean) / std of pixels in 0-255, padded right and bottom"
 
 
-LATER = ("rank_by", "score", "classes")
+LATER = ("rank_by", "score", "classes", "clip", "anchors_per_location")
 """Entries that files of an older otadet lack."""
 
 
@@ -41,7 +41,8 @@ class OnnxMetadata:
     """With `dynamic_size`, height and width are padded to a multiple of this."""
     class_names: tuple[str, ...]
     strides: tuple[int, ...]
-    """Of the levels. Level l has ceil(H / stride) * ceil(W / stride) anchors; A is their sum, finest level first."""
+    """Of the levels. Level l has ceil(H / stride) * ceil(W / stride) * anchors_per_location anchors; A is their sum,
+    finest level first."""
     score_threshold: float
     topk_per_level: int
     """Pairs of an anchor and a class."""
@@ -57,6 +58,9 @@ class OnnxMetadata:
     """What the scores are of the class probability and the quality: their "geometric_mean" or "product"."""
     classes: Classes = "all"
     """Of an anchor that have a score: "all", or the "best" alone, the others being 0."""
+    clip: bool = False
+    """Whether boxes are limited to the image before NMS; in a file with `nms` to the whole input, with its padding."""
+    anchors_per_location: int = 1
 
     def to_plain(self) -> dict[str, Any]:
         """Name -> value, as plain data."""
@@ -90,4 +94,6 @@ class OnnxMetadata:
 
     def level_counts(self, height: int, width: int) -> list[int]:
         """Anchors of each level for an input of that size in pixels."""
-        return [ceil_div(height, stride) * ceil_div(width, stride) for stride in self.strides]
+        return [
+            ceil_div(height, stride) * ceil_div(width, stride) * self.anchors_per_location for stride in self.strides
+        ]

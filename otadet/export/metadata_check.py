@@ -23,6 +23,8 @@ MAX_NAMES_TEXT = 2**24
 """Characters of the entry of class names."""
 MAX_CLASSES = 100_000
 MAX_LEVELS = 16
+MAX_PER_LOCATION = 1_000
+"""Anchors that share a point."""
 
 Check = Callable[[Any], Any]
 """A value of JSON -> the value as it is used. Raises `ValueError` with what would be right."""
@@ -201,6 +203,8 @@ CHECKS: dict[str, Check] = {
     "rank_by": _one_of(*get_args(RankBy)),
     "score": _one_of(*get_args(ScoreKind)),
     "classes": _one_of(*get_args(Classes)),
+    "clip": _is_true_or_false,
+    "anchors_per_location": _integer(1, MAX_PER_LOCATION),
     "image_bits": _integer(8, 16),
 }
 """Every entry but the texts and the class names."""

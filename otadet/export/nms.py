@@ -31,10 +31,10 @@ postprocess (float[batch, 3, height, width] images, {inputs})
     columns_up = Add (image_width, strides_less_one)
     rows = Div (rows_up, strides)
     columns = Div (columns_up, strides)
-    anchors = Mul (rows, columns)
-    counts = Mul (anchors, classes)
+    points = Mul (rows, columns)
+    counts = Mul (points, scores_per_point)
     starts = CumSum <exclusive = 1> (counts, axis_0)
-
+{clipping}
     # The best pairs of each level keep their score if they pass the threshold, all others get 0.
     flat_scores = Reshape (all_scores, batch_by_pairs)
     flat_ranks = Reshape ({ranks}, batch_by_pairs)
@@ -53,12 +53,12 @@ postprocess (float[batch, 3, height, width] images, {inputs})
     kept_by_class = Transpose <perm = [0, 2, 1]> (kept)
 
     # Rows of image, class, anchor.
-    chosen = NonMaxSuppression (all_boxes, kept_by_class, max_detections, nms_iou, zero)
+    chosen = NonMaxSuppression ({boxes}, kept_by_class, max_detections, nms_iou, zero)
     chosen_image = Gather <axis = 1> (chosen, index_0)
     chosen_label = Gather <axis = 1> (chosen, index_1)
     image_anchor = Gather <axis = 1> (chosen, indices_02)
     image_anchor_class = Gather <axis = 1> (chosen, indices_021)
-    chosen_boxes = GatherND (all_boxes, image_anchor)
+    chosen_boxes = GatherND ({boxes}, image_anchor)
     chosen_scores = GatherND (all_scores, image_anchor_class)
 
     # Best first; of each image no more than max_detections.
@@ -93,6 +93,14 @@ postprocess (float[batch, 3, height, width] images, {inputs})
 }}
 """
 
+_CLIPPING = """
+    # No box reaches out of the input.
+    whole_corners = Concat <axis = 0> (image_width, image_height, image_width, image_height)
+    corners = Cast <to = 1> (whole_corners)
+    from_zero = Max (all_boxes, zero)
+    clipped_boxes = Min (from_zero, corners)
+"""
+
 _LEVEL = """
     count_{level} = Gather (counts, level_{level})
     k_{level} = Min (count_{level}, topk)
@@ -101,19 +109,25 @@ _LEVEL = """
     pairs_{level} = Add (pair_in_level_{level}, start_{level})"""
 
 
-def append_nms(model: ModelProto, strides: Sequence[int], num_classes: int, postprocess: Postprocess) -> ModelProto:
+def append_nms(
+    model: ModelProto, strides: Sequence[int], scores_per_point: int, postprocess: Postprocess
+) -> ModelProto:
     """A copy of `model` that ends with the postprocessing.
 
-    model: input images (N, 3, H, W), outputs boxes (N, A, 4), scores (N, A, C) and, to rank by the class, class_scores
-    (N, A, C). The copy's outputs are those of D detections of all images, image by image, best score first: boxes
-    (D, 4), scores (D,), labels (D,) int64 and image (D,) int64, the row of the batch.
+    Args:
+        model: input images (N, 3, H, W), outputs boxes (N, A, 4), scores (N, A, C) and, to rank by the class,
+            class_scores (N, A, C). The copy's outputs are those of D detections of all images, image by image, best
+            score first: boxes (D, 4), scores (D,), labels (D,) int64 and image (D,) int64, the row of the batch.
+        strides: of the levels, in pixels.
+        scores_per_point: C times the anchors of a point.
+        postprocess: what the nodes are to do.
     """
     from onnx import ModelProto
 
     result = ModelProto()
     result.CopyFrom(model)
     _rename(result.graph, RAW_OUTPUTS)
-    tail = postprocess_graph(strides, num_classes, postprocess)
+    tail = postprocess_graph(strides, scores_per_point, postprocess)
     _rename(tail, {name: f"nms/{name}" for name in _inner_names(tail)})
     result.graph.node.extend(tail.node)
     result.graph.initializer.extend(tail.initializer)
@@ -122,7 +136,7 @@ def append_nms(model: ModelProto, strides: Sequence[int], num_classes: int, post
     return result
 
 
-def postprocess_graph(strides: Sequence[int], num_classes: int, postprocess: Postprocess) -> GraphProto:
+def postprocess_graph(strides: Sequence[int], scores_per_point: int, postprocess: Postprocess) -> GraphProto:
     """The postprocessing alone: images (only their size matters) and the `RAW_OUTPUTS` -> the detections."""
     from onnx import numpy_helper, parser
 
@@ -132,6 +146,8 @@ def postprocess_graph(strides: Sequence[int], num_classes: int, postprocess: Pos
     text = _GRAPH.format(
         inputs=", ".join([*inputs, "float[batch, A, C] all_class_scores"] if by_class else inputs),
         ranks="all_class_scores" if by_class else "all_scores",
+        clipping=_CLIPPING if postprocess.clip else "",
+        boxes="clipped_boxes" if postprocess.clip else "all_boxes",
         levels="".join(_LEVEL.format(level=level) for level in levels),
         level_ranks=", ".join(f"ranks_{level}" for level in levels),
         level_best=", ".join(f"best_{level}" for level in levels),
@@ -144,7 +160,7 @@ def postprocess_graph(strides: Sequence[int], num_classes: int, postprocess: Pos
     integers = {
         "strides": strides,
         "strides_less_one": [stride - 1 for stride in strides],
-        "classes": [num_classes],
+        "scores_per_point": [scores_per_point],
         "topk": [postprocess.topk_per_level],
         "max_detections": [postprocess.max_detections],
         "batch_by_pairs": [0, -1],

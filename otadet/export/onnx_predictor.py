@@ -67,17 +67,20 @@ class OnnxPredictor:
             BATCH_SIZE if self.metadata.dynamic_batch else 1,
         )
 
-    def _detect(self, images: Tensor) -> list[Detections]:
+    def _detect(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         outputs = run_session(self._session, self._normalize(images).numpy())
         check_outputs(outputs, self.metadata, tuple(images.shape), self._path)
-        return [replace(found, vocabulary=self.class_names) for found in self._found(outputs, images)]
+        return [replace(found, vocabulary=self.class_names) for found in self._found(outputs, images, sizes)]
 
-    def _found(self, outputs: dict[str, Tensor], images: Tensor) -> Iterator[Detections]:
+    def _found(
+        self, outputs: dict[str, Tensor], images: Tensor, sizes: Sequence[tuple[int, int]]
+    ) -> Iterator[Detections]:
         """What the outputs say of each image."""
         if self.metadata.nms:
             for row in range(len(images)):
                 yield Detections(outputs["boxes"], outputs["scores"], outputs["labels"])[outputs["image"] == row]
             return
         counts = self.metadata.level_counts(*images.shape[2:])
-        for boxes, *scores in zip(*(outputs[name] for name in self.metadata.raw_outputs), strict=True):
-            yield self.metadata.postprocess.select(scores[0], boxes, counts, scores[-1])
+        raw = (outputs[name] for name in self.metadata.raw_outputs)
+        for size, boxes, *scores in zip(sizes, *raw, strict=True):
+            yield self.metadata.postprocess.select(scores[0], boxes, counts, scores[-1], size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from otadet.boxes import clip
 from otadet.data.sample import Transform
 from otadet.inference.input_spec import InputSpec
+from otadet.inference.postprocess import Postprocess
 from otadet.models.detector import Detector
 from otadet.models.normalize import PixelNorm
 from otadet.structures import Anchors, Detections, Predictions
@@ -60,14 +61,27 @@ class Pipeline:
         return replace(self, model=self.model.to(device))
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> list[Detections]:
+    def __call__(self, images: Tensor, sizes: Sequence[tuple[int, int]] | None = None) -> list[Detections]:
         """Images (N, 3, H, W) uint8 RGB as `transform` makes them, H and W multiples of `size_divisor` -> one
-        `Detections` per image, in pixels of `images`, best score first, not clipped, on `device`."""
-        found_in_each = self.postprocess(*self._predict(images))
+        `Detections` per image, in pixels of `images`, best score first, on `device`.
+
+        sizes: N (height, width) of the images without their padding, in pixels; None: they have none.
+        """
+        predictions, anchors = self._predict(images)
+        if isinstance(self.postprocess, Postprocess) and self.postprocess.clip:
+            whole = (images.shape[-2], images.shape[-1])
+            found_in_each = self.postprocess(predictions, anchors, [whole] * len(images) if sizes is None else sizes)
+        else:
+            found_in_each = self.postprocess(predictions, anchors)
         return [replace(found, vocabulary=self.class_names) for found in found_in_each]
 
     def _predict(self, images: Tensor) -> tuple[Predictions, Anchors]:
         return self.model(self._normalize(images.to(self.device, non_blocking=True)))
+
+
+def size_in_input(scale: tuple[float, float], size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) that an image has in the network's input, without padding; the arguments are `to_image`'s."""
+    return round(size[0] * scale[1]), round(size[1] * scale[0])
 
 
 def to_image(found: Detections, scale: tuple[float, float], size: tuple[int, int]) -> Detections:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from otadet.boxes import clip
 from otadet.limits import Limits
 from otadet.part import Part
 from otadet.structures import Anchors, Detections, Predictions
@@ -63,33 +65,58 @@ class Postprocess(Part):
     OTA, or their "product", as in YOLOX, whose quality is an objectness."""
     classes: Classes = "all"
     """Of an anchor that may be detections: "all", or the "best" one alone, as in YOLOX."""
+    clip: bool = False
+    """Whether boxes are limited to the image before NMS, as in torchvision, and not only in the end."""
 
     @torch.no_grad()
-    def __call__(self, predictions: Predictions, anchors: Anchors) -> list[Detections]:
-        """One `Detections` per image, in pixels of the network's input, best score first, not clipped."""
-        return [self.merge(found) for found in self.candidates(predictions, anchors)]
+    def __call__(
+        self, predictions: Predictions, anchors: Anchors, sizes: Sequence[tuple[int, int]] | None = None
+    ) -> list[Detections]:
+        """One `Detections` per image, in pixels of the network's input, best score first.
+
+        sizes: as in `candidates`.
+        """
+        found = self.candidates(predictions, anchors, sizes) if self.clip else self.candidates(predictions, anchors)
+        return [self.merge(of_image) for of_image in found]
 
     @torch.no_grad()
-    def candidates(self, predictions: Predictions, anchors: Anchors) -> list[Detections]:
-        """What NMS chooses from, of each image: the best of each level above the threshold, in no order."""
-        counts = [height * width for height, width in anchors.level_sizes]
+    def candidates(
+        self, predictions: Predictions, anchors: Anchors, sizes: Sequence[tuple[int, int]] | None = None
+    ) -> list[Detections]:
+        """What NMS chooses from, of each image: the best of each level above the threshold, in no order.
+
+        sizes: N (height, width) of the images without padding, in pixels of the input; `clip` needs them, `ValueError`
+        without.
+        """
+        counts = anchors.level_counts
         scores = scores_of(predictions, self.score, self.classes)
         class_scores = class_scores_of(predictions) if self.rank_by == "class" else scores
+        of_images: Sequence[tuple[int, int] | None] = [None] * len(scores) if sizes is None else sizes
         return [
-            self._best(image_scores, boxes, counts, image_class_scores)
-            for image_scores, boxes, image_class_scores in zip(
-                scores, predictions.boxes.float(), class_scores, strict=True
+            self._best(image_scores, boxes, counts, image_class_scores, size)
+            for image_scores, boxes, image_class_scores, size in zip(
+                scores, predictions.boxes.float(), class_scores, of_images, strict=True
             )
         ]
 
     def select(
-        self, scores: Tensor, boxes: Tensor, counts: list[int], class_scores: Tensor | None = None
+        self,
+        scores: Tensor,
+        boxes: Tensor,
+        counts: list[int],
+        class_scores: Tensor | None = None,
+        size: tuple[int, int] | None = None,
     ) -> Detections:
-        """One image: scores (A, C) in 0-1, boxes (A, 4), counts: anchors of each level.
+        """One image.
 
-        class_scores: (A, C), needed to rank by them; `ValueError` without.
+        Args:
+            scores: (A, C) in 0-1.
+            boxes: (A, 4).
+            counts: anchors of each level.
+            class_scores: (A, C), needed to rank by them; `ValueError` without.
+            size: (height, width) without padding, needed to clip; `ValueError` without.
         """
-        return self.merge(self._best(scores, boxes, counts, class_scores))
+        return self.merge(self._best(scores, boxes, counts, class_scores, size))
 
     def merge(self, candidates: Detections) -> Detections:
         """Class-wise NMS and the best `max_detections`, of one image: best score first."""
@@ -97,13 +124,24 @@ class Postprocess(Part):
         kept = batched_nms(candidates.boxes, candidates.scores, candidates.labels, self.nms_iou)
         return candidates[kept[: self.max_detections]]
 
-    def _best(self, scores: Tensor, boxes: Tensor, counts: list[int], class_scores: Tensor | None) -> Detections:
+    def _best(
+        self,
+        scores: Tensor,
+        boxes: Tensor,
+        counts: list[int],
+        class_scores: Tensor | None,
+        size: tuple[int, int] | None,
+    ) -> Detections:
         ranks = class_scores if self.rank_by == "class" else scores
         if ranks is None:
             raise ValueError("rank_by 'class': needs class_scores")
         levels = zip(scores.split(counts), boxes.split(counts), ranks.split(counts), strict=True)
-        best = [self._one_level(*level) for level in levels]
-        return Detections.joined(best)
+        found = Detections.joined([self._one_level(*level) for level in levels])
+        if not self.clip:
+            return found
+        if size is None:
+            raise ValueError("clip: needs the size of the image")
+        return replace(found, boxes=clip(found.boxes, *size))
 
     def _one_level(self, scores: Tensor, boxes: Tensor, ranks: Tensor) -> Detections:
         num_classes = scores.shape[1]

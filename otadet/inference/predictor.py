@@ -17,7 +17,7 @@ from otadet.data.batch import collate, padded_size
 from otadet.data.images import UPRIGHT, ReadOptions, read_image
 from otadet.data.sample import Sample, Transform, unlabelled
 from otadet.errors import UserError
-from otadet.inference.pipeline import Pipeline, to_image
+from otadet.inference.pipeline import Pipeline, size_in_input, to_image
 from otadet.structures import Detections
 
 ImageLike = np.ndarray | str | PathLike[str] | Image.Image
@@ -96,7 +96,7 @@ def detect_in(
     transform: Transform,
     pad_value: tuple[int, int, int],
     size_divisor: int,
-    detect: Callable[[Tensor], list[Detections]],
+    detect: Callable[[Tensor, Sequence[tuple[int, int]]], list[Detections]],
     batch_size: int,
 ) -> Detections | list[Detections]:
     """What surrounds a detector, whichever it is: from images to its input, and from its output to the images.
@@ -105,7 +105,8 @@ def detect_in(
         images, options: and what is returned and raised: as in `Predictor`.
         transform: makes of an image the size of the input.
         pad_value, size_divisor: the input is padded with this RGB to multiples of this.
-        detect: called with (N, 3, H, W) uint8 RGB, N up to `batch_size`; returns boxes in pixels of that.
+        detect: called with (N, 3, H, W) uint8 RGB, N up to `batch_size`, and the N sizes (height, width) of the images
+            in that, without padding; returns boxes in pixels of that.
     """
     is_list = isinstance(images, list | tuple)
     wanted: Iterable[ImageLike] = images if is_list else (images,)  # type: ignore[assignment]
@@ -114,7 +115,8 @@ def detect_in(
 
     def detect_group(group: list[tuple[int, Sample]]) -> None:
         samples = [sample for _, sample in group]
-        results = detect(collate(samples, pad_value, size_divisor).images)
+        sizes = [size_in_input(sample.scale, sample.original_size) for sample in samples]
+        results = detect(collate(samples, pad_value, size_divisor).images, sizes)
         for (index, sample), result in zip(group, results, strict=True):
             found[index] = to_image(result, sample.scale, sample.original_size)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -124,7 +125,7 @@ class MultiScaleTest(Part):
         if isinstance(resize, Letterbox):
             height, width = (max(1, round(side * scale / _shorter_side(own))) for side in resize.size)
             return replace(resize, size=(height, width))
-        return ResizeShortestEdge((scale,), self.longest or _longest(resize, scale))
+        return replace(resize, sizes=(scale,), max_size=self.longest or _longest(resize, scale))
 
 
 def _shorter_side(own: InputSpec) -> int:
@@ -196,9 +197,9 @@ class MultiScalePipeline(Pipeline):
         return f"multi-scale testing: shorter sides of {', '.join(map(str, self.views))} px{mirrored}"
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> list[Detections]:
+    def __call__(self, images: Tensor, sizes: Sequence[tuple[int, int]] | None = None) -> list[Detections]:
         """Images (N, 3, H, W) uint8 RGB of any size -> one `Detections` per image, in pixels of `images`, best score
-        first, not clipped, on `device`."""
+        first, on `device`. sizes: those of `images`, which have no padding."""
         return [self._found_in(unlabelled(image.permute(1, 2, 0).contiguous().cpu().numpy())) for image in images]
 
     def _found_in(self, image: Sample) -> Detections:
@@ -216,8 +217,9 @@ class MultiScalePipeline(Pipeline):
         """What NMS chooses from of one view, in pixels of an input of the scale `wanted`, (x, y)."""
         sample = view.input.transform(look, np.random.default_rng(0))
         images = collate([sample], view.input.pad_value, self.model.size_divisor).images
-        (found,) = _postprocess_of(self).candidates(*self._predict(images))
         height, width = view.size_of(look)
+        postprocess, sizes = _postprocess_of(self), ([(height, width)],)
+        (found,) = postprocess.candidates(*self._predict(images), *(sizes if postprocess.clip else ()))
         found = _between(found, view.object_sizes, height, width)
         boxes = found.boxes
         if is_mirrored:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -24,8 +25,7 @@ class Detector(nn.Module):
             number per map: how many channels it has, and how many pixels of the image lie between two of its cells.
         neck: these maps -> those of the pyramid, finest first, with the `strides` of the pyramid.
         head: (feature maps of the pyramid, `Anchors`) -> `Predictions`.
-        anchor_offset: of the points from the corners of their cells, in strides; see `AnchorGrid`.
-        anchor_scale: side of the anchor boxes, in strides.
+        anchor_offset, anchor_scales, aspect_ratios, whole_pixels: of the anchor points and boxes, see `AnchorGrid`.
     """
 
     strides: tuple[int, ...]
@@ -40,7 +40,9 @@ class Detector(nn.Module):
         head: nn.Module,
         *,
         anchor_offset: float = 0.5,
-        anchor_scale: float = 8.0,
+        anchor_scales: Sequence[float] = (8.0,),
+        aspect_ratios: Sequence[float] = (1.0,),
+        whole_pixels: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -48,13 +50,20 @@ class Detector(nn.Module):
         self.head = head
         self.strides = _said_strides(neck)
         self.size_divisor = math.lcm(*_said_strides(backbone))
-        self.anchor_grid = AnchorGrid(self.strides, anchor_scale, anchor_offset)
+        self.anchor_grid = AnchorGrid(
+            self.strides, anchor_scales, anchor_offset, aspect_ratios=aspect_ratios, whole_pixels=whole_pixels
+        )
+
+    @property
+    def anchors_per_location(self) -> int:
+        """Anchors that share a point."""
+        return self.anchor_grid.per_location
 
     def forward(self, images: Tensor) -> tuple[Predictions, Anchors]:
         """Normalised images (N, 3, H, W), H and W multiples of `size_divisor` -> predictions in their pixels, and the
         anchors. Raises `UserError` where the maps do not have the strides that the neck says."""
         features = self.neck(self.backbone(images))
-        anchors = self.anchor_grid(features)
+        anchors = self.anchor_grid(features, images.shape[-2:])
         # A graph that is being traced may have sides that are no numbers yet.
         if not torch.compiler.is_compiling():
             self._check_sizes(images, anchors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -48,8 +48,11 @@ class Problem:
         quality = None if predictions.quality is None else predictions.quality.to(device)
         return Problem(
             Predictions(predictions.logits.to(device), predictions.boxes.to(device), quality),
-            Anchors(
-                anchors.points.to(device), anchors.boxes.to(device), anchors.strides.to(device), anchors.level_sizes
+            replace(
+                anchors,
+                points=anchors.points.to(device),
+                boxes=anchors.boxes.to(device),
+                strides=anchors.strides.to(device),
             ),
             [truth.to(device) for truth in self.truths],
         )

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from otadet.apps import evaluate, train
-from otadet.apps.convert import experiment_of
+from otadet.apps.conversions import yolox_experiment
 from otadet.apps.train import configured, parse_args
 from otadet.convert.yolox import Layout
 from otadet.data.synthetic.write import write_synthetic
@@ -69,7 +69,7 @@ def test_what_was_chosen_is_in_the_checkpoint(tmp_path: Path) -> None:
 
 def test_a_checkpoint_alone_is_fine_tuned(tmp_path: Path) -> None:
     """As a converted one: its experiment says nothing of a training, and its classes are others."""
-    exp = experiment_of(Layout(0.33, 0.0625, True, 2), 64, "nano")
+    exp = yolox_experiment(Layout(0.33, 0.0625, True, 2), 64, "nano")
     path = tmp_path / "nano.pth"
     weights = exp.build_model(2).state_dict()
     described = {"parts": exp.describe(), "experiment": exp.about()}

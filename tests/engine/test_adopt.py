@@ -46,6 +46,16 @@ def test_rows_of_the_class_layer_by_name(family) -> None:
     )
 
 
+def test_rows_of_several_anchors_per_location() -> None:
+    family = RetinaNet(**DENSE, anchor_scales=(4.0, 8.0))
+    old, new = family.build(len(OLD)), family.build(len(NEW))
+    old.head.logits.bias.data = torch.arange(6.0)
+    new.head.logits.bias.data = torch.full((8,), -1.0)
+    adopted = adopt(new, "a.pth", state(old, OLD), NEW)
+    assert (adopted.kept, adopted.new, adopted.misfit) == (("person", "cat"), ("fish", "crab"), "")
+    assert new.head.logits.bias.tolist() == [2, -1, 0, -1, 5, -1, 3, -1]
+
+
 def test_as_many_other_classes_start_anew() -> None:
     """A class layer that fits by its shape means other things."""
     family = FAMILIES[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from otadet.apps.convert import experiment_of
+from otadet.apps.conversions import yolox_experiment
 from otadet.convert.yolox import Layout
 from otadet.data.transforms import Letterbox, ResizeShortestEdge
 from otadet.errors import UserError
@@ -15,7 +15,7 @@ from tests.helpers.pictures import Pictures
 
 
 def checkpoint(exp=None) -> dict[str, object]:
-    exp = exp or experiment_of(Layout(0.33, 0.25, True, 80), 416, "nano")
+    exp = exp or yolox_experiment(Layout(0.33, 0.25, True, 80), 416, "nano")
     return {"parts": exp.describe(), "experiment": exp.about()}
 
 
@@ -26,7 +26,7 @@ def fitted(pictures: Pictures, *pairs: str, exp=None, devices: int = 1):
 
 
 def test_the_detector_is_the_checkpoints() -> None:
-    own = experiment_of(Layout(0.33, 0.25, True, 80), 416, "nano")
+    own = yolox_experiment(Layout(0.33, 0.25, True, 80), 416, "nano")
     exp, _ = fitted(Pictures(100, (416, 416), (16,)))
     assert exp.name == "nano"
     for part in KEPT:
@@ -48,7 +48,7 @@ def test_the_detector_is_the_checkpoints() -> None:
 )
 def test_the_input_is_near_the_checkpoints(size, boxes, expected) -> None:
     exp, reasons = fitted(Pictures(100, size, boxes))
-    own = experiment_of(Layout(0.33, 0.25, True, 80), 416, "nano").input.resize
+    own = yolox_experiment(Layout(0.33, 0.25, True, 80), 416, "nano").input.resize
     assert exp.input.resize == Letterbox(expected, shrink=own.shrink, rounding=own.rounding)
     assert reasons[1].startswith(f"input.resize {expected[0]}x{expected[1]}: ")
 

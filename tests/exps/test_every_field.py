@@ -157,7 +157,10 @@ def composed(exp: BaseExp, part: str, monkeypatch: pytest.MonkeyPatch, tmp_path:
             model = exp.build_model(3)
             made += [f"{name} {value.shape} {value.float().sum():.6g}" for name, value in model.state_dict().items()]
             made += [f"{name} {value.requires_grad}" for name, value in model.named_parameters()]
-            made += [repr(model.anchor_grid.offset)]
+            grid = model.anchor_grid
+            made += [
+                repr([grid.offset, grid.whole_pixels, grid.half_sides, getattr(model.head, "delta_weights", None)])
+            ]
         model.strides, model.size_divisor = (8,), 32
         pipeline = exp.build_pipeline(model, dataset.class_names)
         made += [f"{pipeline.input} {pipeline.postprocess}"]

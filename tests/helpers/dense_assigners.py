@@ -29,7 +29,7 @@ def near_center(anchors: Anchors, boxes: Tensor, radius: float) -> Tensor:
 
 def levels(anchors: Anchors) -> list[slice]:
     """The anchors of each level."""
-    ends = torch.tensor([0] + [height * width for height, width in anchors.level_sizes]).cumsum(0).tolist()
+    ends = torch.tensor([0, *anchors.level_counts]).cumsum(0).tolist()
     return [slice(first, last) for first, last in pairwise(ends)]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -11,8 +13,10 @@ from otadet.structures import Anchors, GroundTruth, Predictions
 STRIDES = (8, 16, 32, 64, 128)
 
 
-def make_anchors(height: int, width: int) -> Anchors:
-    return AnchorGrid(STRIDES)([torch.empty(1, 1, -(-height // stride), -(-width // stride)) for stride in STRIDES])
+def make_anchors(height: int, width: int, **shapes: Any) -> Anchors:
+    """shapes: arguments of `AnchorGrid`."""
+    features = [torch.empty(1, 1, -(-height // stride), -(-width // stride)) for stride in STRIDES]
+    return AnchorGrid(STRIDES, **shapes)(features, (height, width))
 
 
 def make_truth(generator: torch.Generator, num_boxes: int, num_classes: int, height: int, width: int) -> GroundTruth:

@@ -15,7 +15,8 @@ from otadet.structures import Detections
 def test_inputs_that_wait_for_others_of_their_size_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[tuple[int, int]] = []
 
-    def detect(images: Tensor) -> list[Detections]:
+    def detect(images: Tensor, sizes: list[tuple[int, int]]) -> list[Detections]:
+        assert sizes == [tuple(images.shape[2:])] * len(images)
         computed.append((len(images), images.shape[2]))
         return [Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64)) for _ in images]
 

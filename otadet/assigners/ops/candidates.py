@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from otadet.assigners.base import PaddedTruth
-from otadet.assigners.ops.grids import INSIDE_MARGIN, inside_boxes, levels_of, near_centers
+from otadet.assigners.ops.grids import INSIDE_MARGIN, Levels, inside_boxes, levels_of, near_centers
 from otadet.assigners.ops.inputs import on_host
 from otadet.assigners.ops.pairs import Pairs
 from otadet.boxes import centers
@@ -45,10 +45,20 @@ class Candidates:
         return Pairs(gt_row, anchor_row, valid, table_index, (num_images, num_boxes, width), num_anchors)
 
 
+def _all_shapes(cell: Tensor, valid: Tensor, levels: Levels) -> Candidates:
+    """Points, numbered within each level (N, G, L, K), as all the anchors that they have."""
+    if levels.per_location == 1:
+        return Candidates((levels.first[:, None] + cell).flatten(2), valid.flatten(2))
+    shape = torch.arange(levels.per_location, device=cell.device)
+    anchor_index = levels.first[:, None, None] + cell[..., None] * levels.per_location + shape
+    return Candidates(anchor_index.flatten(2), valid[..., None].expand_as(anchor_index).flatten(2))
+
+
 def window(anchors: Anchors, truth: PaddedTruth, radius: float, inside: bool = True) -> Candidates:
     """Points strictly within `radius` strides of the box's centre in x and in y and, if `inside`, in the box.
 
-    K is `ceil(2 radius)` squared times the number of levels. A box may be left without any candidate.
+    K is `ceil(2 radius)` squared times the number of levels, times the anchors per location. A box may be left without
+    any candidate.
     """
     levels = levels_of(anchors, truth.boxes.dtype)
     region = near_centers(truth, levels, radius)
@@ -60,10 +70,10 @@ def window(anchors: Anchors, truth: PaddedTruth, radius: float, inside: bool = T
     cell = first[..., None] + torch.arange(math.ceil(2 * radius), device=first.device)
     valid = cell <= last[..., None]
     column, row = cell.minimum(levels.size[..., None] - 1).unbind(-2)
-    start = row.mul_(levels.size[:, :1]).add_(levels.first[:, None])
-    anchor_index = start[..., :, None] + column[..., None, :]
+    start = row.mul_(levels.size[:, :1])
+    place = start[..., :, None] + column[..., None, :]
     valid = valid[..., 1, :, None] & valid[..., 0, None, :]
-    return Candidates(anchor_index.flatten(2), valid.flatten(2))
+    return _all_shapes(place.flatten(3), valid.flatten(3), levels)
 
 
 def nearest(anchors: Anchors, truth: PaddedTruth, side: int) -> Candidates:
@@ -74,26 +84,29 @@ def nearest(anchors: Anchors, truth: PaddedTruth, side: int) -> Candidates:
 def nearest_points(anchors: Anchors, truth: PaddedTruth, count: int) -> Candidates:
     """The `count` points of each level nearest to the box's centre.
 
-    K is `count` times the number of levels; a level with fewer points gives all of them. Exact for centres up to one
+    K is `count` times the number of levels, times the anchors per location; a level with fewer points gives all of
+    them. Exact for centres up to one
     stride outside the grid. For centres farther out, points along the edge may be replaced by slightly farther ones.
     """
     levels = levels_of(anchors, truth.boxes.dtype)
     # (N, G, L, 2) in strides from the first point.
-    middle = (centers(truth.boxes)[:, :, None] - levels.origin) / levels.stride[:, None]
+    middle = (centers(truth.boxes)[:, :, None] - levels.origin) / levels.spacing
     num_columns = max(_reach(width, count, height) for height, width in anchors.level_sizes)
     num_rows = max(_reach(height, count, width) for height, width in anchors.level_sizes)
     # The points of a rectangle around the centre: (N, G, L, columns) and (N, G, L, rows), x and y being independent.
     column, has_column = _around(middle[..., 0], levels.size[:, 0], num_columns)
     row, has_row = _around(middle[..., 1], levels.size[:, 1], num_rows)
     squared_x, squared_y = (column - middle[..., :1]) ** 2, (row - middle[..., 1:]) ** 2
+    if anchors.spacing is not None:
+        squared_y = squared_y * (levels.spacing[:, 1:] / levels.spacing[:, :1]) ** 2
     exists = has_row[..., :, None] & has_column[..., None, :]
     distance = torch.where(exists, squared_y[..., :, None] + squared_x[..., None, :], torch.inf).flatten(3)
     cell = (row[..., :, None] * levels.size[:, 0, None, None] + column[..., None, :]).flatten(3)
     best = distance.topk(min(count, num_rows * num_columns), largest=False, sorted=False)
     valid = best.values.isfinite() & truth.valid[..., None, None]
-    anchor_index = levels.first[:, None] + torch.where(valid, cell.gather(3, best.indices), 0)
+    place = torch.where(valid, cell.gather(3, best.indices), 0)
     padding = (0, count - best.indices.shape[-1])
-    return Candidates(F.pad(anchor_index, padding).flatten(2), F.pad(valid, padding).flatten(2))
+    return _all_shapes(F.pad(place, padding), F.pad(valid, padding), levels)
 
 
 def _reach(length: int, count: int, other_length: int) -> int:

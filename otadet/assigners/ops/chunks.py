@@ -180,8 +180,10 @@ def _listed(anchors: Anchors, truth: PaddedTruth, region: Region, limit: int) ->
     first, last = levels.cells(region)
     columns, rows = ((last - first + 1).clamp(min=0) * truth.valid[..., None, None]).flatten(0, 1).unbind(-1)
     image = torch.arange(num_images).repeat_interleave(per_image)
-    corner = (levels.first + first[..., 1] * levels.size[:, 0] + first[..., 0]).flatten(0, 1)
-    rectangles = _Rectangles(columns, rows, corner + image[:, None] * len(anchors.points), levels.size[:, 0])
+    # The anchors of a point are neighbours: a grid of points is one of anchors that is so many times as wide.
+    width, columns = levels.size[:, 0] * levels.per_location, columns * levels.per_location
+    corner = (levels.first + first[..., 1] * width + first[..., 0] * levels.per_location).flatten(0, 1)
+    rectangles = _Rectangles(columns, rows, corner + image[:, None] * len(anchors.points), width)
     totals, order = (columns * rows).sum(1).sort(descending=True)
     sizes: list[int] = totals.tolist()
     start = 0

@@ -52,13 +52,18 @@ class Levels:
     """(L, 2) x, y of the first point, in pixels."""
     stride: Tensor
     """(L,) pixels."""
+    spacing: Tensor
+    """(L, 2) or (L, 1) pixels between neighbouring points, across and down: what distances "in strides" are counted in.
+    """
+    per_location: int
+    """Anchors of a point: that of column x and row y has those from `first + (y width + x) per_location` on."""
 
     def cells(self, region: Region) -> tuple[Tensor, Tensor]:
         """(N, G, L, 2) int64 column and row of the first and of the last point of each level in a region.
 
         The first is at least 0, the last inside the grid; it is less than the first where there is no point.
         """
-        low, high = ((edge - self.origin) / self.stride[:, None] for edge in (region.low, region.high))
+        low, high = ((edge - self.origin) / self.spacing for edge in (region.low, region.high))
         end = self.size.to(low.dtype)
         first = low.clamp(min=-1).minimum(end).floor().long() + 1
         return first, high.clamp(min=-1).minimum(end).ceil().long() - 1
@@ -67,23 +72,25 @@ class Levels:
 def levels_of(anchors: Anchors, dtype: torch.dtype) -> Levels:
     """Where each level lies among the anchors and in the image."""
     sizes = torch.tensor([(width, height) for height, width in anchors.level_sizes])
-    counts = sizes.prod(1)
+    counts = sizes.prod(1) * anchors.per_location
     first = (counts.cumsum(0) - counts).to(anchors.points.device, non_blocking=True)
     origin, stride = anchors.points[first].to(dtype), anchors.strides[first].to(dtype)
-    return Levels(first, sizes.to(first.device, non_blocking=True), origin, stride)
+    spacing = stride[:, None]
+    if anchors.spacing is not None:
+        spacing = torch.tensor(anchors.spacing, dtype=dtype).flip(1).to(first.device, non_blocking=True)
+    return Levels(first, sizes.to(first.device, non_blocking=True), origin, stride, spacing, anchors.per_location)
 
 
 def strides_of(anchors: Anchors, dtype: torch.dtype) -> Tensor:
     """(L,) pixels: as `Levels.stride`, alone."""
-    *first, _ = accumulate((height * width for height, width in anchors.level_sizes), initial=0)
+    *first, _ = accumulate(anchors.level_counts, initial=0)
     place = torch.tensor(first).to(anchors.strides.device, non_blocking=True)
     return anchors.strides.index_select(0, place).to(dtype)
 
 
 def level_of_anchors(anchors: Anchors) -> Tensor:
     """(A,) int64 index of each anchor's level."""
-    sizes = torch.tensor([height * width for height, width in anchors.level_sizes])
-    sizes = sizes.to(anchors.points.device, non_blocking=True)
+    sizes = torch.tensor(anchors.level_counts).to(anchors.points.device, non_blocking=True)
     return torch.repeat_interleave(sizes, output_size=len(anchors.points))
 
 
@@ -95,5 +102,5 @@ def inside_boxes(truth: PaddedTruth, num_levels: int, margin: float = INSIDE_MAR
 
 def near_centers(truth: PaddedTruth, levels: Levels, radius: float | Tensor) -> Region:
     """The points strictly within `radius` strides of each box's centre, in x and in y. radius: fits (N, G, L, 1)."""
-    center, reach = centers(truth.boxes)[:, :, None], levels.stride[:, None] * radius
+    center, reach = centers(truth.boxes)[:, :, None], levels.spacing * radius
     return Region(center - reach, center + reach)

@@ -124,9 +124,24 @@ def _check_anchors(anchors: Anchors, num_anchors: int) -> None:
     for size in anchors.level_sizes:
         if len(size) != 2 or any(not isinstance(side, int) or side < 1 for side in size):
             raise ValueError(f"level_sizes {anchors.level_sizes}: each is a height and a width of at least 1 point")
-    covered = sum(height * width for height, width in anchors.level_sizes)
+    if type(anchors.per_location) is not int or anchors.per_location < 1:
+        raise ValueError(f"per_location {anchors.per_location!r}: a point has at least 1 anchor")
+    covered = sum(anchors.level_counts)
     if covered != num_anchors:
-        raise ValueError(f"level_sizes {anchors.level_sizes} make {covered} anchors, but there are {num_anchors}")
+        shapes = f" with {anchors.per_location} anchors per location" if anchors.per_location > 1 else ""
+        raise ValueError(
+            f"level_sizes {anchors.level_sizes}{shapes} make {covered} anchors, but there are {num_anchors}"
+        )
+    _check_spacing(anchors)
+
+
+def _check_spacing(anchors: Anchors) -> None:
+    if anchors.spacing is None:
+        return
+    if len(anchors.spacing) != len(anchors.level_sizes) or any(
+        len(pixels) != 2 or min(pixels) <= 0 for pixels in anchors.spacing
+    ):
+        raise ValueError(f"spacing {anchors.spacing}: is two distances above 0 for each of the levels, or None")
 
 
 def _check_truth(truth: GroundTruth, image: int) -> None:

@@ -47,7 +47,7 @@ class Reach:
 
 def reach_of(anchors: Anchors, dtype: torch.dtype) -> Reach:
     """Bounds on the anchor boxes of each level."""
-    counts = [height * width for height, width in anchors.level_sizes]
+    counts = anchors.level_counts
     # One coordinate of all anchors after the other: the extremes are sought along it.
     left, top, right, bottom = anchors.boxes.T.contiguous()
     x, y = anchors.points.T.contiguous()
@@ -78,7 +78,7 @@ def lower_bound_of_best_iou(anchors: Anchors, truth: PaddedTruth, reach: Reach) 
     """
     levels = levels_of(anchors, truth.boxes.dtype)
     nearest_boxes = anchors.boxes[_nearest(levels, truth)].to(truth.boxes.dtype)
-    reached = iou(nearest_boxes, truth.boxes[:, :, None]).amax(-1, True)
+    reached = iou(nearest_boxes, truth.boxes[:, :, None, None]).flatten(2).amax(-1, True)
     larger_area = area(truth.boxes)[..., None].maximum(reach.least_area)
     iou_at_most = _largest_intersection(truth, reach).prod(-1) / larger_area
     may_be_here = (iou_at_most > 0) & (iou_at_most >= reached * (1 - SLACK)) & truth.valid[..., None]
@@ -91,7 +91,8 @@ def _largest_intersection(truth: PaddedTruth, reach: Reach) -> Tensor:
 
 
 def _nearest(levels: Levels, truth: PaddedTruth) -> Tensor:
-    """(N, G, L) int64 anchor of each level nearest to the object's centre."""
-    cell = ((centers(truth.boxes)[:, :, None] - levels.origin) / levels.stride[:, None]).round()
+    """(N, G, L, anchors per location) int64 anchors of the point of each level nearest to the object's centre."""
+    cell = ((centers(truth.boxes)[:, :, None] - levels.origin) / levels.spacing).round()
     column, row = cell.clamp(min=0).minimum(levels.size - 1).long().unbind(-1)
-    return levels.first + row * levels.size[:, 0] + column
+    first = levels.first + (row * levels.size[:, 0] + column) * levels.per_location
+    return first[..., None] + torch.arange(levels.per_location, device=first.device)

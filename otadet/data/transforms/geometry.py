@@ -17,6 +17,10 @@ from otadet.part import Part
 
 Color = tuple[Annotated[int, Limits(0, 255)], Annotated[int, Limits(0, 255)], Annotated[int, Limits(0, 255)]]
 """RGB."""
+Shrink = Literal["area", "linear"]
+"""How an image becomes smaller."""
+Rounding = Literal["nearest", "down"]
+"""Of scaled sides to whole pixels."""
 
 PIXELS = Limits(1, 65_535)
 SHARE = Limits(0, 1)
@@ -29,6 +33,10 @@ class ResizeShortestEdge(Part):
 
     sizes: tuple[Annotated[int, PIXELS], ...]
     max_size: Annotated[int, PIXELS]
+    shrink: Shrink = "area"
+    """Of larger images: "area" averages its pixels; "linear" is what torchvision's networks were trained with."""
+    rounding: Rounding = "nearest"
+    """Of the scaled sides; "down" is torchvision's."""
 
     def check(self) -> None:
         if not self.sizes:
@@ -36,7 +44,7 @@ class ResizeShortestEdge(Part):
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         height, width = sample.image.shape[:2]
-        return resized(sample, *self._size(height, width, int(rng.choice(self.sizes))))
+        return resized(sample, *self._size(height, width, int(rng.choice(self.sizes))), self.shrink)
 
     def output_size(self, height: int, width: int) -> tuple[int, int] | None:
         """(height, width) of the result for an image of that size; None where one of several sizes is drawn."""
@@ -48,7 +56,7 @@ class ResizeShortestEdge(Part):
 
     def _size(self, height: int, width: int, shortest: int) -> tuple[int, int]:
         factor = min(shortest / min(height, width), self.max_size / max(height, width))
-        return max(1, round(height * factor)), max(1, round(width * factor))
+        return _scaled(height, width, factor, self.rounding)
 
 
 @dataclass(frozen=True)
@@ -59,9 +67,9 @@ class Letterbox(Part):
     """(height, width) of the result, in pixels."""
     pad_value: Color | None = None
     """RGB of the padding. None, where it is that of an experiment's input: it cannot be called then."""
-    shrink: Literal["area", "linear"] = "area"
+    shrink: Shrink = "area"
     """Of larger images: "area" averages its pixels, "linear" is what YOLOX's networks were trained with."""
-    rounding: Literal["nearest", "down"] = "nearest"
+    rounding: Rounding = "nearest"
     """Of the scaled sides; "down" is YOLOX's."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -76,8 +84,7 @@ class Letterbox(Part):
     def needed_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of an image of that size before it is padded."""
         factor = min(self.size[0] / height, self.size[1] / width)
-        rounded = round if self.rounding == "nearest" else int
-        return max(1, rounded(height * factor)), max(1, rounded(width * factor))
+        return _scaled(height, width, factor, self.rounding)
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,10 @@ class FitInto:
         resized = self.resize(sample, rng)
         height, width = resized.image.shape[:2]
         if height > self.size[0] or width > self.size[1]:
-            return Letterbox(self.size, self.pad_value)(sample, rng)
+            smaller = Letterbox(self.size, self.pad_value)
+            if isinstance(self.resize, ResizeShortestEdge):
+                smaller = replace(smaller, shrink=self.resize.shrink, rounding=self.resize.rounding)
+            return smaller(sample, rng)
         return replace(resized, image=padded(resized.image, self.size, self.pad_value))
 
 
@@ -167,6 +177,12 @@ class RandomZoom(Part):
         paste(zoomed.image, image, top, left)
         objects = Objects.of(zoomed).shifted(left, top).within((0, 0, width, height), self.min_visible, self.hidden)
         return objects.put(zoomed, image)
+
+
+def _scaled(height: int, width: int, factor: float, rounding: str) -> tuple[int, int]:
+    """(height, width) in whole pixels."""
+    rounded = round if rounding == "nearest" else int
+    return max(1, rounded(height * factor)), max(1, rounded(width * factor))
 
 
 def padding_of(transform: Any) -> Color:

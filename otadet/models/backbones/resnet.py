@@ -42,6 +42,19 @@ def torchvision_name(depth: int, groups: int = 1, width_per_group: int = _WIDTH)
     return f"resnext{depth}_{groups}x{width_per_group}d"
 
 
+def depth_of(blocks: tuple[int, ...], is_bottleneck: bool) -> int | None:
+    """The depth of the ResNet with so many blocks in its four stages; None where there is none."""
+    block = resnet.Bottleneck if is_bottleneck else resnet.BasicBlock
+    return next((depth for depth, layout in _BLOCKS.items() if layout == (block, blocks)), None)
+
+
+def width_per_group_of(weight: Tensor) -> tuple[int, int]:
+    """Groups, and channels of each in the first stage, of a network of width 64 whose first 3x3 convolution has this
+    weight (O, I / groups, 3, 3)."""
+    groups = max(1, weight.shape[0] // weight.shape[1])
+    return groups, weight.shape[0] // groups
+
+
 def check_layout(depth: int, width: int, groups: int, width_per_group: int) -> None:
     """Raise `UserError` where there is no such `ResNet`."""
     if depth not in _BLOCKS:

@@ -18,7 +18,7 @@ INITIAL_DISTANCE = 2.0
 
 class FCOSHead(DenseHead):
     """The distances from each point to the four sides of its box: `relu(scale_l * x) * stride_l`, with a learned scale
-    per level (paper, Sec. 4.1).
+    per level, 1 at the start (paper, Sec. 4.1).
 
     Args:
         num_classes: C.
@@ -27,8 +27,12 @@ class FCOSHead(DenseHead):
         levels: of the pyramid.
         prior_probability: of every class at the start.
         quality: with a third output, the IoU or the centre-ness of the box.
-        deformable: whether the last convolution of each tower is a `DeformableConv2d`.
+        deformable, norm, bias: of the towers, see `tower`.
+        level_scales: whether there are the learned scales.
     """
+
+    scales: nn.Parameter | None
+    """(levels,)"""
 
     def __init__(
         self,
@@ -40,19 +44,22 @@ class FCOSHead(DenseHead):
         prior_probability: float = 0.01,
         quality: bool = True,
         deformable: bool = False,
+        norm: str = "group",
+        bias: bool = True,
+        level_scales: bool = True,
     ) -> None:
-        super().__init__(num_classes, channels, depth, deformable)
+        super().__init__(num_classes, channels, depth, deformable, norm, bias)
         self.distances = nn.Conv2d(channels, 4, 3, padding=1)
         self.quality = nn.Conv2d(channels, 1, 3, padding=1) if quality else None
-        self.scales = nn.Parameter(torch.ones(levels))
+        self.scales = nn.Parameter(torch.ones(levels)) if level_scales else None
         self.initialize(prior_probability)
         # Started at 0, the ReLU would leave half of the sides without a gradient.
         set_bias(self.distances, INITIAL_DISTANCE)
 
     def boxes(self, features: Sequence[Tensor], anchors: Anchors) -> Tensor:
         # Pixels need more digits than half precision has.
-        distances = [
-            F.relu(flatten(self.distances(feature)).float() * scale)
-            for feature, scale in zip(features, self.scales.unbind(), strict=True)
-        ]
+        distances = [flatten(self.distances(feature)).float() for feature in features]
+        if self.scales is not None:
+            distances = [distance * scale for distance, scale in zip(distances, self.scales.unbind(), strict=True)]
+        distances = [F.relu(distance) for distance in distances]
         return distances_to_boxes(anchors.points, torch.cat(distances, 1) * anchors.strides[:, None])

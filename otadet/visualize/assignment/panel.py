@@ -97,7 +97,8 @@ def _shade(canvas: np.ndarray, mass: np.ndarray, grid: Grid, shown: np.ndarray, 
     tint = np.zeros(canvas.shape, np.float32)
     for level in sorted(set(grid.level[shown].tolist())):
         height, width = grid.level_sizes[level]
-        cells = mass[:, grid.level == level].T.astype(np.float32)
+        of_points = mass[:, grid.level == level].reshape(len(mass), -1, grid.per_location).sum(2)
+        cells = of_points.T.astype(np.float32)
         mixed = np.dstack((cells.sum(1).reshape(height, width), (cells @ colors).reshape(height, width, 3)))
         # Bilinear between the points: the grid may reach past the image, whose padding it covers.
         stride = float(grid.strides[grid.level == level][0])
