@@ -111,7 +111,8 @@ def torchvision_experiment(layout: torchvision.Layout, size: int | None, name: s
     def input_of(short: int) -> InputSpec:
         return InputSpec(ResizeShortestEdge((short,), round(short * LONG / SHORT), shrink="linear", rounding="down"))
 
-    backbone = ResNet(layout.depth, weights=None, groups=layout.groups, width_per_group=layout.width_per_group)
+    depth: Any = layout.depth
+    backbone = ResNet(depth, weights=None, groups=layout.groups, width_per_group=layout.width_per_group)
     common: dict[str, Any] = {
         "backbone": backbone,
         "channels": layout.channels,

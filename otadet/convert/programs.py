@@ -12,7 +12,7 @@ from torch import Tensor
 
 from otadet.convert import torchvision
 from otadet.convert.renaming import all_renamed
-from otadet.convert.yolox import AUTHORS, MMDET
+from otadet.convert.yolox import AUTHORS, MMDET, for_rgb
 from otadet.errors import UserError
 from otadet.names import name_list
 from otadet.torch_file import read_weights_file
@@ -26,12 +26,19 @@ class Program:
     """Tensors that only its checkpoints have."""
     named: Callable[[Mapping[str, Tensor], object], dict[str, Tensor]]
     """(its tensors, the file) -> the same by otadet's names; `UserError`, naming the file, where two have one name."""
+    coco: Callable[[dict[str, Tensor], object, float | None], dict[str, Tensor]]
+    """(those by otadet's names, the file, eps of its batch norms where it is unusual) -> the weights of otadet's
+    network, with COCO's 80 classes, where they were trained for these."""
+
+
+def _of_yolox(named: dict[str, Tensor], path: object, norm_eps: float | None) -> dict[str, Tensor]:
+    return for_rgb(named)
 
 
 PROGRAMS: Mapping[str, Program] = {
-    "yolox": Program(("backbone.backbone.stem.conv.conv.weight",), partial(all_renamed, rules=AUTHORS)),
-    "mmdet-yolox": Program(("bbox_head.multi_level_conv_cls.0.weight",), partial(all_renamed, rules=MMDET)),
-    "torchvision": Program(torchvision.SIGNS, torchvision.named),
+    "yolox": Program(("backbone.backbone.stem.conv.conv.weight",), partial(all_renamed, rules=AUTHORS), _of_yolox),
+    "mmdet-yolox": Program(("bbox_head.multi_level_conv_cls.0.weight",), partial(all_renamed, rules=MMDET), _of_yolox),
+    "torchvision": Program(torchvision.SIGNS, torchvision.named, torchvision.coco_weights),
 }
 """By the word for `--from`."""
 _STATES = ("ema", "model", "state_dict", "model_ema", "ema_state_dict", "module", "model_state_dict")

@@ -180,6 +180,16 @@ def with_rows(state: Mapping[str, Tensor], kept: tuple[int, ...], num_classes: i
     return {**state, **of_anchors}
 
 
+def coco_weights(named: dict[str, Tensor], path: object, norm_eps: float | None) -> dict[str, Tensor]:
+    """The weights of a network with COCO's 80 classes, of one with torchvision's 91.
+
+    norm_eps: of the batch norms; None: `NORM_EPS`. Raises `UserError`, naming the file, for another network.
+    """
+    num_classes = layout_of(named, path).num_classes
+    state = with_rows(named, rows_of(num_classes, None, path).kept, num_classes)
+    return with_eps(state, NORM_EPS if norm_eps is None else norm_eps)
+
+
 def refuse(state: Mapping[str, Tensor], path: object) -> None:
     """Raise `UserError` for other files of torchvision, saying what they are good for."""
     if {"conv1.weight", "layer1.0.conv1.weight"} <= state.keys():

@@ -108,7 +108,7 @@ def _module_of(name: str) -> str:
 
 def _fits_but_rows(own: Tensor, theirs: Tensor, trained: int, classes: int) -> bool:
     """Both have a row per class, or one per class of each of equally many anchors."""
-    if not (own.dim() and theirs.dim()):
+    if not (own.dim() and theirs.dim() and classes):
         return False
     anchors = own.shape[0] // classes
     rows = anchors * classes, anchors * trained

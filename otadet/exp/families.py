@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from torch import nn
 
@@ -124,15 +124,21 @@ class DenseFamily(Part):
         backbone = self.backbone.build()
         neck = FPN(backbone.channels, backbone.strides, self.channels, self.coarse_from)
         head = self.build_head(num_classes, len(neck.strides))
+        scales, ratios = self.anchor_shapes
         return Detector(
             backbone,
             neck,
             head,
             anchor_offset=self.anchor_offset,
-            anchor_scales=self.anchor_scales,
-            aspect_ratios=self.aspect_ratios,
+            anchor_scales=scales,
+            aspect_ratios=ratios,
             whole_pixels=self.whole_pixels,
         )
+
+    @property
+    def anchor_shapes(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Scales, in strides, and aspect ratios of the anchor boxes of each location."""
+        return SQUARE, (1.0,)
 
     @abstractmethod
     def build_head(self, num_classes: int, levels: int) -> nn.Module:
@@ -150,8 +156,6 @@ class FCOS(DenseFamily):
 
     level_scales: bool = True
     """Whether each level learns a scale of its distances; torchvision's has none."""
-    anchor_scales: ClassVar[tuple[float, ...]] = SQUARE
-    aspect_ratios: ClassVar[tuple[float, ...]] = (1.0,)
 
     def build_head(self, num_classes: int, levels: int) -> FCOSHead:
         return FCOSHead(
@@ -193,6 +197,10 @@ class RetinaNet(DenseFamily):
             raise UserError(
                 f"anchor_scales, aspect_ratios: {shapes} anchor boxes per location; at most {MOST_SHAPES} are possible"
             )
+
+    @property
+    def anchor_shapes(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return self.anchor_scales, self.aspect_ratios
 
     def build_head(self, num_classes: int, levels: int) -> RetinaNetHead:
         return RetinaNetHead(

@@ -10,9 +10,7 @@ from torch import nn
 
 from otadet.convert.coco import COCO_CLASSES
 from otadet.convert.programs import PROGRAMS, program_of, read_published
-from otadet.convert.published import fetch_published, is_published, meant_name
-from otadet.convert.renaming import all_renamed
-from otadet.convert.yolox import for_rgb
+from otadet.convert.published import PUBLISHED, fetch_published, is_published, meant_name
 from otadet.engine.adopt import Adopted, adopt, class_tensors
 from otadet.engine.checkpoint import load_checkpoint
 from otadet.engine.weights import misfit
@@ -27,8 +25,9 @@ def read_start(weights: str) -> dict[str, Any]:
     if is_published(weights):
         file = fetch_published(weights)
         published = read_published(file)
-        named = all_renamed(published, PROGRAMS[program_of(published, file)][1], file)
-        return {"model": for_rgb(named), "ema": None, "class_names": list(COCO_CLASSES)}
+        program = PROGRAMS[program_of(published, file)]
+        model = program.coco(program.named(published, file), file, PUBLISHED[weights].norm_eps)
+        return {"model": model, "ema": None, "class_names": list(COCO_CLASSES)}
     if not os.path.exists(weights):
         raise UserError(f"weights {weights}: no such file{meant_name(weights)}")
     return load_checkpoint(weights)

@@ -13,7 +13,6 @@ from torch import Tensor
 import otadet
 from otadet.apps.convert import main
 from otadet.convert.programs import PROGRAMS, program_of
-from otadet.convert.renaming import all_renamed
 from otadet.convert.yolox import layout_of
 from otadet.engine.checkpoint import load_checkpoint
 from otadet.errors import UserError
@@ -197,7 +196,7 @@ def test_large_layouts_are_known(program: str, word: str, millions: float) -> No
     with torch.device("meta"):
         own = YOLOX_LAYOUTS[word]()
         state = {NAMING[program](name): tensor for name, tensor in own.build(80).state_dict().items()}
-        named = all_renamed(state, PROGRAMS[program][1], "file")
+        named = PROGRAMS[program].named(state, "file")
         layout = layout_of(named, "file")
         network = YOLOX(layout.depth, layout.width, layout.depthwise).build(layout.num_classes)
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
