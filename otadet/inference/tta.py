@@ -20,7 +20,7 @@ from otadet.errors import UserError
 from otadet.inference.input_spec import MAX_SIDE, InputSpec
 from otadet.inference.pipeline import Pipeline
 from otadet.inference.postprocess import Postprocess
-from otadet.limits import Limits
+from otadet.limits import Limits, brief
 from otadet.part import Part
 from otadet.structures import Detections
 
@@ -38,6 +38,7 @@ _ATSS: dict[int, Sizes] = {
     1800: (0.0, 96.0),
 }
 """ATSS's configuration: pixels of the shorter side -> the objects that this view answers for."""
+_MOST_SCALES, _LARGEST = 100, 10**6
 
 
 @dataclass(frozen=True)
@@ -88,17 +89,16 @@ class MultiScaleTest(Part):
 
     def check(self) -> None:
         scales = tuple(_ATSS) if self.scales is None else self.scales
-        if not scales:
-            raise UserError("scales (): needs at least one scale, such as 800")
+        if not 1 <= len(scales) <= _MOST_SCALES:
+            raise UserError(f"scales: there are {len(scales)}; give from 1 to {_MOST_SCALES}, such as 800")
         if twice := [scale for place, scale in enumerate(scales) if scale in scales[:place]]:
             raise UserError(f"scales: {twice[0]} is there twice")
-        for low, high in self.object_sizes or ():
-            ends_well = high is None or low < high < math.inf
-            if not 0 <= low < math.inf or not ends_well:
-                shown = "" if high is None else f"{high:g}"
-                raise UserError(f"object_sizes {low:g}-{shown}: must be two sizes from 0 on, the smaller one first")
         if self.object_sizes is not None and len(self.object_sizes) != len(scales):
             raise UserError(f"object_sizes: there are {len(self.object_sizes)} for {len(scales)} scales; give one each")
+        for low, high in self.object_sizes or ():
+            if not 0 <= low < (_LARGEST if high is None else high) <= _LARGEST:
+                shown = f"{brief(low)}-{'' if high is None else brief(high)}"
+                raise UserError(f"object_sizes {shown}: must be two from 0 to {_LARGEST:,}, the smaller one first")
 
     def views(self, own: InputSpec) -> tuple[View, ...]:
         """The views of a network whose plain evaluation has the input `own`.

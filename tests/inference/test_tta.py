@@ -267,17 +267,22 @@ def test_an_evaluation_in_batches_and_by_two_processes_is_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"scales": ()}, "scales \\(\\): needs at least one"),
+        ({"scales": ()}, "scales: there are 0; give from 1 to 100"),
         ({"scales": (80, 80)}, "scales: 80 is there twice"),
         ({"scales": (0,)}, "scales 0: must be at least 1"),
         ({"scales": (99_999,)}, "scales 99999: must be at most 65,535"),
         ({"scales": (80, 1.5)}, "scales = .*expected a list of whole numbers"),
         ({"scales": (80,), "object_sizes": ((0, None), (0, None))}, "object_sizes: there are 2 for 1 scales"),
         ({"object_sizes": ((0, None),)}, "object_sizes: there are 1 for 13 scales"),
-        ({"scales": (80,), "object_sizes": ((9, 3),)}, "object_sizes 9-3: must be two sizes"),
-        ({"scales": (80,), "object_sizes": ((-1, None),)}, "object_sizes -1-: must be two sizes"),
-        ({"scales": (80,), "object_sizes": ((0, math.inf),)}, "object_sizes 0-inf: must be two sizes"),
-        ({"scales": (80,), "object_sizes": ((math.nan, None),)}, "object_sizes nan-: must be two sizes"),
+        ({"scales": (80,), "object_sizes": ((9, 3),)}, "object_sizes 9-3: must be two from 0 to 1,000,000"),
+        ({"scales": (80,), "object_sizes": ((-1, None),)}, "object_sizes -1-: must be two from 0 to 1,000,000"),
+        ({"scales": (80,), "object_sizes": ((0, math.inf),)}, "object_sizes 0-inf: must be two from 0 to 1,000,000"),
+        ({"scales": (80,), "object_sizes": ((math.nan, None),)}, "object_sizes nan-: must be two from 0 to 1,000,000"),
+        (
+            {"scales": (80,), "object_sizes": ((10**400, None),)},
+            "object_sizes 1000.*401 char.*: must be two",
+        ),
+        ({"scales": tuple(range(1, 60_000))}, "scales: there are 59999; give from 1 to 100"),
         ({"longest": 0}, "longest 0: must be at least 1"),
     ],
 )
@@ -330,5 +335,5 @@ def test_each_value_can_be_set_by_name():
     for text in ("96", "96-,x", "-96", "96-5-7", "", "1e3-", "96--5", "9" * 20 + "-"):
         with pytest.raises(UserError, match=r"tta.object_sizes .*: expected the sizes of each scale, such as 96-,0-"):
             exp.override(["tta.scales", "80", "tta.object_sizes", text])
-    with pytest.raises(UserError, match=r"tta.object_sizes 9-3: must be two sizes"):
+    with pytest.raises(UserError, match=r"tta.object_sizes 9.0-3.0: must be two from 0 to 1,000,000"):
         exp.override(["tta.scales", "80", "tta.object_sizes", "9-3"])
