@@ -183,14 +183,14 @@ class BaseExp:
         self._check_run(loss)
 
     def _check_run(self, loss: nn.Module) -> None:
-        terms, best_by = self._terms_of(loss), self.run.best_by
+        terms, best_by = self._terms_of(loss), getattr(self.run, "best_by", None)
         columns = () if terms is None else (*SCORES, *training_columns(terms))
         if columns and best_by not in (None, *columns):
             raise UserError(
                 f"run.best_by {brief(best_by)}: metrics.csv has no such column; choose one of {', '.join(columns)}"
                 f"{did_you_mean(str(best_by), columns)}"
             )
-        if self.run.accumulate > 1:
+        if getattr(self.run, "accumulate", 1) > 1:
             check_can_be_summed(loss)
 
     def describe(self) -> dict[str, Any]:

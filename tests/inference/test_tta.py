@@ -68,20 +68,20 @@ def random_network(part):
 
 
 @pytest.mark.parametrize(
-    ("model", "spec"),
+    ("model", "spec", "clip"),
     [
-        (SumOfTheRest(), GREY),
-        (SumOfTheRest(), BOXED),
-        (random_network(FCOS(BACKBONE, channels=16, tower_depth=1)), GREY),
-        (random_network(RetinaNet(BACKBONE, channels=16, tower_depth=1)), GREY),
-        (random_network(YOLOX(0.33, 0.125)), BOXED),
+        (SumOfTheRest(), GREY, False),
+        (SumOfTheRest(), BOXED, True),
+        (random_network(FCOS(BACKBONE, channels=16, tower_depth=1)), GREY, False),
+        (random_network(RetinaNet(BACKBONE, channels=16, tower_depth=1, aspect_ratios=(0.5, 2.0))), GREY, True),
+        (random_network(YOLOX(0.33, 0.125)), BOXED, False),
     ],
     ids=("sum-shortest-edge", "sum-letterbox", "fcos", "retinanet", "yolox"),
 )
-def test_the_experiments_own_view_alone_is_the_plain_evaluation_to_the_last_bit(model, spec, tmp_path):
+def test_the_experiments_own_view_alone_is_the_plain_evaluation_to_the_last_bit(model, spec, clip, tmp_path):
     write_portraits_and_landscapes(tmp_path)
     dataset = coco_dataset(tmp_path / "truth.json", tmp_path)
-    plain = Pipeline(model, spec, Postprocess(0.001, max_detections=40), ("a", "b"))
+    plain = Pipeline(model, spec, Postprocess(0.001, max_detections=40, clip=clip), ("a", "b"))
     test = MultiScaleTest(scales=(64,), flip=False)
     expected = evaluate(plain, dataset, batch_size=4)
     found = evaluate(MultiScalePipeline.of(plain, test), dataset, batch_size=4)
