@@ -5,5 +5,5 @@ from otadet.exp import YOLOX, YOLOXExp, yolox_input, yolox_sizes
 
 class Exp(YOLOXExp):
     input = yolox_input(416)
-    train_resize = yolox_sizes(416)
+    train_resize = yolox_sizes(480)
     model = YOLOX(0.33, 0.375)

@@ -36,7 +36,7 @@ def yolox_input(side: int) -> InputSpec:
 
 
 def yolox_sizes(side: int) -> MultiScale:
-    """Sides from 160 pixels less to 160 more, in steps of 32, one per iteration."""
+    """Sides from 160 pixels less to 160 more, in steps of 32, one per iteration: as published 480 for nano and tiny."""
     return MultiScale(tuple(Letterbox((size, size)) for size in range(side - 160, side + 161, 32)))
 
 

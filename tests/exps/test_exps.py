@@ -199,3 +199,14 @@ def test_the_auxiliary_branch_is_a_field(quality: str, target) -> None:
     assert (predictions.quality is None) == (target is None)
     if target is not None:
         assert exp.build_loss().quality_target is target
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "sides"),
+    [("ota_csp_nano", 416, (320, 640)), ("ota_csp_tiny", 416, (320, 640)), ("ota_csp_s", 640, (480, 800))],
+)
+def test_the_sizes_of_yoloxs_family_are_the_published_ones(name: str, side: int, sides: tuple[int, int]) -> None:
+    exp = load_exp(name)
+    assert exp.input.resize.size == (side, side)
+    resizes = exp.train_resize.resizes
+    assert (resizes[0].size, resizes[-1].size, len(resizes)) == ((sides[0],) * 2, (sides[1],) * 2, 11)
