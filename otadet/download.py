@@ -52,10 +52,13 @@ def fetch(address: str, path: str | Path, sha256: str, size: int | None = None) 
             if not path.is_file():
                 part = path.with_name(f"{path.name}.part")
                 _transfer(address, part, path, size)
-                _check(part, address, sha256, size)
+                if problem := _problem(part, sha256, size):
+                    part.unlink()
+                    raise UserError(f"{address}: is not the file that was published: {problem}; it was not kept")
                 os.replace(part, path)
                 return path
-    _check(path, address, sha256, size)
+    if problem := _problem(path, sha256, size):
+        raise UserError(f"{path}: is not what {address} should hold: {problem}; remove it to have it fetched anew")
     return path
 
 
@@ -145,18 +148,13 @@ def _cannot(address: str, path: Path) -> str:
     return f"{address}: cannot be fetched; where there is no net, put the file at {path} by yourself"
 
 
-def _check(file: Path, address: str, sha256: str, size: int | None) -> None:
-    """Remove the file, and raise `UserError`, unless it is the one that is meant."""
+def _problem(file: Path, sha256: str, size: int | None) -> str:
+    """What shows that it is another file than the one that is meant; "" where nothing does."""
     found = file.stat().st_size
-    if size is None or found == size:
-        digest = sha256_of(file)
-        if digest.startswith(sha256.lower()):
-            return
-        problem = f"its SHA-256 is {digest}, but should begin with {sha256}"
-    else:
-        problem = f"it has {found:,} bytes, but should have {size:,}"
-    file.unlink()
-    raise UserError(f"{file}: is not what {address} should hold: {problem}; it was removed")
+    if size is not None and found != size:
+        return f"it has {found:,} bytes, but should have {size:,}"
+    digest = sha256_of(file)
+    return "" if digest.startswith(sha256.lower()) else f"its SHA-256 is {digest}, but should begin with {sha256}"
 
 
 def sha256_of(file: Path) -> str:

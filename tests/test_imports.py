@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "otadet"
 
 GROUND = {
+    "array_pickle",
     "boxes",
     "distributed",
     "download",

@@ -3,6 +3,7 @@
 otadet convert yolox_nano.pth nano.pth
 otadet convert yolox_s_8x8_300e_coco.pth s.pth --from mmdet-yolox
 otadet convert mine.pth mine-otadet.pth --classes cat,dog --size 640
+otadet convert model_final_5bd44e.pkl retinanet.pth
 otadet convert yolox-s s.pth
 otadet convert --list
 

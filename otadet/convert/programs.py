@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from otadet.convert import torchvision
+from otadet.array_pickle import ArrayPickleError, is_pickle, read_array_pickle
+from otadet.convert import detectron2, torchvision
 from otadet.convert.renaming import all_renamed
 from otadet.convert.yolox import AUTHORS, MMDET, for_rgb
 from otadet.errors import UserError
@@ -39,6 +41,7 @@ PROGRAMS: Mapping[str, Program] = {
     "yolox": Program(("backbone.backbone.stem.conv.conv.weight",), partial(all_renamed, rules=AUTHORS), _of_yolox),
     "mmdet-yolox": Program(("bbox_head.multi_level_conv_cls.0.weight",), partial(all_renamed, rules=MMDET), _of_yolox),
     "torchvision": Program(torchvision.SIGNS, torchvision.named, torchvision.coco_weights),
+    "detectron2": Program(detectron2.SIGNS, detectron2.named, detectron2.coco_weights),
 }
 """By the word for `--from`."""
 _STATES = ("ema", "model", "state_dict", "model_ema", "ema_state_dict", "module", "model_state_dict")
@@ -55,7 +58,7 @@ def read_published(path: str | Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: is a folder; name a file in it")
     if not os.path.isfile(path):
         raise UserError(f"{path}: no such file")
-    content = read_weights_file(path, path)
+    content = _read(path)
     if isinstance(content, dict) and {"format", "otadet"} <= content.keys():
         raise UserError(f"{path}: is a checkpoint of otadet already; -c takes it as it is")
     state = _tensors_of(content)
@@ -67,6 +70,18 @@ def read_published(path: str | Path) -> dict[str, Tensor]:
     while all(name.startswith(_PARALLEL) for name in state):
         state = {name.removeprefix(_PARALLEL): tensor for name, tensor in state.items()}
     return state
+
+
+def _read(path: str | Path) -> Any:
+    """What a file of PyTorch's holds, or a pickle of numpy arrays."""
+    try:
+        if not is_pickle(path):
+            return read_weights_file(path, path)
+        return read_array_pickle(path)
+    except ArrayPickleError as error:
+        raise UserError(f"{path}: not a pickle of numpy arrays, or damaged: {error}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _tensors_of(content: object) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from torch import nn
 from otadet import models
 from otadet.assigners import Assigner
 from otadet.errors import UserError
-from otadet.exp.start import read_start, start_from
+from otadet.exp.start import start
 from otadet.limits import Limits
 from otadet.losses import (
     BCE,
@@ -58,13 +58,16 @@ class ResNet(Part):
     """Channels of each group in the first stage, doubled by every later one."""
     deformable_stages: tuple[Annotated[int, Limits(2, 4)], ...] = ()
     """Stages with deformable 3x3 convolutions, which start at half of their output: (3, 4) are C4 and C5 (Tab. 5)."""
+    stride_in_1x1: bool = False
+    """Whether blocks that halve the map do so in their first convolution, as the original ResNets, whose weights
+    Detectron2 and the released OTA start from; torchvision's do so in the 3x3."""
 
     def check(self) -> None:
         if self.weights is not None and self.width != 64:
             raise UserError(f"width {self.width}: pretrained weights are those of width 64; set weights none")
         if self.weights == "imagenet":
             check_imagenet(torchvision_name(self.depth, self.groups, self.width_per_group))
-        check_layout(self.depth, self.width, self.groups, self.width_per_group)
+        check_layout(self.depth, self.width, self.groups, self.width_per_group, self.stride_in_1x1)
 
     def build(self) -> models.ResNet:
         """Images (N, 3, H, W) -> C3, C4, C5. Raises `UserError` for weights that cannot be used."""
@@ -75,6 +78,7 @@ class ResNet(Part):
             groups=self.groups,
             width_per_group=self.width_per_group,
             deformable_stages=self.deformable_stages,
+            stride_in_1x1=self.stride_in_1x1,
         )
 
     def without_weights(self) -> ResNet:
@@ -254,7 +258,7 @@ class YOLOX(Part):
         )
         detector = Detector(backbone, neck, head)
         if self.weights is not None:
-            start_from(detector, self.weights, read_start(self.weights))
+            start(detector, self.weights)
         return detector
 
     def without_weights(self) -> YOLOX:

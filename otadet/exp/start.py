@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from otadet.convert.coco import COCO_CLASSES
 from otadet.convert.programs import PROGRAMS, program_of, read_published
@@ -33,16 +33,30 @@ def read_start(weights: str) -> dict[str, Any]:
     return load_checkpoint(weights)
 
 
-def start_from(network: nn.Module, weights: str, state: Mapping[str, Any], class_names: Sequence[str] = ()) -> Adopted:
-    """Put a checkpoint's weights, the averaged ones where it has them, into a network of the same layout.
+def start(network: nn.Module, weights: str) -> None:
+    """Put the weights that are named into a network of the same layout, all but the class layer's.
+
+    Raises `UserError` where they cannot be read, and for a network of another layout.
+    """
+    network.load_state_dict(_all_but_classes(network, weights, read_start(weights)), strict=False)
+
+
+def start_from(network: nn.Module, weights: str, state: Mapping[str, Any], class_names: Sequence[str]) -> Adopted:
+    """`start`, with the rows of the class layer of those classes that have the same name.
 
     Args:
         network: changed in place.
         weights, state: the name of the checkpoint, and what `read_start` returned of it.
-        class_names: (C,) of the network, by which rows of the class layer are kept; none: all of them start anew.
+        class_names: (C,) of the network.
 
     Raises `UserError` where the network has another layout.
     """
+    _all_but_classes(network, weights, state)
+    return adopt(network, weights, state, class_names)
+
+
+def _all_but_classes(network: nn.Module, weights: str, state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights, the averaged ones where there are any. Raises `UserError` where they are not the network's."""
     own = network.state_dict()
     layer = class_tensors(own)
     theirs = {name: tensor for name, tensor in (state["ema"] or state["model"]).items() if name not in layer}
@@ -51,4 +65,4 @@ def start_from(network: nn.Module, weights: str, state: Mapping[str, Any], class
             f"weights {weights}: not those of this network: {different}; choose the model that they are of, or weights "
             "none"
         )
-    return adopt(network, weights, state, class_names)
+    return theirs

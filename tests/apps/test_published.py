@@ -105,10 +105,15 @@ def test_it_goes_on_where_it_broke_off(server: Server, tmp_path: Path) -> None:
         (DIGEST, 10**6, "should have 1,000,000"),
     ],
 )
-def test_another_file_is_removed(server: Server, tmp_path: Path, sha256: str, size: int | None, problem: str) -> None:
+def test_another_file_is_not_kept(server: Server, tmp_path: Path, sha256: str, size: int | None, problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         fetch(server.address, tmp_path / "a.pth", sha256, size)
     assert not list(tmp_path.iterdir())
+    # What somebody put there is left to them.
+    (tmp_path / "a.pth").write_bytes(CONTENT)
+    with pytest.raises(UserError, match=f"{problem}.*; remove it to have it fetched anew"):
+        fetch(server.address, tmp_path / "a.pth", sha256, size)
+    assert (tmp_path / "a.pth").read_bytes() == CONTENT
 
 
 def test_without_a_net_there_is_a_way(server: Server, tmp_path: Path) -> None:

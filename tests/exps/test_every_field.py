@@ -161,6 +161,7 @@ def composed(exp: BaseExp, part: str, monkeypatch: pytest.MonkeyPatch, tmp_path:
             made += [
                 repr([grid.offset, grid.whole_pixels, grid.half_sides, getattr(model.head, "delta_weights", None)])
             ]
+            made += [repr(model)]
         model.strides, model.size_divisor = (8,), 32
         pipeline = exp.build_pipeline(model, dataset.class_names)
         made += [f"{pipeline.input} {pipeline.postprocess}"]

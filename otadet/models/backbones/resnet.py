@@ -55,7 +55,7 @@ def width_per_group_of(weight: Tensor) -> tuple[int, int]:
     return groups, weight.shape[0] // groups
 
 
-def check_layout(depth: int, width: int, groups: int, width_per_group: int) -> None:
+def check_layout(depth: int, width: int, groups: int, width_per_group: int, stride_in_1x1: bool = False) -> None:
     """Raise `UserError` where there is no such `ResNet`."""
     if depth not in _BLOCKS:
         raise UserError(f"depth {depth}: there is no such ResNet; choose one of {', '.join(map(str, _BLOCKS))}")
@@ -65,6 +65,8 @@ def check_layout(depth: int, width: int, groups: int, width_per_group: int) -> N
             f"groups {groups}, width_per_group {width_per_group}: a ResNet of depth {depth} has no blocks with groups; "
             f"choose a depth of {deeper}, or groups 1 and width_per_group {_WIDTH}"
         )
+    if stride_in_1x1 and _BLOCKS[depth][0] is resnet.BasicBlock:
+        raise UserError(f"stride_in_1x1 true: a ResNet of depth {depth} has no 1x1 convolutions in its blocks")
     if width * width_per_group < _WIDTH:
         raise UserError(
             f"width {width}: leaves no channel in a group of width_per_group {width_per_group}; "
@@ -111,6 +113,12 @@ class ResNet(resnet.ResNet):
             self.inplanes = self.width
         return super()._make_layer(block, planes * self.width // _WIDTH, *args, **kwargs)
 
+    def stride_in_1x1(self) -> None:
+        """Move the stride of each stage from the 3x3 convolution of its first block to the 1x1 before it."""
+        for stage in (self.layer2, self.layer3, self.layer4):
+            block = stage[0]
+            block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
+
     def deform(self, stages: Sequence[int]) -> None:
         """Make the second convolution of each block deformable, which is 3x3, in these stages, 1 to 4; 4 is C5."""
         for stage in stages:
@@ -132,6 +140,7 @@ def build_resnet(
     groups: int = 1,
     width_per_group: int = _WIDTH,
     deformable_stages: Sequence[int] = (),
+    stride_in_1x1: bool = False,
 ) -> ResNet:
     """A `ResNet` for the detector; the other arguments are its own.
 
@@ -148,6 +157,8 @@ def build_resnet(
         _load(network, weights, torchvision_name(depth, groups, width_per_group))
         for part in (network.conv1, network.bn1, network.layer1):
             part.requires_grad_(False)
+    if stride_in_1x1:
+        network.stride_in_1x1()
     network.deform(deformable_stages)
     return network
 

@@ -48,6 +48,21 @@ def test_parameters_and_operations_are_those_that_torchvision_publishes(name: st
     assert torchvision_name(depth, groups, width_per_group) == name
 
 
+@pytest.mark.parametrize(("depth", "billions"), [(50, 3.8), (101, 7.6)])
+def test_strides_in_the_1x1_make_the_original_network(depth: int, billions: float) -> None:
+    """He et al. (2016), Tab. 1. torchvision's need 4.1 and 7.8."""
+    with torch.device("meta"):
+        network = build_resnet(depth, None, stride_in_1x1=True).eval()
+        with FlopCounterMode(display=False) as counter:
+            maps = network(torch.zeros(1, 3, 224, 224))
+        plain = build_resnet(depth, None)
+    assert counter.get_total_flops() / 2e9 == pytest.approx(billions, abs=0.07)
+    assert [feature.shape[-1] for feature in maps] == [28, 14, 7]
+    assert {name: tensor.shape for name, tensor in network.state_dict().items()} == {
+        name: tensor.shape for name, tensor in plain.state_dict().items()
+    }
+
+
 def test_a_deformable_stage_has_27_more_channels_at_each_3x3() -> None:
     with torch.device("meta"):
         plain = build_resnet(101, None, groups=64, width_per_group=4)
@@ -108,6 +123,7 @@ def test_weights_of_another_layout_are_an_error(weights: Path) -> None:
             {"depth": 18, "groups": 32},
             "groups 32, .* depth 18 .* choose a depth of 26 or 50 or 101",
         ),
+        ({"depth": 18, "stride_in_1x1": True}, "depth 18 has no 1x1 convolutions"),
         ({"depth": 50, "width_per_group": 4, "width": 15}, "width 15: .* width_per_group 4; set a width of 16 or more"),
         ({"depth": 50, "deformable_stages": (1,)}, "deformable_stages"),
         ({"depth": 50, "deformable_stages": (3, 5)}, "deformable_stages"),
