@@ -164,7 +164,7 @@ def rows_of_the_table() -> list[str]:
     """The settings of docs/reproduction.md, of the lines that begin with a table's number."""
     text = (FOLDER.parent / "docs" / "reproduction.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if re.match(r"\| Tab\. [1-6] ", line)]
-    return [re.findall(r"`-f exps/(\S+) ?([^`]*)`", row)[0] for row in rows]
+    return [re.findall(r"`-f exps/([^\s`]+) ?([^`]*)`", row)[0] for row in rows]
 
 
 def test_every_row_of_the_tables_is_a_command() -> None:
