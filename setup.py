@@ -12,7 +12,16 @@ matching = ["scipy>=1.10"]
 onnx = ["onnxruntime>=1.18", "onnxscript>=0.3"]
 # The versions that otadet/evaluation/judge.py names.
 fast_eval = ["faster-coco-eval>=1.7,<1.9"]
-test = [*matching, *onnx, "POT>=0.9.4", "hypothesis>=6.100", "mypy>=1.11", "pytest>=8", "ruff>=0.6"]
+test = [
+    *matching,
+    *onnx,
+    "POT>=0.9.4",
+    "hypothesis>=6.100",
+    "mypy>=1.11",
+    "pytest>=8",
+    "pytest-xdist>=3.5",
+    "ruff>=0.6",
+]
 folders = ["ablation", "crowdhuman"]
 readme = root / "README.md"
 
