@@ -6,8 +6,10 @@ otadet eval -c runs/quickstart/best.pth --per-class
 otadet eval -c runs/my_data/best.pth --split test
 otadet eval -c runs/my_data/best.pth --tta tta.scales 416,640,832
 otadet eval -f exps/ota_fcos_r50.py -c best.pth -b 8 --save-json predictions.json score_threshold 0.01
+otadet eval -c runs/my_data/best.onnx data datasets/mine
 
-Without -f the experiment is the one that the checkpoint describes.
+Without -f the experiment is the one that the checkpoint describes. An ONNX file that otadet exported is measured in the
+same way, with its own input and postprocessing; it says nothing of data, which are named.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,8 @@ from otadet.names import name_list, one_agrees
 if TYPE_CHECKING:
     from otadet.data.dataset import DetectionDataset
     from otadet.evaluation.result import Result
+    from otadet.exp import BaseExp
+    from otadet.inference.pipeline import PixelDetector
 
 SPLITS = ("train", "val", "test")
 NEEDED = ("data", "input", "model", "postprocess", "run")
@@ -41,7 +45,7 @@ def parser() -> ArgumentParser:
         "--checkpoint",
         required=True,
         metavar="CKPT",
-        help="such as runs/quickstart/best.pth, or a published name",
+        help="such as runs/quickstart/best.pth, an ONNX file, or a published name",
     )
     made.add_argument(
         "--split", choices=SPLITS, default="val", help="what to measure on; an error where the data have none (val)"
@@ -70,20 +74,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     from otadet.apps.reading import images_to_evaluate
     from otadet.evaluation.coco import coco_predictions
     from otadet.evaluation.evaluator import evaluate
-    from otadet.exp import load_pipeline
     from otadet.files import atomic_write, check_writable
     from otadet.names import names_as_trained
 
     check_writable(args.save_json, args.metrics)
-    exp, state = load_trained(args, NEEDED)
-    device = pick_device(args.device)
+    exp, trained, pipeline_for = _to_evaluate(args)
     build = {"train": exp.build_train_dataset, "val": exp.build_val_dataset, "test": exp.build_test_dataset}[args.split]
-    dataset = build(names_as_trained(exp.data.class_names, state["class_names"]))
+    dataset = build(names_as_trained(exp.data.class_names, trained))
     for line in (*dataset.notes, f"{args.split} split, {dataset.source}", dataset.summary()):
         say(line, args.json)
     for line in dataset.warnings:
         print(f"warning: {line}", file=sys.stderr)
-    pipeline = load_pipeline(exp, args.checkpoint, dataset.class_names, state=state, tta=args.tta).to(device)
+    pipeline = pipeline_for(dataset.class_names)
     if args.tta:
         say(str(pipeline), args.json)
     evaluation = evaluate(
@@ -108,6 +110,28 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"note: {note}", file=sys.stderr)
     measured_on = {"split": args.split, "file": str(dataset.source), "images": len(evaluation.detections)}
     report(args, evaluation.result, measured_on | ({"tta": str(pipeline)} if args.tta else {}))
+
+
+def _to_evaluate(args: Namespace) -> tuple[BaseExp, Sequence[str], Callable[[Sequence[str]], PixelDetector]]:
+    """The experiment of the data, the classes of what is evaluated, and (classes of the data) -> its pipeline."""
+    from otadet.apps.onnx_file import check_classes, is_onnx, load_onnx
+    from otadet.exp import load_pipeline
+
+    if is_onnx(args.checkpoint):
+        exp, file = load_onnx(args)
+
+        def checked(names: Sequence[str]) -> PixelDetector:
+            check_classes(args.checkpoint, file.class_names, names)
+            return file
+
+        return exp, file.class_names, checked
+    exp, state = load_trained(args, NEEDED)
+    device = pick_device(args.device)
+
+    def loaded(names: Sequence[str]) -> PixelDetector:
+        return load_pipeline(exp, args.checkpoint, names, state=state, tta=args.tta).to(device)
+
+    return exp, state["class_names"], loaded
 
 
 def report(args: Namespace, result: Result, measured_on: dict[str, Any]) -> None:

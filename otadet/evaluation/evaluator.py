@@ -20,7 +20,7 @@ from otadet.evaluation.judge import AUTO
 from otadet.evaluation.protocols import PROTOCOLS
 from otadet.evaluation.result import Result
 from otadet.inference.one_by_one import one_by_one
-from otadet.inference.pipeline import Pipeline, size_in_input, to_image
+from otadet.inference.pipeline import Pipeline, PixelDetector, size_in_input, to_image
 from otadet.structures import Detections
 
 
@@ -38,7 +38,7 @@ class Evaluation:
 
 
 def evaluate(
-    pipeline: Pipeline,
+    pipeline: PixelDetector,
     dataset: DetectionDataset,
     *,
     batch_size: int = 16,
@@ -50,7 +50,7 @@ def evaluate(
     stop: Callable[[], bool] = no_stop,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation | None:
-    """Detect in every image of a data set, and compare with its ground truth.
+    """Detect in every image of a data set by a pipeline or an exported file, and compare with its ground truth.
 
     Every process of a distributed run calls this with its own pipeline, and has its share of the images; the numbers
     are those of one process with one image at a time. The main process has the outcome, all others None.
@@ -84,7 +84,7 @@ def evaluate(
 
 
 def _share_found(
-    pipeline: Pipeline, loader: Iterable[Batch], stop: Callable[[], bool], progress: Callable[[int], None] | None
+    pipeline: PixelDetector, loader: Iterable[Batch], stop: Callable[[], bool], progress: Callable[[int], None] | None
 ) -> dict[int, Detections]:
     """Image id -> what was found in this process's share of the images. What one process raises ends all of them."""
     share: dict[int, Detections] = {}
@@ -102,7 +102,7 @@ def _share_found(
 
 
 def pipeline_loader(
-    pipeline: Pipeline,
+    pipeline: PixelDetector,
     dataset: SampleSource,
     *,
     batch_size: int,
@@ -119,7 +119,7 @@ def pipeline_loader(
         rank=rank(),
         world_size=world_size(),
         workers=workers,
-        pad_value=pipeline.input.pad_value,
+        pad_value=pipeline.pad_value,
         size_divisor=pipeline.size_divisor,
         pin_memory=pipeline.device.type == "cuda",
         unreadable=unreadable,
@@ -128,21 +128,21 @@ def pipeline_loader(
     )
 
 
-def predict_dataset(pipeline: Pipeline, loader: Iterable[Batch]) -> dict[int, Detections]:
+def predict_dataset(pipeline: PixelDetector, loader: Iterable[Batch]) -> dict[int, Detections]:
     """Run the pipeline over a data set: image id -> detections in pixels of the original image, on the CPU, by id.
 
     What is found in an image depends on no other image, to the last bit: in a batch of another size, or with another
     number of threads, convolutions round differently, which changes the order of nearly equal scores and so the AP. So
     each image runs alone; on a CPU as many at a time as there are threads, each in one of them, whatever the batch.
 
-    The network is put into evaluation mode, and back into the mode it was in.
+    The network of a `Pipeline` is put into evaluation mode, and back into the mode it was in.
     """
 
     def detect(image: _Image) -> tuple[int, Detections]:
         (found,) = pipeline(image.pixels[None], [size_in_input(image.scale, image.original_size)])
         return image.image_id, to_image(found, image.scale, image.original_size)
 
-    with _as_the_predictor_has_it(pipeline.model), one_by_one(pipeline.device) as run:
+    with _as_the_predictor_has_it(pipeline), one_by_one(pipeline.device) as run:
         detections = dict(run(detect, _images(loader)))
     return dict(sorted(detections.items()))
 
@@ -174,8 +174,12 @@ def _counted(batches: Iterable[Batch], progress: Callable[[int], None]) -> Itera
 
 
 @contextlib.contextmanager
-def _as_the_predictor_has_it(model: nn.Module) -> Iterator[None]:
+def _as_the_predictor_has_it(pipeline: PixelDetector) -> Iterator[None]:
     """In evaluation mode, and with weights laid out as (O, I, H, W): the layout has a say in how sums are rounded."""
+    if not isinstance(pipeline, Pipeline):
+        yield
+        return
+    model: nn.Module = pipeline.model
     training = {module: module.training for module in model.modules()}
     permuted = [tensor for tensor in model.state_dict(keep_vars=True).values() if not tensor.is_contiguous()]
     layouts = [(tensor, tensor.data) for tensor in permuted]

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 CPU = ("CPUExecutionProvider",)
 
 
+def providers_for(device: torch.device | str | None) -> Sequence[str]:
+    """Of ONNX Runtime, for a device; None: the CPU. Raises `UserError` for one that it has none for."""
+    kind = "cpu" if device is None else torch.device(device).type
+    if kind not in ("cpu", "cuda"):
+        raise UserError(f"device {kind}: ONNX files run on cpu or cuda here")
+    return ("CUDAExecutionProvider", *CPU) if kind == "cuda" else CPU
+
+
 def require(module: str) -> ModuleType:
     """An optional module. Raises `UserError` naming the extra that brings it."""
     try:

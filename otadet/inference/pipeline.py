@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +17,29 @@ from otadet.inference.postprocess import Postprocess
 from otadet.models.detector import Detector
 from otadet.models.normalize import PixelNorm
 from otadet.structures import Anchors, Detections, Predictions
+
+
+class PixelDetector(Protocol):
+    """What finds objects in pixels: a `Pipeline`, or an exported file."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes, or where its images are to be."""
+
+    @property
+    def transform(self) -> Transform:
+        """What makes of an image what this is called with, but for the padding."""
+
+    @property
+    def pad_value(self) -> tuple[int, int, int]:
+        """RGB of the padding, 0-255."""
+
+    @property
+    def size_divisor(self) -> int:
+        """What the sides of its images are padded to multiples of."""
+
+    def __call__(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        """As of `Pipeline`."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +68,11 @@ class Pipeline:
     def transform(self) -> Transform:
         """What makes of an image what this is called with, but for the padding."""
         return self.input.transform
+
+    @property
+    def pad_value(self) -> tuple[int, int, int]:
+        """RGB of the padding, 0-255."""
+        return self.input.pad_value
 
     @property
     def size_divisor(self) -> int:

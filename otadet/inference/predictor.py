@@ -83,7 +83,7 @@ class Predictor:
             images,
             self.options,
             self.pipeline.transform,
-            self.pipeline.input.pad_value,
+            self.pipeline.pad_value,
             self.pipeline.size_divisor,
             self.pipeline,
             self.batch_size,
