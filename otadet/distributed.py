@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar
 
 import torch
@@ -13,6 +15,8 @@ from torch import Tensor
 from otadet.errors import MainProcessError, UserError
 
 T = TypeVar("T")
+
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 
 
 def rank() -> int:
@@ -105,5 +109,15 @@ def mean_over_ranks(tensor: Tensor) -> Tensor:
     return sum_over_ranks(tensor) / world_size() if _grouped() else tensor
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """In here this process is the only one, and waits for no other: for what may fail in one of them."""
+    before = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(before)
+
+
 def _grouped() -> bool:
-    return dist.is_available() and dist.is_initialized()
+    return not _ALONE.get() and dist.is_available() and dist.is_initialized()

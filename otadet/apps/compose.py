@@ -78,7 +78,7 @@ def build_trainer(
         )
 
     trainer = Trainer(
-        _step(exp, model, size, device, precision),
+        build_step(exp, model, size, device, precision),
         batches,
         settings,
         output=output,
@@ -106,7 +106,10 @@ def _settings(exp: BaseExp, dataset_size: int, validation: Validation | None) ->
     )
 
 
-def _step(exp: BaseExp, model: nn.Module, dataset_size: int, device: torch.device, precision: Precision) -> TrainStep:
+def build_step(
+    exp: BaseExp, model: nn.Module, dataset_size: int, device: torch.device, precision: Precision
+) -> TrainStep:
+    """What makes the steps of a training on a data set of this many images; `model` becomes its own."""
     freeze(model, exp.run.freeze)
     return TrainStep(
         model,

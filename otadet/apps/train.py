@@ -53,7 +53,7 @@ OWN_PICTURES = "my_data"
 def parser() -> ArgumentParser:
     made = experiment_parser(__doc__)
     made.add_argument("-d", "--devices", type=int, metavar="N", help="devices of this machine to train on (1)")
-    made.add_argument("-b", "--batch", type=int, metavar="N", help="images at once, over all devices")
+    made.add_argument("-b", "--batch", metavar="N", help="images at once, over all devices; auto: as many as fit")
     made.add_argument("--amp", action="store_true", help="mixed precision, where the hardware gains by it")
     made.add_argument(
         "--output", type=Path, metavar="DIR", help="default: runs/NAME of the experiment, or where CKPT is"
@@ -170,7 +170,7 @@ def configured(args: Namespace, read: ReadCheckpoint | None = None) -> BaseExp:
     from otadet.exp import BaseExp
     from otadet.exp.fields import fields_of
 
-    batch = [] if args.batch is None else ["run.batch_size", str(args.batch)]
+    batch = [] if args.batch is None else ["run.batch_size", args.batch]
     amp = ["run.amp", "true"] if args.amp else []
     overrides = [*args.overrides, *batch, *amp]
     read = read or read_described(args)

@@ -12,11 +12,12 @@ import torch
 from loguru import logger
 
 from otadet.apps.compose import build_datasets, build_trainer
+from otadet.apps.fit_batch import with_fitting_batch
 from otadet.apps.results import draw_results
 from otadet.apps.training_log import log_adopted, log_data, log_device, log_left_out
 from otadet.apps.validation import Validation
 from otadet.data.dataset import DetectionDataset
-from otadet.distributed import from_main, is_main, rank, world_size
+from otadet.distributed import broadcast_object, from_main, is_main, rank, world_size
 from otadet.engine.adopt import Adopted, adopt
 from otadet.engine.checkpoint import (
     ReadCheckpoint,
@@ -26,6 +27,7 @@ from otadet.engine.checkpoint import (
     previous_checkpoint,
 )
 from otadet.engine.log import configure_log
+from otadet.engine.older import values_of
 from otadet.engine.precision import agree_on_precision, choose_precision
 from otadet.engine.run_folder import RUN_FILES, archive_previous_run, run_folder
 from otadet.engine.trainer import Trainer
@@ -92,6 +94,10 @@ def _train_in(
     names = None if resumed is None else names_as_trained(exp.data.class_names, resumed["class_names"])
     train_set, val_set = build_datasets(exp, [] if start is None else start["class_names"], names)
     exp, reasons = exp.for_data(train_set, world_size())
+    batch_reason = ""
+    if exp.run.auto_batch:
+        began_with = broadcast_object(None if resumed is None else values_of(resumed))
+        exp, batch_reason = with_fitting_batch(exp, train_set, device, precision, began_with)
     torch.manual_seed(exp.run.seed)
     model = without_start(exp).build_model(len(train_set.class_names)).to(device)
     # Only in the main process: the others get its weights.
@@ -106,6 +112,8 @@ def _train_in(
         trainer.resume(resume, resumed)
     del resumed, start
     log_data(exp, train_set, val_set, reasons)
+    if batch_reason:
+        logger.info(f"batch auto: {batch_reason}")
     if adopted is not None:
         log_adopted(begin, adopted)
     log_device(device, precision, insist_on_amp)

@@ -183,6 +183,12 @@ class DetectionDataset:
         reduction = int(self.images.reductions[index])
         return sample if reduction == 1 else _scaled_down(sample, reduction)
 
+    def objects_of(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """(G, 4) float32 xyxy in pixels of the file, and (G,) labels, of an image's boxes to train on, unread."""
+        rows = slice(self._offsets[index], self._offsets[index + 1])
+        kept = self._trained_on[rows]
+        return self._boxes[rows][kept], self.labels[rows][kept]
+
     def objects(self) -> tuple[np.ndarray, np.ndarray]:
         """(M,) the image and (M,) the label of every box to train on."""
         return self.annotations.image_rows[self._trained_on], self.labels[self._trained_on]

@@ -8,7 +8,7 @@ from torch import nn
 
 from otadet.errors import UserError
 
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def freeze(model: nn.Module, parts: Iterable[str]) -> None:
@@ -37,7 +37,7 @@ def still_norms(model: nn.Module, parts: Sequence[str], *, all_of_them: bool = F
 
     Raises `UserError` where all are to stay and there is none.
     """
-    norms = {name for name, module in model.named_modules() if isinstance(module, _NORMS)}
+    norms = {name for name, module in model.named_modules() if isinstance(module, NORMS)}
     if all_of_them and not norms:
         raise UserError(f"freeze_norms true: the {type(model).__name__} has no batch norm with statistics of its own")
     return frozenset(norms if all_of_them else (name for name in norms if name.partition(".")[0] in parts))

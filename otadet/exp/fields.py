@@ -10,7 +10,7 @@ from typing import Any
 
 from otadet.engine.older import what_became_of
 from otadet.errors import UserError, did_you_mean
-from otadet.exp.words import READERS, VALUE_READERS, WORDS, kinds_with, part_by_word
+from otadet.exp.words import READERS, SHORTHANDS, VALUE_READERS, WORDS, kinds_with, part_by_word
 from otadet.part import field_types, types_of
 from otadet.values import check_value, choices_of, options_of, parse_value
 
@@ -121,7 +121,13 @@ def _settings(experiment: object, pairs: Sequence[tuple[str, str]]) -> Settings:
     whole, found = _split(experiment, pairs)
     composed = _changed(experiment, whole)
     paths = [field.path for field in _fields_with(experiment, composed)]
-    return whole + [(tuple(_resolved(name, paths).split(".")), text) for name, text in found]
+    return whole + [_meant(_resolved(name, paths), text) for name, text in found]
+
+
+def _meant(path: str, text: str) -> tuple[tuple[str, ...], str]:
+    """A setting, or what a word stands for in its place."""
+    path, text = SHORTHANDS.get((path, text.strip()), (path, text))
+    return tuple(path.split(".")), text
 
 
 def _split(experiment: object, pairs: Sequence[tuple[str, str]]) -> tuple[Settings, list[tuple[str, str]]]:

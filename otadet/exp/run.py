@@ -26,6 +26,9 @@ class Run(Part):
     accumulate: Annotated[int, Limits(0, 65_536, open_low=True)] = 1
     """Batches of one iteration, whose gradients are added up: the training is the one with a `batch_size` that many
     times as large, but for rounding and for batch norms, which see one batch at a time."""
+    auto_batch: bool = False
+    """Whether `batch_size` is lowered, and `accumulate` raised by the same factor, until the largest images and the
+    most crowded ones fit into the memory; `batch_size auto` on the command line."""
     group_by_aspect: bool = True
     """The images of one device's batch are all wide or all tall, so that less of it is padding."""
     reduced_decoding: Literal["off", "train", "all"] = "train"

@@ -145,3 +145,5 @@ READERS: Mapping[str, Callable[[str, str], Any]] = {
 """By name of a field: (path, text) -> the part."""
 VALUE_READERS: Mapping[str, Callable[[str, str], Any]] = {"object_sizes": object_sizes_by_text}
 """By name of a field: (path, text) -> a value that is no part."""
+SHORTHANDS: Mapping[tuple[str, str], tuple[str, str]] = {("run.batch_size", "auto"): ("run.auto_batch", "true")}
+"""(path, text) -> the setting that is meant, of another field."""

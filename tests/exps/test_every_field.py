@@ -191,7 +191,7 @@ def trainer_rates(trainer: Any) -> str:
 
 
 def best_of(exp: BaseExp) -> str:
-    return f"seed {exp.run.seed} best by {exp.run.best_by}"
+    return f"seed {exp.run.seed} best by {exp.run.best_by} auto {exp.run.auto_batch}"
 
 
 def timeout_of(exp: BaseExp, patch: pytest.MonkeyPatch) -> str:

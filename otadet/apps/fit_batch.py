@@ -1,0 +1,237 @@
+"""`batch_size auto`: as many images at once as fit into the memory, the batch of a step kept by accumulation."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy, deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from loguru import logger
+from torch import nn
+
+from otadet.apps.compose import build_step
+from otadet.data.batch import Batch, padded_size
+from otadet.data.cache.room import in_bytes
+from otadet.data.dataset import DetectionDataset
+from otadet.data.transforms.compose import others_of
+from otadet.data.transforms.largest import Size, largest_sizes
+from otadet.distributed import alone, broadcast_object, from_main, gather_objects, processes_on_this_machine, world_size
+from otadet.engine.accumulation import check_can_be_summed
+from otadet.engine.freezing import NORMS, still_norms
+from otadet.engine.memory import CudaMeter, Fit, HostMeter, Meter, largest_estimated, largest_tried, let_go
+from otadet.engine.precision import Precision
+from otadet.engine.stop import StopRequest
+from otadet.engine.train_step import TrainStep
+from otadet.errors import UserError
+from otadet.exp import BaseExp
+from otadet.exp.load import without_start
+from otadet.models.detector import as_detector
+from otadet.structures import GroundTruth
+
+STEPS = 2
+"""Of a trial: the optimizer has its averages from the first on."""
+
+
+@dataclass(frozen=True)
+class Hardest:
+    """What a batch of a training needs the most memory for."""
+
+    size: Size
+    """(height, width) of the largest input."""
+    truths: list[GroundTruth]
+    """Of the most crowded images, the most crowded first, their boxes in pixels of that input."""
+
+    def sizes(self, size_divisor: int) -> list[Size]:
+        """Smaller inputs of about its shape, and at last it: a sixteenth of its pixels, a quarter, all."""
+        smaller = [padded_size([-(-side // part) for side in self.size], size_divisor) for part in (4, 2)]
+        return [*dict.fromkeys(size for size in smaller if size[0] * size[1] < self.size[0] * self.size[1]), self.size]
+
+    def batch(self, images: int, size: Size, device: torch.device) -> Batch:
+        """Of the most crowded images, at that size."""
+        factor = torch.tensor((size[1] / self.size[1], size[0] / self.size[0]) * 2)
+        truths = [self.truths[row % len(self.truths)] for row in range(images)]
+        return Batch(
+            images=torch.zeros(images, 3, *size, dtype=torch.uint8, device=device),
+            truths=[GroundTruth(truth.boxes * factor, truth.labels).to(device) for truth in truths],
+            image_ids=list(range(images)),
+            file_names=["(a black image, to measure the memory)"] * images,
+            original_sizes=[size] * images,
+            scales=[(1.0, 1.0)] * images,
+        )
+
+
+def with_fitting_batch(
+    exp: BaseExp,
+    train_set: DetectionDataset,
+    device: torch.device,
+    precision: Precision,
+    began_with: Mapping[str, Any] | None = None,
+    meter: Meter | None = None,
+) -> tuple[BaseExp, str]:
+    """The experiment with a batch that fits, and why, for the log; every process calls this.
+
+    began_with: path -> value of the fields of a run that is resumed, whose batch is kept. meter: of the device's
+    memory. Raises `UserError` where not even one image fits, or memory cannot be measured.
+    """
+    if (before := _before(exp, began_with or {})) is not None:
+        return _with_batch(exp, *before), f"{_settings(*before)}, as the run began"
+    devices = world_size()
+    share = exp.run.images_per_step // devices
+    from_main(lambda: logger.info("batch auto: looking for the largest batch that fits into the memory"))
+    with _untouched(device):
+        hardest, fit = _search(exp, train_set, device, precision, share, meter)
+    # The least that any process found.
+    fit = min(broadcast_object(gather_objects(fit)), key=lambda one: one.images)
+    most = max(len(truth.boxes) for truth in hardest.truths)
+    shape = f"{hardest.size[1]} x {hardest.size[0]} px with up to {most} boxes"
+    if not fit.images:
+        from_main(lambda: _refuse(exp, fit, shape))
+    accumulate = share // fit.images
+    why = "all that a step needs" if accumulate == 1 else "more would need too much"
+    reason = (
+        f"{_settings(fit.images * devices, accumulate)}: {fit.images} of the hardest images at once, {shape} each, "
+        f"take {in_bytes(fit.peak)} of the {in_bytes(fit.room)} that may be taken; {why}"
+    )
+    return _with_batch(exp, fit.images * devices, accumulate), reason
+
+
+def _before(exp: BaseExp, began_with: Mapping[str, Any]) -> tuple[int, int] | None:
+    """`batch_size` and `accumulate` of a run that is resumed, where its steps are of as many images."""
+    batch, accumulate = began_with.get("run.batch_size"), began_with.get("run.accumulate", 1)
+    if type(batch) is not int or type(accumulate) is not int or batch * accumulate != exp.run.images_per_step:
+        return None
+    return None if batch < 1 or batch % world_size() else (batch, accumulate)
+
+
+def hardest_batch(exp: BaseExp, train_set: DetectionDataset, images: int, size_divisor: int) -> Hardest:
+    """The largest input that the experiment's training can have, and as many images with the most boxes."""
+    transform = exp.build_train_transform()
+    sizes = np.unique(train_set.sizes, axis=0)
+    groups = [sizes]
+    if exp.run.group_by_aspect:
+        is_tall = sizes[:, 0] > sizes[:, 1]
+        groups = [group for group in (sizes[is_tall], sizes[~is_tall]) if len(group)]
+    shapes = []
+    for group in groups:
+        results = largest_sizes(transform, {(int(height), int(width)) for height, width in group})
+        # Images of one batch are padded to the highest and the widest of them.
+        shapes.append(padded_size([max(result[axis] for result in results) for axis in (0, 1)], size_divisor))
+    size = max(shapes, key=lambda shape: (shape[0] * shape[1], shape))
+    joined = 1 + others_of(transform)
+    order = np.argsort(-train_set.boxes_per_image(), kind="stable")
+    rows = order[: max(images, joined)].tolist()
+    scaled = {row: _scaled_objects(train_set, row, size) for row in rows}
+    truths = [_together([scaled[rows[(row + other) % len(rows)]] for other in range(joined)]) for row in range(images)]
+    return Hardest(size, truths[: max(1, images)])
+
+
+def _scaled_objects(train_set: DetectionDataset, row: int, size: Size) -> GroundTruth:
+    boxes, labels = train_set.objects_of(row)
+    height, width = train_set.sizes[row].tolist()
+    factor = np.array((size[1] / width, size[0] / height) * 2, np.float32)
+    return GroundTruth(torch.from_numpy(boxes * factor), torch.from_numpy(labels))
+
+
+def _together(truths: Sequence[GroundTruth]) -> GroundTruth:
+    """What a mosaic has of several images."""
+    return GroundTruth(torch.cat([truth.boxes for truth in truths]), torch.cat([truth.labels for truth in truths]))
+
+
+def _search(
+    exp: BaseExp,
+    train_set: DetectionDataset,
+    device: torch.device,
+    precision: Precision,
+    share: int,
+    meter: Meter | None,
+) -> tuple[Hardest, Fit]:
+    """What fits in this process, whatever the others find. share: images of a step on this device."""
+    if meter is None:
+        meter = _meter_of(device)
+    # So that none takes memory while another measures what is free.
+    gather_objects(None)
+    template = without_start(exp).build_model(len(train_set.class_names))
+    divisor, is_one_of_several = as_detector(template).size_divisor, world_size() > 1
+    hardest = hardest_batch(exp, train_set, share, divisor)
+
+    def trial(images: int, size: Size) -> None:
+        tried = _with_batch(exp, images, min(2, share // images))
+        with alone():
+            step = build_step(tried, deepcopy(template).to(device), len(train_set), device, precision)
+            # Of the parts that are not tried, the images wait on the device; gradients are averaged in a second copy.
+            waiting = share - images * step.accumulate
+            held = torch.empty(waiting, 3, *size, dtype=torch.uint8, device=device)
+            copied = [torch.empty_like(weight) for weight in step.model.parameters() if is_one_of_several]
+            _make_steps(step, hardest.batch(images * step.accumulate, size, device))
+            del held, copied
+
+    search = largest_tried if device.type == "cuda" else largest_estimated
+    return hardest, search(_numbers(exp, template, share), hardest.sizes(divisor), trial, meter)
+
+
+def _meter_of(device: torch.device) -> Meter:
+    if device.type == "cuda":
+        return CudaMeter(device)
+    if device.type != "cpu":
+        raise UserError(f"batch_size auto: the memory of {device.type} cannot be measured; give batch_size a number")
+    return HostMeter(processes_on_this_machine())
+
+
+def _numbers(exp: BaseExp, model: nn.Module, share: int) -> list[int]:
+    """Of images at once, of which whole batches make up a step of `share` images.
+
+    That is all of them where the loss cannot be added up, and two at least where batch norms train, since these cannot
+    do with a single value.
+    """
+    try:
+        check_can_be_summed(exp.build_loss())
+    except UserError:
+        return [share]
+    still = still_norms(model, exp.run.freeze, all_of_them=exp.run.freeze_norms)
+    trains = any(isinstance(module, NORMS) and name not in still for name, module in model.named_modules())
+    return [number for number in range(min(share, 2 if trains else 1), share + 1) if share % number == 0]
+
+
+def _make_steps(step: TrainStep, batch: Batch) -> None:
+    """Whole ones, as at the end of a training, where losses have all of their terms; no weight moves."""
+    step.schedule = lambda iteration: 0.0
+    step.train_mode()
+    for _ in range(STEPS):
+        step(batch, max((step.iterations or 1) - 1, 0), StopRequest(quiet=True))
+    step.check()
+
+
+def _refuse(exp: BaseExp, fit: Fit, shape: str) -> None:
+    check_can_be_summed(exp.build_loss())
+    single = ", or run.freeze_norms true, with which single images will do" if fit.fewest == 2 else ""
+    raise UserError(
+        f"batch_size auto: {fit.fewest} of the hardest images at once, {shape} each, need more than the "
+        f"{in_bytes(fit.room)} that may be taken; choose a smaller input.resize, train_resize or network, or run.amp "
+        f"true where the device gains by it{single}"
+    )
+
+
+def _with_batch(exp: BaseExp, batch_size: int, accumulate: int) -> BaseExp:
+    other = copy(exp)
+    other.run = replace(exp.run, batch_size=batch_size, accumulate=accumulate, auto_batch=False)
+    return other
+
+
+def _settings(batch_size: int, accumulate: int) -> str:
+    return f"run.batch_size {batch_size} run.accumulate {accumulate}"
+
+
+@contextmanager
+def _untouched(device: torch.device) -> Iterator[None]:
+    """Afterwards no generator of random numbers is another, and the memory is free again."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+    random.setstate(python)
+    np.random.set_state(numpy)
+    let_go(device)
