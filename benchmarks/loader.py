@@ -1,12 +1,14 @@
-"""Images per second of the training loader in one process, beside bare `cv2.imread` and `cv2.resize`.
+"""Images per second of the loaders in one process, beside bare `cv2.imread` and `cv2.resize`.
 
 python benchmarks/loader.py
 python benchmarks/loader.py --images PATH/TO/PHOTOS --resize 480/800 --rounds 40
+python benchmarks/loader.py --size 480/640
 
-Each round loads one batch with otadet (checked, decoded, resized, mirrored at random, padded, packed, with its boxes),
-then reads and resizes the same files with nothing but OpenCV, so that what disturbs the machine disturbs both. OpenCV
-is measured with the interpolation that otadet uses, averages where a picture shrinks, and with its default, which is
-faster there and aliases. Without --images, pictures of 427 x 640 to 1333 x 1000 pixels are made.
+Each round loads one batch with otadet (checked, decoded, resized, in training mirrored at random, padded, packed, with
+its boxes), then reads and resizes the same files with nothing but OpenCV, so that what disturbs the machine disturbs
+both. Ratios are medians of those of the rounds, by the clock and by the time of the processor, which other programs
+disturb less. OpenCV is measured with the interpolation that otadet uses, averages where a picture shrinks, and with its
+default, which is faster there and aliases. Without --images, pictures of 427 x 640 to 1333 x 1000 pixels are made.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain, repeat
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import cv2
@@ -32,11 +36,12 @@ import torch
 from benchmarks.trainbench.hardware import device_name
 from otadet.cli import run
 from otadet.data.annotations import Annotations
+from otadet.data.batch import Batch
 from otadet.data.class_list import SourceClasses
 from otadet.data.dataset import DetectionDataset
 from otadet.data.image_names import ImageNames
 from otadet.data.images import IMAGE_SUFFIXES
-from otadet.data.loader import train_loader
+from otadet.data.loader import eval_loader, train_loader
 from otadet.data.transforms import Compose, RandomFlip, ResizeShortestEdge
 from otadet.errors import UserError
 
@@ -49,6 +54,7 @@ BOXES = 7
 def parse_args() -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="with photos; default: pictures are made")
+    parser.add_argument("--size", metavar="HEIGHT/WIDTH", help="of the pictures that are made; default: several sizes")
     parser.add_argument("--count", type=int, default=48, metavar="N", help="images at most; default: 48")
     parser.add_argument("--resize", default="800/1333", metavar="SHORT/LONG", help="default: 800/1333")
     parser.add_argument("--batch", type=int, default=4, metavar="N", help="images per batch; default: 4")
@@ -58,44 +64,60 @@ def parse_args() -> Namespace:
 
 def main() -> None:
     args = parse_args()
-    short, _, long = args.resize.partition("/")
-    if not (short.isdigit() and long.isdigit()):
-        raise UserError(f"--resize {args.resize}: must be two numbers of pixels, such as 800/1333")
-    resize = ResizeShortestEdge((int(short),), int(long))
+    short, long = pair(args.resize, "--resize")
+    sizes = SIZES if args.size is None else (pair(args.size, "--size"),)
+    resize = ResizeShortestEdge((short,), long)
     cv2.setNumThreads(0)
     with TemporaryDirectory() as folder:
-        dataset = data_of(args.images or made(Path(folder), args.count), args.count)
-        reduced = dataset.reduced_for(resize)
+        dataset = data_of(args.images or made(Path(folder), args.count, sizes), args.count)
         processor = device_name(torch.device("cpu"))
         print(f"{len(dataset)} images, resized to {args.resize}, batches of {args.batch}, {processor}")
-        for name, source in {"whole images": dataset, "reduced decoding": reduced}.items():
-            print(f"{name}: {compared(source, resize, args.batch, args.rounds)}")
+        for name, source in {"whole images": dataset, "reduced decoding": dataset.reduced_for(resize)}.items():
+            for purpose, batches in loaders(source, resize, args.batch).items():
+                print(f"{name}, {purpose}: {compared(dataset.image_dir, batches, resize, args.rounds)}", flush=True)
 
 
-def compared(dataset: DetectionDataset, resize: ResizeShortestEdge, batch_size: int, rounds: int) -> str:
-    loader = train_loader(
+def pair(text: str, option: str) -> tuple[int, int]:
+    first, _, second = text.partition("/")
+    if not (first.isdigit() and second.isdigit()):
+        raise UserError(f"{option} {text}: must be two numbers of pixels, such as 800/1333")
+    return int(first), int(second)
+
+
+def loaders(dataset: DetectionDataset, resize: ResizeShortestEdge, batch_size: int) -> dict[str, Iterator[Batch]]:
+    """Endless ones."""
+    padding = {"pad_value": (124, 116, 104), "size_divisor": 32}
+    training = train_loader(
         dataset,
         Compose((resize, RandomFlip(0.5))),
         batch_size=batch_size,
-        iterations=rounds + 2,
+        iterations=sys.maxsize // batch_size,
         group_by_aspect=True,
-        pad_value=(124, 116, 104),
-        size_divisor=32,
+        **padding,
     )
-    batches = iter(loader)
+    evaluation = eval_loader(dataset, resize, batch_size=batch_size, **padding)
+    return {"training": iter(training), "evaluation": chain.from_iterable(repeat(evaluation))}
+
+
+def compared(folder: Path, batches: Iterator[Batch], resize: ResizeShortestEdge, rounds: int) -> str:
     for _ in range(2):
         next(batches)
-    seconds: dict[str, list[float]] = {"otadet": [], "OpenCV": [], "OpenCV, default interpolation": []}
+    taken: dict[str, list[tuple[float, float]]] = {"otadet": [], "OpenCV": [], "OpenCV, default interpolation": []}
     for _ in range(rounds):
-        batch = timed(seconds["otadet"], lambda: next(batches))
-        paths = [dataset.image_dir / name for name in batch.file_names]
-        timed(seconds["OpenCV"], bare, paths, resize, True)
-        timed(seconds["OpenCV, default interpolation"], bare, paths, resize, False)
-    own = seconds.pop("otadet")
-    lines = [f"{batch_size / median(own):.1f} images/s"]
-    for name, others in seconds.items():
-        ratio = median(other / mine for other, mine in zip(others, own, strict=True))
-        lines.append(f"  {ratio:.2f} of the {batch_size / median(others):.1f} images/s of {name}")
+        batch, *seconds = timed(lambda: next(batches))
+        paths = [folder / name for name in batch.file_names]
+        taken["otadet"].append((seconds[0] / len(batch), seconds[1] / len(batch)))
+        for name, area in {"OpenCV": True, "OpenCV, default interpolation": False}.items():
+            _, *seconds = timed(partial(bare, paths, resize, area))
+            taken[name].append((seconds[0] / len(batch), seconds[1] / len(batch)))
+    own = taken.pop("otadet")
+    lines = [f"{1 / median(wall for wall, _ in own):.1f} images/s"]
+    for name, others in taken.items():
+        wall, cpu = (
+            median(other[clock] / mine[clock] for other, mine in zip(others, own, strict=True)) for clock in (0, 1)
+        )
+        speed = 1 / median(wall for wall, _ in others)
+        lines.append(f"  {wall:.2f} of the {speed:.1f} images/s of {name} ({cpu:.2f} by processor time)")
     return "\n".join(lines)
 
 
@@ -107,18 +129,18 @@ def bare(paths: list[Path], resize: ResizeShortestEdge, area: bool) -> None:
         cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def timed(seconds: list[float], call: Callable[..., Any], *args: object) -> Any:
-    begun = perf_counter()
-    result = call(*args)
-    seconds.append(perf_counter() - begun)
-    return result
+def timed(call: Callable[[], Any]) -> tuple[Any, float, float]:
+    """Its result, and the seconds that it took by the clock and of the processor."""
+    wall, cpu = perf_counter(), process_time()
+    result = call()
+    return result, perf_counter() - wall, process_time() - cpu
 
 
-def made(folder: Path, count: int) -> Path:
-    """JPEGs with the detail of photos, about 1.5 bits per pixel."""
+def made(folder: Path, count: int, sizes: Sequence[tuple[int, int]] = SIZES) -> Path:
+    """JPEGs with the detail of photos, about 1.5 bits per pixel. sizes: (height, width) of each, in turn."""
     rng = np.random.default_rng(0)
     for number in range(count):
-        height, width = SIZES[number % len(SIZES)]
+        height, width = sizes[number % len(sizes)]
         coarse = rng.integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
         smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         noisy = (smooth + rng.normal(0, 5, smooth.shape)).clip(0, 255).astype(np.uint8)

@@ -31,17 +31,18 @@ def shown(path: str | os.PathLike[str]) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:half]}...{text[-half:]}"
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """The file, opened to read. Raises `UserError` for one that is missing, empty or no regular file.
+def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
+    """The file, opened to read; buffering: as Python's `open` has it.
 
-    A pipe that nobody writes to would keep its reader for ever, and a device may do anything when it is opened.
+    Raises `UserError` for one that is missing, empty or no regular file: a pipe that nobody writes to would keep its
+    reader for ever, and a device may do anything when it is opened.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise _not_regular(path)
         # The second look is at what was opened, should the file have been replaced in between.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-        file = os.fdopen(os.open(path, flags), "rb")
+        file = os.fdopen(os.open(path, flags), "rb", buffering)
     except FileNotFoundError:
         raise UserError(f"{shown(path)}: no such image file") from None
     except (OSError, ValueError) as error:

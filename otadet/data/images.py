@@ -27,6 +27,9 @@ IMAGE_SUFFIXES = (
 MAX_PIXELS = 2**28
 """268 million, 16,384 x 16,384: 0.8 GB of memory as RGB."""
 
+_BUFFER_BYTES = 2**18
+"""Most photos of data sets are smaller, and not read a second time once their header is known."""
+
 
 @dataclass(frozen=True)
 class ReadOptions:
@@ -140,7 +143,7 @@ def to_eight_bits(pixels: np.ndarray, bits: int = 16) -> np.ndarray:
 
 def _read(path: Path, options: ReadOptions, reduction: int = 1) -> tuple[Header, np.ndarray]:
     """The header, and the pixels as `decode` returns them, perhaps reduced."""
-    with open_regular(path) as file:
+    with open_regular(path, _BUFFER_BYTES) as file:
         header = _header(path, file, options)
         try:
             data = read_whole(path, file, header.pixels)

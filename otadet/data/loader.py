@@ -9,12 +9,12 @@ from itertools import groupby
 import numpy as np
 from loguru import logger
 
-from otadet.data.batch import Batch, padded_size
+from otadet.data.batch import Batch, PackedBatch, padded_size
 from otadet.data.make_batch import Entry, EvalBatchMaker, SampleSource, TrainBatchMaker
 from otadet.data.order import ByOrientation, Order, shuffled
 from otadet.data.sample import TrainTransform, Transform
 from otadet.data.sampling import Sampling
-from otadet.data.transforms.compose import others_of
+from otadet.data.transforms.compose import others_of, output_size
 from otadet.data.workers import Work, no_stop
 from otadet.errors import UserError
 
@@ -154,9 +154,13 @@ class BatchStream:
     def __iter__(self) -> Iterator[Batch]:
         for made in self._work.results(self._workers, self._stop):
             self._name(made.unreadable)
-            for packed in made.batches:
-                batch = packed.unpack()
-                yield batch.pin_memory() if self._pin_memory else batch
+            # Without a name for what is yielded, whose memory could not be used again as long as it had one.
+            while made.batches:
+                yield self._unpacked(made.batches.pop(0))
+
+    def _unpacked(self, packed: PackedBatch) -> Batch:
+        batch = packed.unpack()
+        return batch.pin_memory() if self._pin_memory else batch
 
     def _name(self, unreadable: dict[int, str]) -> None:
         for index, message in unreadable.items():
@@ -204,10 +208,10 @@ class _TrainBatches:
 
 def _padded_sizes(dataset: SampleSource, transform: Transform, size_divisor: int) -> list[tuple[int, int]]:
     """Of every image, or the same for all where they are not known beforehand."""
-    sizes, output_size = getattr(dataset, "sizes", None), getattr(transform, "output_size", None)
-    if sizes is None or output_size is None:
+    sizes = getattr(dataset, "sizes", None)
+    if sizes is None:
         return [(0, 0)] * len(dataset)
-    found = [output_size(height, width) for height, width in sizes.tolist()]
+    found = [output_size(transform, height, width) for height, width in sizes.tolist()]
     return [(0, 0) if size is None else padded_size(size, size_divisor) for size in found]
 
 

@@ -10,10 +10,11 @@ from typing import Any, Protocol, overload
 
 import numpy as np
 
-from otadet.data.batch import PackedBatch, pack, padded_size
+from otadet.data.batch import PackedBatch, Packer, common_size, pack, padded_size
+from otadet.data.batch_memory import BatchMemory
 from otadet.data.order import Order
 from otadet.data.sample import Sample, TrainTransform, Transform
-from otadet.data.transforms.compose import apply, at_progress, for_batch, others_of
+from otadet.data.transforms.compose import apply_as_view, at_progress, for_batch, others_of, output_size
 from otadet.errors import UserError
 from otadet.user_modules import Portable
 
@@ -87,25 +88,66 @@ class TrainBatchMaker:
     """Positions in the stream of the whole training."""
     batch_size: int
     """Positions of one iteration, over all ranks."""
+    memory: BatchMemory = field(default_factory=BatchMemory, compare=False, repr=False)
 
     def __call__(self, entries: Sequence[Entry]) -> Made:
         made = Made([])
-        samples = [self._transformed(index, position, made.unreadable) for index, position in entries]
-        made.batches.append(pack(samples, self.pad_value, self.size_divisor))
+        indices, positions = zip(*entries, strict=True)
+        transforms = self._transforms(positions)
+        # All at once: between pictures, which drive everything else out of the processor's cache, each takes several
+        # times as long.
+        generators = [np.random.default_rng((self.seed, _AUGMENTATION, position)) for position in positions]
+        samples = (
+            self._transformed(*arguments, made.unreadable)
+            for arguments in zip(indices, positions, transforms, generators, strict=True)
+        )
+        size = self._expected_size(transforms, indices)
+        packing = self.pad_value, self.size_divisor, self.memory
+        if size is None:
+            made.batches.append(pack(list(samples), *packing))
+        else:
+            packer = Packer(len(entries), size, *packing)
+            # No name for the sample here, or there would be two at a time.
+            for _ in map(packer.add, samples):
+                pass
+            made.batches.append(packer.packed())
         return made
 
-    def _transformed(self, index: int, position: int, unreadable: dict[int, str]) -> Sample:
-        sample = self._sample(index, (position,), unreadable)
-        rng = np.random.default_rng((self.seed, _AUGMENTATION, position))
-        of_batch = np.random.default_rng((self.seed, _BATCH, position // self.batch_size))
+    def _transforms(self, positions: Sequence[int]) -> list[TrainTransform]:
+        """The transform as it is at each of these positions, which are of one iteration."""
+        of_batch = np.random.default_rng((self.seed, _BATCH, positions[0] // self.batch_size))
         # First, since a batch within which an `Until` ends is to have one size all the same.
-        transform = at_progress(for_batch(self.transform, of_batch), position / self.length)
+        transform = for_batch(self.transform, of_batch)
+        return [at_progress(transform, position / self.length) for position in positions]
+
+    def _expected_size(self, transforms: Sequence[TrainTransform], indices: Sequence[int]) -> tuple[int, int] | None:
+        """(height, width) of the batch, where the transforms say what they make of images of these sizes."""
+        sizes = getattr(self.source, "sizes", None)
+        if sizes is None:
+            return None
+        found = [
+            output_size(transform, *size)
+            for transform, size in zip(transforms, sizes[list(indices)].tolist(), strict=True)
+        ]
+        known = [padded_size(size, self.size_divisor) for size in found if size is not None]
+        return common_size(known) if len(known) == len(indices) else None
+
+    def _transformed(
+        self,
+        index: int,
+        position: int,
+        transform: TrainTransform,
+        rng: np.random.Generator,
+        unreadable: dict[int, str],
+    ) -> Sample:
+        sample = self._sample(index, (position,), unreadable)
+        count = others_of(transform)
         # None is drawn where none is needed, so that the transform draws the same then.
-        drawn = rng.integers(len(self.source), size=others_of(transform)).tolist()
+        drawn = rng.integers(len(self.source), size=count).tolist() if count else []
         reads = [
             partial(self._sample, other, (position, place), unreadable) for place, other in enumerate(drawn, start=1)
         ]
-        return apply(transform, sample, rng, _Unread(reads))
+        return apply_as_view(transform, sample, rng, _Unread(reads))
 
     def _sample(self, index: int, place: tuple[int, ...], unreadable: dict[int, str]) -> Sample:
         """That of `index`, or a substitute. place: where it is used, another for each in the stream."""
@@ -136,17 +178,36 @@ class EvalBatchMaker:
     pad_value: tuple[int, int, int]
     size_divisor: int
     skip: bool
+    memory: BatchMemory = field(default_factory=BatchMemory, compare=False, repr=False)
 
     def __call__(self, entries: Sequence[Entry]) -> Made:
         made = Made([])
-        by_size: dict[tuple[int, int], list[Sample]] = {}
+        packing = self.pad_value, self.size_divisor, self.memory
+        packer: Packer | None = None
+        first: tuple[int, int] | None = None
+        of_other_sizes: dict[tuple[int, int], list[Sample]] = {}
         for index, _ in entries:
-            sample = _read(self.source, index, made.unreadable, self.skip)
-            if sample is not None:
-                sample = apply(self.transform, sample, np.random.default_rng((0, _AUGMENTATION, index)))
-                by_size.setdefault(padded_size(sample.image.shape[:2], self.size_divisor), []).append(sample)
-        made.batches += [pack(samples, self.pad_value, self.size_divisor) for samples in by_size.values()]
+            sample = self._transformed(index, made.unreadable)
+            if sample is None:
+                continue
+            size = padded_size(sample.image.shape[:2], self.size_divisor)
+            if packer is None:
+                packer, first = Packer(len(entries), size, *packing), size
+            if size == first:
+                packer.add(sample)
+            else:
+                of_other_sizes.setdefault(size, []).append(sample)
+            # Else there would be two at a time.
+            del sample
+        made.batches += [] if packer is None else [packer.packed()]
+        made.batches += [pack(samples, *packing) for samples in of_other_sizes.values()]
         return made
+
+    def _transformed(self, index: int, unreadable: dict[int, str]) -> Sample | None:
+        sample = _read(self.source, index, unreadable, self.skip)
+        if sample is None:
+            return None
+        return apply_as_view(self.transform, sample, np.random.default_rng((0, _AUGMENTATION, index)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _portable(self)

@@ -27,11 +27,8 @@ def caught_stderr() -> Iterator[list[str]]:
         except OSError:
             yield lines
             return
-        read_end, write_end = os.pipe()
+        read_end, write_end = _pipe()
         try:
-            # Neither more text than a pipe holds nor none at all may block.
-            os.set_blocking(read_end, False)
-            os.set_blocking(write_end, False)
             os.dup2(write_end, _STDERR)
             try:
                 yield lines
@@ -49,6 +46,16 @@ def pass_on(lines: list[str]) -> None:
         return
     with suppress(OSError):
         os.write(_STDERR, "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
+
+
+def _pipe() -> tuple[int, int]:
+    """Its read and its write end. Neither more text than it holds nor none at all blocks."""
+    if hasattr(os, "pipe2"):
+        return os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    return ends
 
 
 def _text(descriptor: int) -> str:

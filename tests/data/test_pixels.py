@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from otadet.data.pixels import filled, padded, resize
+from otadet.data.pixels import filled, padded, paste, resize, unmirrored
 
 SMOOTH = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (161, 243, 3), dtype=np.uint8), (0, 0), 4)
 
@@ -29,3 +29,17 @@ def test_halves_average_fine_texture():
         small = resize(stripes, side, side, "halves")
         assert abs(int(cv2.mean(small)[0]) - 127) <= 1
         assert small.std() < 2
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(None, None, -1)])
+@pytest.mark.parametrize("columns", [slice(None), slice(None, None, -1)])
+def test_mirrored_views_are_copied_as_numpy_does(rows, columns):
+    view = SMOOTH[rows, columns]
+    target = np.zeros((200, 300, 3), np.uint8)
+    paste(view, target, 10, -7)
+    np.testing.assert_array_equal(target[10:171, :236], view[:, 7:])
+    assert not target[171:].any()
+    plain = unmirrored(view)
+    np.testing.assert_array_equal(plain, view)
+    assert plain.flags.c_contiguous
+    assert (plain is view) == view.flags.c_contiguous

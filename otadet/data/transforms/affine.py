@@ -13,6 +13,7 @@ from otadet.data.sample import Sample
 from otadet.data.transforms.geometry import SHARE, Color, padding_of
 from otadet.data.transforms.objects import Hidden, Objects
 from otadet.data.transforms.ranges import Range, check_range, log_uniform
+from otadet.data.transforms.same_size import SameSize
 from otadet.limits import Limits
 from otadet.part import Part
 
@@ -21,7 +22,7 @@ _SHRINKS = 0.75
 
 
 @dataclass(frozen=True)
-class RandomAffine(Part):
+class RandomAffine(SameSize, Part):
     """The image scaled, sheared and rotated about its centre, and shifted; its size stays, padding fills the rest.
 
     A box becomes the one around its four moved corners. Without rotation and shear that is as tight as before; with
@@ -48,10 +49,6 @@ class RandomAffine(Part):
 
     def check(self) -> None:
         check_range("scale", self.scale)
-
-    def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the result: that of the image."""
-        return height, width
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.p:

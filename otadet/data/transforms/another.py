@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from otadet.data.transforms.ranges import Range, check_range
+from otadet.data.transforms.same_size import SameSize
 from otadet.part import Part
 
 
-class WithAnother(Part):
+class WithAnother(SameSize, Part):
     """A transform that scales one other sample by a factor drawn from its field `scale`."""
 
     scale: Range
@@ -18,10 +19,6 @@ class WithAnother(Part):
     def others(self) -> int:
         """How many other samples it needs."""
         return 1
-
-    def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the result: that of the image."""
-        return height, width
 
     def needed_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) that another sample is brought to at the most, given the size that it has alone."""

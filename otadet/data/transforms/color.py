@@ -10,12 +10,13 @@ import numpy as np
 
 from otadet.data.sample import Sample
 from otadet.data.transforms.geometry import SHARE
+from otadet.data.transforms.same_size import SameSize
 from otadet.limits import Limits
 from otadet.part import Part
 
 
 @dataclass(frozen=True)
-class ColorJitter(Part):
+class ColorJitter(SameSize, Part):
     """Random brightness, contrast and saturation.
 
     Each is multiplied by a factor drawn from [1 - strength, 1 + strength]; a strength of 0 leaves it alone.
@@ -37,7 +38,7 @@ class ColorJitter(Part):
 
 
 @dataclass(frozen=True)
-class RandomHSV(Part):
+class RandomHSV(SameSize, Part):
     """Random hue, saturation and value, in OpenCV's HSV (YOLO's).
 
     The hue is turned by up to `hue` of its circle, either way; the others are multiplied by a factor drawn from
@@ -57,7 +58,7 @@ class RandomHSV(Part):
 
 
 @dataclass(frozen=True)
-class PhotometricDistortion(Part):
+class PhotometricDistortion(SameSize, Part):
     """Brightness, contrast, saturation and hue, each with probability `p` (SSD's); contrast comes first or last."""
 
     brightness: Annotated[float, Limits(0, 255)] = 32.0

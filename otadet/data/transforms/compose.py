@@ -9,7 +9,8 @@ from typing import Annotated, cast
 import numpy as np
 
 from otadet.data.sample import MixingTransform, Sample, TrainTransform, Transform
-from otadet.data.transforms.result import checked
+from otadet.data.transforms.result import checked, plain
+from otadet.data.transforms.same_size import SameSize
 from otadet.errors import UserError
 from otadet.limits import Limits
 from otadet.part import Part
@@ -38,13 +39,17 @@ class Compose:
         return Compose(tuple(for_batch(transform, rng) for transform in self.transforms))
 
     def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
+        return plain(self.as_view(sample, rng, others))
+
+    def as_view(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
+        """The same, except that the image may be a mirrored view of another."""
         if len(others) != self.others:
             raise ValueError(f"{self}: needs {self.others} other samples, but got {len(others)}")
         used = 0
         for transform in self.transforms:
             count = others_of(transform)
             # A slice, so that those of which nobody makes use are not read.
-            sample = apply(transform, sample, rng, others[used : used + count])
+            sample = apply_as_view(transform, sample, rng, others[used : used + count])
             used += count
         return sample
 
@@ -52,8 +57,7 @@ class Compose:
         """(height, width) of the result for an image of that size, or None where it is not known beforehand."""
         size: tuple[int, int] | None = (height, width)
         for transform in self.transforms:
-            known = getattr(transform, "output_size", None)
-            size = None if known is None or size is None else known(*size)
+            size = None if size is None else output_size(transform, *size)
         return size
 
 
@@ -75,7 +79,7 @@ class Until(Part):
 
     def at_progress(self, progress: float) -> TrainTransform:
         """What it is when that share (0-1) of the training is over."""
-        return at_progress(self.transform, progress) if progress < self.share else _unchanged
+        return at_progress(self.transform, progress) if progress < self.share else _Unchanged()
 
     def for_batch(self, rng: np.random.Generator) -> Until:
         """What it is in one batch. rng: the same for all its images."""
@@ -115,18 +119,36 @@ def others_of(transform: TrainTransform) -> int:
     return count
 
 
+def output_size(transform: TrainTransform, height: int, width: int) -> tuple[int, int] | None:
+    """(height, width) of its result for an image of that size; None where it does not say, or does not know."""
+    known = getattr(transform, "output_size", None)
+    return None if known is None else known(height, width)
+
+
 def apply(transform: TrainTransform, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
     """Call it with the others that it needs, which many do not know of.
 
     Raises `ValueError` for another number of them, and `UserError` for what is no sample that can be trained on.
     """
+    return plain(apply_as_view(transform, sample, rng, others))
+
+
+def apply_as_view(
+    transform: TrainTransform, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()
+) -> Sample:
+    """`apply`, for those who can do with an image that is a mirrored view of another."""
     count = others_of(transform)
     if len(others) != count:
         raise ValueError(f"{transform}: needs {count} other samples, but got {len(others)}")
+    if isinstance(transform, Compose):
+        # Each of its parts is checked.
+        return transform.as_view(sample, rng, others)
+    sample = plain(sample)
     if count:
         return checked(transform, cast("MixingTransform", transform)(sample, rng, others))
-    return checked(transform, cast("Transform", transform)(sample, rng))
+    return checked(transform, cast("Transform", getattr(transform, "as_view", transform))(sample, rng))
 
 
-def _unchanged(sample: Sample, rng: np.random.Generator) -> Sample:
-    return sample
+class _Unchanged(SameSize):
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return sample

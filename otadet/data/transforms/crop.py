@@ -11,6 +11,7 @@ from otadet.data.sample import Sample
 from otadet.data.transforms.geometry import SHARE, Color, Letterbox, padding_of
 from otadet.data.transforms.objects import Hidden, Objects, clip_boxes, sides
 from otadet.data.transforms.ranges import check_range
+from otadet.data.transforms.same_size import SameSize
 from otadet.errors import UserError
 from otadet.limits import Limits
 from otadet.part import Part
@@ -19,7 +20,7 @@ _SIDE = Limits(0, 1, open_low=True)
 
 
 @dataclass(frozen=True)
-class RandomIoUCrop(Part):
+class RandomIoUCrop(SameSize, Part):
     """A crop that has at least a drawn IoU with some box (SSD), scaled to fit into the image's size and padded to it.
 
     Unlike in SSD the crop keeps its aspect ratio, and a box stays by `min_visible` in place of its centre. An image
@@ -48,10 +49,6 @@ class RandomIoUCrop(Part):
         check_range("side", self.side)
         if not self.overlaps:
             raise UserError("overlaps (): needs at least one, such as 0.5")
-
-    def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the result: that of the image."""
-        return height, width
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.p or not len(sample.boxes):

@@ -41,11 +41,11 @@ class Objects:
 
     def scaled(self, x: float, y: float) -> Objects:
         factor = np.array((x, y, x, y), np.float32)
-        return replace(self, boxes=self.boxes * factor, ignored=self.ignored * factor)
+        return Objects(self.boxes * factor, self.labels, self.ignored * factor)
 
     def shifted(self, x: float, y: float) -> Objects:
         offset = np.array((x, y, x, y), np.float32)
-        return replace(self, boxes=self.boxes + offset, ignored=self.ignored + offset)
+        return Objects(self.boxes + offset, self.labels, self.ignored + offset)
 
     def within(self, window: tuple[int, int, int, int], min_visible: float = 0.0, hidden: Hidden = "drop") -> Objects:
         """What is left in the rectangle `window` (xyxy): clipped, degenerate ones dropped.
@@ -54,7 +54,10 @@ class Objects:
         of it a region to ignore. What is left of a region stays.
         """
         boxes, ignored = clip_boxes(self.boxes, window), clip_boxes(self.ignored, window)
-        enough = sides(boxes).prod(axis=1) >= min_visible * sides(self.boxes).prod(axis=1)
+        if min_visible:
+            enough = sides(boxes).prod(axis=1) >= min_visible * sides(self.boxes).prod(axis=1)
+        else:
+            enough = np.ones(len(boxes), bool)
         return kept(boxes, self.labels, ignored, enough, hidden)
 
     def put(self, sample: Sample, image: np.ndarray, **changes: Any) -> Sample:
@@ -67,13 +70,18 @@ def kept(boxes: np.ndarray, labels: np.ndarray, ignored: np.ndarray, enough: np.
     if hidden == "ignore":
         ignored = np.concatenate((ignored, boxes[~enough]))
     keep = enough & ~is_degenerate(boxes)
-    return Objects(boxes[keep], labels[keep], ignored[~is_degenerate(ignored)])
+    if len(ignored):
+        ignored = ignored[~is_degenerate(ignored)]
+    return Objects(boxes, labels, ignored) if keep.all() else Objects(boxes[keep], labels[keep], ignored)
 
 
 def clip_boxes(boxes: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:
     """(G, 4) xyxy -> (G, 4), limited to the rectangle `window`, xyxy in pixels."""
+    if not len(boxes):
+        return boxes
     x1, y1, x2, y2 = window
-    return boxes.clip(np.array((x1, y1, x1, y1), boxes.dtype), np.array((x2, y2, x2, y2), boxes.dtype))
+    low, high = np.array(((x1, y1, x1, y1), (x2, y2, x2, y2)), boxes.dtype)
+    return np.minimum(np.maximum(boxes, low), high)
 
 
 def sides(boxes: np.ndarray) -> np.ndarray:

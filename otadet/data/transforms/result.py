@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from otadet.data.pixels import unmirrored
 from otadet.data.sample import Sample
 from otadet.errors import UserError
 
@@ -35,6 +36,12 @@ def checked(transform: Any, sample: Any) -> Sample:
     return replace(sample, boxes=boxes, labels=labels, ignored=ignored)
 
 
+def plain(sample: Sample) -> Sample:
+    """The same sample, its image copied where it is a mirrored view of another."""
+    image = unmirrored(sample.image)
+    return sample if image is sample.image else replace(sample, image=image)
+
+
 def name_of(transform: Any) -> str:
     """For messages."""
     return getattr(transform, "__name__", type(transform).__name__)
@@ -50,9 +57,9 @@ def _boxes(where: str, what: str, values: Any) -> np.ndarray:
         if boxes.size or not boxes.ndim:
             raise UserError(f"{where}: returned {what} of shape {boxes.shape}; needed is (G, 4), x1 y1 x2 y2 in pixels")
         boxes = boxes.reshape(0, 4)
-    wrong = ~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] >= boxes[:, :2]).all(axis=1))
-    if wrong.any():
-        shown = ", ".join(f"{value:g}" for value in boxes[wrong][0].tolist())
+    if len(boxes) and not (np.isfinite(boxes).all() and (boxes[:, 2:] >= boxes[:, :2]).all()):
+        right = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] >= boxes[:, :2]).all(axis=1)
+        shown = ", ".join(f"{value:g}" for value in boxes[~right][0].tolist())
         raise UserError(f"{where}: returned {what} with corners {shown}; needed is x1 <= x2 and y1 <= y2, in pixels")
     return boxes
 

@@ -8,6 +8,7 @@ import pytest
 
 from otadet.data.loader import eval_loader, train_loader
 from otadet.data.transforms import Compose, RandomFlip, ResizeShortestEdge, Until
+from otadet.data.transforms.compose import apply, apply_as_view
 from otadet.errors import UserError
 from tests.helpers.noise_images import AUGMENT, GREY, Noise, assert_same, stream
 
@@ -142,3 +143,26 @@ def test_a_share_that_is_none_and_too_few_others_are_refused():
             Until(share, AUGMENT)
     with pytest.raises(ValueError, match="needs 3 other samples, but got 1"):
         MIXED(Noise(2).sample(0), np.random.default_rng(0), [Noise(2).sample(1)])
+
+
+@dataclass(frozen=True)
+class NeedsRows:
+    """Fails on an image whose rows and pixels do not follow one another."""
+
+    def __call__(self, sample, rng):
+        assert sample.image.flags.c_contiguous
+        return sample
+
+
+@pytest.mark.parametrize("flip", [RandomFlip(1.0), RandomFlip(0.0, 1.0), RandomFlip(1.0, 1.0)], ids=str)
+def test_no_transform_sees_that_a_flip_is_a_view(flip):
+    sample, rng = Noise(9).sample(7), np.random.default_rng(0)
+    flipped = flip(sample, rng)
+    whole = Compose((NeedsRows(), flip, NeedsRows(), Compose((flip,)), NeedsRows(), flip))
+    view = apply_as_view(whole, sample, rng)
+    np.testing.assert_array_equal(view.image, flipped.image)
+    assert not view.image.flags.c_contiguous
+    for result in (flipped, whole(sample, rng), apply(whole, sample, rng)):
+        assert result.image.flags.c_contiguous
+        np.testing.assert_array_equal(result.image, flipped.image)
+        np.testing.assert_array_equal(result.boxes, flipped.boxes)
