@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from otadet.array_pickle import ArrayPickleError, is_pickle, read_array_pickle
 from otadet.errors import UserError
 from otadet.pickle_grammar import MAX_DEPTH, NUMBER_FORMATS, ForeignObjectError, PickleError, read_instructions
 
@@ -48,9 +49,14 @@ def is_archive(path: str | Path) -> bool:
 
 
 def read_weights_file(path: str | Path, what: object) -> Any:
-    """`read_torch_file` of what a user named. Raises `UserError`, beginning with `what`, for what cannot be read."""
+    """What a file that a user named holds: PyTorch's, or a pickle of numpy arrays, which become tensors.
+
+    Raises `UserError`, beginning with `what`, for what cannot be read.
+    """
     try:
-        return read_torch_file(path)
+        return read_array_pickle(path) if is_pickle(path) else read_torch_file(path)
+    except ArrayPickleError as error:
+        raise UserError(f"{what}: not a pickle of numpy arrays, or damaged: {error}") from error
     except TorchFileError as error:
         is_foreign = isinstance(error.__cause__, ForeignObjectError)
         way_out = "; " + _WITHOUT_OBJECTS if is_foreign else ""

@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from otadet.array_pickle import ArrayPickleError, is_pickle, read_array_pickle
 from otadet.convert import detectron2, torchvision
 from otadet.convert.renaming import all_renamed
 from otadet.convert.yolox import AUTHORS, MMDET, for_rgb
@@ -58,7 +56,7 @@ def read_published(path: str | Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: is a folder; name a file in it")
     if not os.path.isfile(path):
         raise UserError(f"{path}: no such file")
-    content = _read(path)
+    content = read_weights_file(path, path)
     if isinstance(content, dict) and {"format", "otadet"} <= content.keys():
         raise UserError(f"{path}: is a checkpoint of otadet already; -c takes it as it is")
     state = _tensors_of(content)
@@ -70,18 +68,6 @@ def read_published(path: str | Path) -> dict[str, Tensor]:
     while all(name.startswith(_PARALLEL) for name in state):
         state = {name.removeprefix(_PARALLEL): tensor for name, tensor in state.items()}
     return state
-
-
-def _read(path: str | Path) -> Any:
-    """What a file of PyTorch's holds, or a pickle of numpy arrays."""
-    try:
-        if not is_pickle(path):
-            return read_weights_file(path, path)
-        return read_array_pickle(path)
-    except ArrayPickleError as error:
-        raise UserError(f"{path}: not a pickle of numpy arrays, or damaged: {error}") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _tensors_of(content: object) -> dict[str, Tensor]:

@@ -51,7 +51,7 @@ class ResNet(Part):
     width: Annotated[int, Limits(1, 4_096)] = 64
     """Channels of the stem and the first stage; others than 64 only without weights."""
     weights: str | None = "imagenet"
-    """"imagenet", a file with torchvision's names, or None to train from scratch."""
+    """"imagenet", a file with torchvision's names or Caffe2's (`R-50.pkl` of MSRA), or None to train from scratch."""
     groups: Annotated[int, Limits(1, 1_024)] = 1
     """Of the 3x3 convolutions; more than 1 make it a ResNeXt, of depth 26, 50 or 101."""
     width_per_group: Annotated[int, Limits(1, 4_096)] = 64

@@ -14,6 +14,7 @@ from torchvision.models import get_model_weights, resnet
 from otadet.download import cache_folder, fetch
 from otadet.errors import UserError
 from otadet.integers import ceil_div
+from otadet.models.backbones.caffe import is_caffe, with_torchvision_names
 from otadet.models.backbones.norms import FrozenNorm
 from otadet.models.deformable import DeformableConv2d
 from otadet.torch_file import read_weights_file
@@ -153,12 +154,12 @@ def build_resnet(
         raise UserError(f"width {width}: pretrained weights are those of width {_WIDTH}; set weights none")
     norm = nn.BatchNorm2d if weights is None else FrozenNorm
     network = ResNet(depth, norm, width, groups, width_per_group)
+    if stride_in_1x1:
+        network.stride_in_1x1()
     if weights is not None:
         _load(network, weights, torchvision_name(depth, groups, width_per_group))
         for part in (network.conv1, network.bn1, network.layer1):
             part.requires_grad_(False)
-    if stride_in_1x1:
-        network.stride_in_1x1()
     network.deform(deformable_stages)
     return network
 
@@ -166,6 +167,9 @@ def build_resnet(
 def _load(network: ResNet, weights: str, name: str) -> None:
     """name: torchvision's of the network."""
     state = _read_weights(name, weights)
+    if is_caffe(state):
+        _check_strides(network, weights)
+        state = with_torchvision_names(state)
     wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
     wrong = [name for name, shape in wanted.items() if name not in state or state[name].shape != shape]
     if wrong:
@@ -176,12 +180,27 @@ def _load(network: ResNet, weights: str, name: str) -> None:
     network.load_state_dict({name: state[name] for name in wanted})
 
 
+def _check_strides(network: ResNet, weights: str) -> None:
+    """Raise `UserError` where the strides are not those of Caffe2's file: no tensor says where they are."""
+    first = network.layer2[0]
+    is_bottleneck = isinstance(first, resnet.Bottleneck)
+    is_original = is_bottleneck and first.conv2.groups == 1
+    if (is_bottleneck and first.conv1.stride == (2, 2)) != is_original:
+        said, pixels = ("true", "1,1,1") if is_original else ("false", "58.395,57.12,57.375")
+        raise UserError(
+            f"weights {weights}: by their names Caffe2's, which have other strides: set stride_in_1x1 {said}, and "
+            f"input.std {pixels}, as they were trained"
+        )
+
+
 def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
     if weights == "imagenet":
         return _download_imagenet(name)
     if not os.path.isfile(weights):
         raise UserError(f'weights {weights}: no such file; give a file, "imagenet", or none to train from scratch')
     state = read_weights_file(weights, f"weights {weights}")
+    if isinstance(state, dict) and isinstance(inside := state.get("model", state.get("blobs")), dict):
+        state = inside  # as Detectron2 and Detectron write them
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise UserError(f"weights {weights}: holds no state dictionary")
     return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}

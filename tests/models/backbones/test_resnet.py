@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -95,6 +97,56 @@ def test_a_resnext_of_torchvision_loads_and_computes_the_same(weights: Path) -> 
     for stage, feature in zip((theirs.layer2, theirs.layer3, theirs.layer4), found, strict=True):
         value = stage(theirs.layer1(value) if stage is theirs.layer2 else value)
         torch.testing.assert_close(feature, value, rtol=1e-3, atol=1e-4)
+
+
+def caffe2(state: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """By Caffe2's names, for pictures in BGR, written by itself."""
+    found = {}
+    for name, tensor in state.items():
+        if name.startswith("fc.") or name.endswith("num_batches_tracked"):
+            continue
+        layer, _, kind = name.rpartition(".")
+        kinds = {
+            "weight": "bn_gamma",
+            "bias": "bn_beta",
+            "running_mean": "bn_running_mean",
+            "running_var": "bn_running_var",
+        }
+        if layer == "conv1":
+            found["conv1_w"] = tensor.flip(1)
+        elif layer == "bn1":
+            found[f"res_conv1_{kinds[kind]}"] = tensor
+        else:
+            stage, block, *rest = layer.removeprefix("layer").split(".")
+            is_norm = rest[-1] == "1" or rest[0].startswith("bn")
+            branch = "1" if rest[0] == "downsample" else f"2{'abc'[int(rest[0][-1]) - 1]}"
+            found[f"res{int(stage) + 1}_{block}_branch{branch}_{kinds[kind] if is_norm else 'w'}"] = tensor
+    return {name: tensor.numpy() for name, tensor in found.items()}
+
+
+@torch.no_grad()
+def test_weights_of_caffe2_are_read(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs = TorchvisionResNet(Bottleneck, [2, 2, 2, 2]).eval()
+    for stage in (theirs.layer2, theirs.layer3, theirs.layer4):
+        stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
+    bias = torch.randn(64)
+    blobs = {**caffe2(theirs.state_dict()), "conv1_b": bias.numpy(), "fc1000_w": np.zeros((2, 2)), "lr": np.float32(1)}
+    (tmp_path / "R-26.pkl").write_bytes(pickle.dumps({"model": blobs, "__author__": "Caffe2"}))
+    weights = str(tmp_path / "R-26.pkl")
+    network = ResNet(26, weights=weights, stride_in_1x1=True).build()
+    value = torch.randn(1, 3, 64, 96)
+    c2 = theirs.layer1(theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(value) + bias[:, None, None]))))
+    torch.testing.assert_close(network(value)[0], theirs.layer2(c2), rtol=1e-3, atol=1e-4)
+    assert not network.conv1.weight.requires_grad
+    with pytest.raises(UserError, match=r"R-26\.pkl: .* set stride_in_1x1 true, and input\.std 1,1,1"):
+        ResNet(26, weights=weights).build()
+    # Of a ResNeXt they are in the 3x3.
+    (tmp_path / "X-26.pkl").write_bytes(pickle.dumps({"blobs": caffe2(resnext26().state_dict())}))
+    settings = {"groups": 32, "width_per_group": 4, "weights": str(tmp_path / "X-26.pkl")}
+    assert torch.equal(ResNet(26, **settings).build().layer4[1].conv3.weight, resnext26().layer4[1].conv3.weight)
+    with pytest.raises(UserError, match="set stride_in_1x1 false"):
+        ResNet(26, **settings, stride_in_1x1=True).build()
 
 
 def test_plain_weights_start_a_deformable_network(weights: Path) -> None:
