@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 from loguru import logger
+from torch import nn
 
 from otadet.apps.compose import build_datasets, build_trainer
 from otadet.apps.fit_batch import with_fitting_batch
@@ -18,7 +19,7 @@ from otadet.apps.training_log import log_adopted, log_data, log_device, log_left
 from otadet.apps.validation import Validation
 from otadet.data.dataset import DetectionDataset
 from otadet.distributed import broadcast_object, from_main, is_main, rank, world_size
-from otadet.engine.adopt import Adopted, adopt
+from otadet.engine.adopt import Adopted, adopt, has_all_of
 from otadet.engine.checkpoint import (
     ReadCheckpoint,
     load_checkpoint,
@@ -34,7 +35,7 @@ from otadet.engine.trainer import Trainer
 from otadet.errors import OutputError, UserError
 from otadet.evaluation.report import format_result
 from otadet.exp import BaseExp
-from otadet.exp.load import start_of, without_start
+from otadet.exp.load import start_of, unread, without_start
 from otadet.exp.start import read_start, start_from
 from otadet.files import remove_temporaries
 from otadet.names import names_as_trained
@@ -98,8 +99,7 @@ def _train_in(
     if exp.run.auto_batch:
         began_with = broadcast_object(None if resumed is None else values_of(resumed))
         exp, batch_reason = with_fitting_batch(exp, train_set, device, precision, began_with)
-    torch.manual_seed(exp.run.seed)
-    model = without_start(exp).build_model(len(train_set.class_names)).to(device)
+    model = _network(exp, len(train_set.class_names), resume, checkpoint, start).to(device)
     # Only in the main process: the others get its weights.
     adopted = None if start is None else take_over(model, begin, start, train_set.class_names)
     torch.manual_seed(exp.run.seed + rank())
@@ -137,6 +137,27 @@ def _beginning(
     if own is not None:
         logger.info(f"model.weights {own} is not read: {given} has all weights")
     return checkpoint, lambda path, state: state or load_checkpoint(path), adopt
+
+
+def _network(
+    exp: BaseExp,
+    classes: int,
+    resume: str | Path | None,
+    checkpoint: str | Path | None,
+    start: Mapping[str, Any] | None,
+) -> nn.Module:
+    """The network with its initial weights; those of a backbone are read only where no checkpoint replaces them all.
+
+    start: what the `checkpoint` holds, in the main process.
+    """
+    torch.manual_seed(exp.run.seed)
+    if resume is None and checkpoint is None:
+        return without_start(exp).build_model(classes)
+    network = unread(exp).build_model(classes)
+    if resume is not None or from_main(lambda: start is not None and has_all_of(start, network, "backbone")):
+        return network
+    torch.manual_seed(exp.run.seed)
+    return without_start(exp).build_model(classes)
 
 
 def _read_on_main(

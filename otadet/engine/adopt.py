@@ -94,6 +94,13 @@ def class_tensors(names: Iterable[str]) -> set[str]:
     return {name for name in names if CLASS_LAYER in name.split(".")}
 
 
+def has_all_of(state: Mapping[str, Any], model: nn.Module, part: str) -> bool:
+    """Whether a checkpoint has every tensor of one of the network's children, in its shape."""
+    weights = state["ema"] or state["model"]
+    own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(f"{part}.")}
+    return all(name in weights and weights[name].shape == own[name].shape for name in without_counters(own))
+
+
 def rows_by_name(trained: Sequence[str], class_names: Sequence[str]) -> list[tuple[int, int]]:
     """(row, row of the checkpoint) of every class that has a name of `trained`; exactly, or else but for its case."""
     exact = {name: row for row, name in reversed(list(enumerate(trained)))}

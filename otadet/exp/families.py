@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from torch import nn
 
@@ -69,6 +69,9 @@ class ResNet(Part):
             check_imagenet(torchvision_name(self.depth, self.groups, self.width_per_group))
         check_layout(self.depth, self.width, self.groups, self.width_per_group, self.stride_in_1x1)
 
+    _read: ClassVar[bool] = True
+    """Whether `build` reads the weights."""
+
     def build(self) -> models.ResNet:
         """Images (N, 3, H, W) -> C3, C4, C5. Raises `UserError` for weights that cannot be used."""
         return build_resnet(
@@ -79,11 +82,21 @@ class ResNet(Part):
             width_per_group=self.width_per_group,
             deformable_stages=self.deformable_stages,
             stride_in_1x1=self.stride_in_1x1,
+            read=self._read,
         )
 
     def without_weights(self) -> ResNet:
         """The same network without pretrained weights; a checkpoint is about to replace all of them."""
         return replace(self, weights=None)
+
+    def unread(self) -> ResNet:
+        """The same network, frozen like a pretrained one, for a training whose checkpoint replaces all weights."""
+        # A subclass may build something else.
+        return _UnreadResNet(**vars(self)) if type(self) is ResNet else self
+
+
+class _UnreadResNet(ResNet):
+    _read = False
 
 
 @dataclass(frozen=True)
@@ -151,6 +164,11 @@ class DenseFamily(Part):
     def without_weights(self) -> Any:
         """The same network without pretrained weights; a checkpoint is about to replace all of them."""
         plain = getattr(self.backbone, "without_weights", None)
+        return self if plain is None else replace(self, backbone=plain())
+
+    def unread(self) -> Any:
+        """The same network, whose backbone does not read pretrained weights, and trains as if it had."""
+        plain = getattr(self.backbone, "unread", None)
         return self if plain is None else replace(self, backbone=plain())
 
 

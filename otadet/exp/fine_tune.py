@@ -17,6 +17,7 @@ from otadet.data.transforms import ColorJitter, Letterbox, RandomAffine, RandomF
 from otadet.exp.base import BaseExp
 from otadet.exp.data import DataFolder
 from otadet.exp.fitting import Choice, Chooser, FittedExp
+from otadet.exp.load import unread
 from otadet.exp.recipe import (
     FEWEST_ITERATIONS,
     SMALL,
@@ -146,7 +147,7 @@ def fitting_rate(parameters: int) -> float:
 def network_of(exp: BaseExp, classes: int) -> tuple[int, bool]:
     """How many parameters the experiment's network has, which is not really made, and whether any batch norms."""
     with torch.device("meta"):
-        model = exp.model.without_weights().build(classes)
+        model = unread(exp).build_model(classes)
     has_norms = any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
     return sum(parameter.numel() for parameter in model.parameters()), has_norms
 

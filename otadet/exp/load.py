@@ -140,6 +140,13 @@ def without_pretrained(exp: BaseExp) -> BaseExp:
     return exp
 
 
+def unread(exp: BaseExp) -> BaseExp:
+    """The experiment with a network that does not read the weights that it starts from, and trains as if it had."""
+    exp = copy(without_start(exp))
+    exp.model = exp.model.unread() if hasattr(exp.model, "unread") else exp.model
+    return exp
+
+
 def start_of(exp: BaseExp) -> str | None:
     """The checkpoint that the experiment says its network starts from, if it says one."""
     return exp.model.weights if isinstance(exp.model, YOLOX) else None

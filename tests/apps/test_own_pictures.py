@@ -16,6 +16,7 @@ from otadet.convert.yolox import Layout
 from otadet.data.synthetic.write import write_synthetic
 from otadet.engine.checkpoint import load_checkpoint, save_checkpoint
 from otadet.errors import UserError
+from otadet.exp import ResNet
 from otadet.exp.stored import stored_exp
 from tests.helpers.own_pictures import FORMATS, WRITERS, write_coco, write_yolo
 
@@ -101,6 +102,26 @@ def test_a_checkpoint_alone_is_fine_tuned(tmp_path: Path) -> None:
     assert log.count("start: ") == 1
     assert load_checkpoint(tmp_path / "run/last.pth")["iteration"] == 3
     assert parse_args([*words, "--resume", "auto", "--output", str(tmp_path / "new")]).resume == "auto"
+
+
+def test_pretrained_weights_are_not_needed_where_a_checkpoint_has_all(tmp_path: Path) -> None:
+    """Of a backbone: neither to go on with a training, nor to fine-tune what it has made."""
+    folder = write_yolo(tmp_path / "mine", {"train": TRAIN, "val": VAL})
+    pretrained, run = tmp_path / "resnet10.pth", tmp_path / "run"
+    torch.save(ResNet(10, weights=None).build().state_dict(), pretrained)
+    family = ["width", "64", "weights", str(pretrained), "model.channels", "8"]
+    trained(folder, run, *family, "input.resize", "32/32", "run.ema", "none")
+    before = load_checkpoint(run / "last.pth")["model"]
+    pretrained.unlink()
+    train.main(["--device", "cpu", "--output", str(run), "--resume", "length", "3iterations"])
+    tuned = ["-c", str(run / "last.pth"), "--device", "cpu", "data", str(folder), "length", "1iterations"]
+    train.main([*tuned, "--output", str(tmp_path / "tuned"), "input.resize", "32/32"])
+    after = load_checkpoint(tmp_path / "tuned/last.pth")["model"]
+    assert after.keys() == before.keys(), "frozen norms have no counters"
+    for name in ("conv1.weight", "bn1.running_var", "layer1.0.conv1.weight", "layer2.0.bn1.running_mean"):
+        assert torch.equal(after[f"backbone.{name}"], before[f"backbone.{name}"]), name
+    with pytest.raises(UserError, match=r"resnet10\.pth: no such file"):
+        train.main([*tuned, "--output", str(tmp_path / "other"), "model.backbone.groups", "1", "depth", "18"])
 
 
 def test_which_experiment_it_is(tmp_path: Path) -> None:

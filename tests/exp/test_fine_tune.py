@@ -130,3 +130,12 @@ def test_sizes_that_nobody_knows() -> None:
 def test_a_checkpoint_that_does_not_describe_itself() -> None:
     with pytest.raises(UserError, match=r"old\.pth: .*give its file with -f"):
         fine_tune_exp("old.pth", {})
+
+
+def test_frozen_norms_are_none_whose_statistics_could_be_frozen() -> None:
+    own = load_exp("ota_fcos_r50")
+    assert network_of(own, 2)[1] is False
+    exp, reasons = fitted(Pictures(4, (100, 100), (50,)), exp=own)
+    assert exp.run.batch_size == 2
+    assert not exp.run.freeze_norms
+    assert not any("freeze_norms" in line for line in reasons)

@@ -142,13 +142,15 @@ def build_resnet(
     width_per_group: int = _WIDTH,
     deformable_stages: Sequence[int] = (),
     stride_in_1x1: bool = False,
+    read: bool = True,
 ) -> ResNet:
     """A `ResNet` for the detector; the other arguments are its own.
 
     `weights` is "imagenet" (torchvision's IMAGENET1K_V1, fetched once), the path of a file with such a state
     dictionary, or None. A pretrained network has frozen BatchNorm, and its stem and first stage are frozen (the
     paper's setting, Sec. 4.1); one that starts from scratch trains everything. What makes a convolution deformable
-    starts at zero in any case. Raises `UserError` for a file that cannot be used.
+    starts at zero in any case. With `read` false the weights are not read or fetched, but the network is frozen as if
+    they were. Raises `UserError` for a file that cannot be used.
     """
     if weights is not None and width != _WIDTH:
         raise UserError(f"width {width}: pretrained weights are those of width {_WIDTH}; set weights none")
@@ -157,7 +159,8 @@ def build_resnet(
     if stride_in_1x1:
         network.stride_in_1x1()
     if weights is not None:
-        _load(network, weights, torchvision_name(depth, groups, width_per_group))
+        if read:
+            _load(network, weights, torchvision_name(depth, groups, width_per_group))
         for part in (network.conv1, network.bn1, network.layer1):
             part.requires_grad_(False)
     network.deform(deformable_stages)
