@@ -29,7 +29,7 @@ from otadet.engine.stop import StopRequest
 from otadet.engine.train_step import TrainStep
 from otadet.errors import UserError
 from otadet.exp import BaseExp
-from otadet.exp.load import without_start
+from otadet.exp.load import unread
 from otadet.models.detector import as_detector
 from otadet.structures import GroundTruth
 
@@ -155,7 +155,7 @@ def _search(
         meter = _meter_of(device)
     # So that none takes memory while another measures what is free.
     gather_objects(None)
-    template = without_start(exp).build_model(len(train_set.class_names))
+    template = unread(exp).build_model(len(train_set.class_names))
     divisor, is_one_of_several = as_detector(template).size_divisor, world_size() > 1
     hardest = hardest_batch(exp, train_set, share, divisor)
 
