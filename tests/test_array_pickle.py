@@ -158,7 +158,7 @@ def test_a_file_that_is_cut_short(tmp_path: Path) -> None:
             read(SMALL[:length], tmp_path)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, len(SMALL) - 1), st.integers(0, 255))
 def test_a_damaged_file_is_plain_or_refused(tmp_path_factory, place: int, value: int) -> None:
     folder = tmp_path_factory.getbasetemp()

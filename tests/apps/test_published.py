@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -22,10 +23,12 @@ import torchvision
 import otadet
 from otadet.apps import convert, export, predict, train
 from otadet.apps.published import checkpoint_path
+from otadet.apps.training import _beginning
 from otadet.convert import published
 from otadet.download import fetch
+from otadet.engine.checkpoint import load_checkpoint
 from otadet.errors import UserError
-from otadet.exp import YOLOX
+from otadet.exp import YOLOX, load_exp
 from otadet.models.backbones import resnet
 from tests.helpers.own_pictures import picture, write_yolo
 from tests.helpers.published_yolox import untrained
@@ -54,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         asked = self.headers["Range"]
         self.server.ranges.append(asked)
-        self.server.may_answer.wait(20)
+        self.server.may_answer.wait(60)
         begin = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
         rest = self.server.content[begin:]
         self.send_response(206 if asked else 200)
@@ -133,7 +136,7 @@ def test_of_several_processes_one_fetches(server: Server, tmp_path: Path) -> Non
     # One fetches and the other waits, before the server says anything.
     assert sorted("waiting for another" in stream.readline() for stream in (first, second)) == [False, True]
     server.may_answer.set()
-    assert [process.wait(20) for process in processes] == [0, 0]
+    assert [process.wait(60) for process in processes] == [0, 0]
     first.close()
     second.close()
     assert server.ranges == [None]
@@ -184,10 +187,17 @@ def test_apps_take_a_name_for_a_checkpoint(nano: Server, tmp_path: Path, monkeyp
 TINY = "length 1iterations input.resize 64x64 train_resize 64x64 augment none batch_size 2 workers 0"
 
 
-def test_a_training_starts_from_a_name(nano: Server, tmp_path: Path) -> None:
+def test_a_training_starts_from_a_name(nano: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("otadet.engine.launch.launch", lambda *args, **options: started.append(args[3]))
     data = write_yolo(tmp_path / "data", {"train": ["a.png", "b.png"], "val": ["c.png"]})
-    train.main(["-c", "yolox-nano", "data", str(data), *TINY.split()])
-    assert " 636 of the network's 642 tensors taken over" in Path("runs/yolox-nano/train.log").read_text()
+    for words in (["-c", "yolox-nano", "data", str(data)], ["-c", "yolox-nano", "-f", "ota_csp_nano"]):
+        train.main([*words, "--device", "cpu"])
+    (tuned, first), (_, second) = started
+    assert (type(tuned.value).__name__, tuned.value.name) == ("FineTuneExp", "yolox-nano")
+    assert first.checkpoint == second.checkpoint
+    assert len(load_checkpoint(first.checkpoint)["class_names"]) == 80
+    assert nano.ranges == [None]
 
 
 EXPERIMENT = """
@@ -217,8 +227,9 @@ def test_an_experiment_says_where_it_starts(
     # What was trained needs neither the net nor the cache.
     shutil.rmtree(tmp_path / "cache")
     otadet.load("runs/mine/last.pth", "cpu")
-    train.main(["-f", "mine.py", *TINY.split(), "length", "2iterations", "--resume"])
-    assert "model.weights yolox-nano is not read" in capsys.readouterr().err
+    begin, *_ = _beginning(load_exp("mine.py"), "runs/mine/last.pth", None)
+    assert begin is None
+    assert "model.weights yolox-nano is not read: runs/mine/last.pth has all weights" in capsys.readouterr().err
     assert nano.ranges == [None]
 
 
