@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from otadet.assigners import ATSSAssigner, FCOSAssigner, OTAAssigner, PAAAssigner
+from otadet.data.transforms import Letterbox
 from otadet.errors import UserError
 from otadet.exp import YOLOX, BaseExp, load_exp
+from otadet.export import export_onnx
 from otadet.inference.postprocess import Postprocess
 from otadet.losses import centerness_target, iou_target
 from otadet.models import FCOSHead, RetinaNetHead
@@ -43,11 +45,58 @@ def test_a_step_reaches_every_parameter(path: Path, generator: torch.Generator) 
     total = sum(losses.values())
     assert torch.isfinite(total)
     total.backward()
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    exp.build_optimizer(model).step()
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
-    exp.build_optimizer(model).step()
+            assert parameter.grad.count_nonzero() == 0 or not torch.equal(parameter, before[name]), name
+    assert any(not torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
+
+
+EXPORTED = {
+    "ablation/tab1_fcos.py": "here",
+    "ablation/tab2_atss.py": "here",
+    "blood_cells.py": "here",
+    "crowdhuman/free_anchor_r50.py": "here",
+    "crowdhuman/retinanet_r50.py": "here",
+    "ota_csp_nano.py": "here",
+    "crowdhuman/ota_r50.py": "tests/exps/test_crowdhuman.py",
+    "ota_fcos_x101_2x.py": "tests/exps/test_tab5.py",
+    "ota_fcos_x101_dcn_2x.py": "tests/exps/test_tab5.py",
+}
+"""One file of every kind of detector -> the tests that export it."""
+
+
+def kind_of(exp: BaseExp) -> tuple[object, ...]:
+    """All that makes its file another graph, or other metadata, but for sizes and numbers of layers."""
+    model, own = exp.model, exp.postprocess
+    parts = ("quality", "coarse_from", "deformable_towers")
+    backbone = getattr(model, "backbone", None)
+    is_grouped = getattr(backbone, "groups", 1) > 1
+    network = (type(model).__name__, is_grouped, *(getattr(model, name, None) for name in parts))
+    return (*network, type(exp.input.resize).__name__, own.rank_by, own.score, own.classes)
+
+
+def test_every_experiment_is_of_a_kind_that_is_exported() -> None:
+    kinds = {kind_of(load_exp(FOLDER / name)) for name in EXPORTED}
+    assert len(kinds) == len(EXPORTED)
+    for path in FILES:
+        assert kind_of(load_exp(path)) in kinds, f"{path.name}: no test exports such a detector"
+
+
+@pytest.mark.parametrize("name", [name for name, where in EXPORTED.items() if where == "here"])
+def test_a_file_computes_what_the_experiment_does(name: str, tmp_path: Path) -> None:
+    """The export compares the two, and writes nothing where they differ."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    exp = small(FOLDER / name)
+    size = "64x64" if isinstance(exp.input.resize, Letterbox) else "64/64"
+    exp.override(["input.resize", size, *([] if isinstance(exp.model, YOLOX) else ["tower_depth", "0"])])
+    torch.manual_seed(0)
+    metadata = export_onnx(exp.build_pipeline(exp.build_model(3), ("a", "b", "c")), tmp_path / "model.onnx")
+    assert (metadata.size, metadata.postprocess) == ((64, 64), exp.postprocess)
 
 
 TAB_5 = [FOLDER / f"ota_fcos_{backbone}_2x.py" for backbone in ("r101", "x101", "x101_dcn")]
