@@ -36,6 +36,9 @@ ELSEWHERE = {
     r"otadet train$": "two minutes; tests/demo/test_quickstart.py trains the same made small",
     r"python tools/bench_assign\.py": "measures for minutes; tests/tools/test_bench_assign.py runs a small scene",
     r"python benchmarks/train_step\.py": "measures for minutes; tests/benchmarks/test_train_step.py runs a tiny one",
+    r"python benchmarks/rules\.py": "trains for half an hour; tests/benchmarks/test_rules.py trains a tiny network",
+    r"otadet export -c nano\.pth": "seconds of tracing; tests/exps/test_exps.py exports such a network",
+    r"otadet eval -c nano\.": "needs COCO's classes; tests/apps/test_onnx_file.py evaluates a checkpoint and its file",
 }
 """Beginning of a command -> why it does not run here."""
 
@@ -93,6 +96,7 @@ def desk(tmp_path, monkeypatch) -> Path:
             (mine / f"annotations/{name}.json").write_text(named, encoding="utf-8")
         source.unlink()
         (coco / f"annotations/instances_{split}.json").rename(coco / f"annotations/instances_{split}2017.json")
+    shutil.copytree(mine, tmp_path / "datasets/aquarium")
     write_cells(tmp_path / "cells")
     torch.save({"model": untrained("yolox", classes=80, width=0.0625)}, tmp_path / "yolox_nano.pth")
     (tmp_path / "photos").mkdir()

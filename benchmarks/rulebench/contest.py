@@ -118,6 +118,8 @@ def experiment(
     # Two threads of a core decode more than one.
     workers = min(MOST_WORKERS, max(1, 2 * usable_cores() - 2)) if device.type == "cuda" else 0
     exp.override(["run.workers", str(workers), *recipe.split(), *args.overrides, "run.seed", str(seed)])
+    if exp.run.auto_batch:
+        raise UserError("batch_size auto: would be another one on another machine; set a number")
     if rule is not None:
         exp.override(settings_of(rule, exp))
     return exp

@@ -159,6 +159,7 @@ def test_from_scratch(desk):
         (("--rules", "ota assigner.radius"), "overrides come as pairs"),
         (("assigner.radius", "2"), "assigner.radius: is what is compared; give it with a rule"),
         (("run.seed", "3"), "run.seed: is set by --seeds"),
+        (("batch_size", "auto"), "batch_size auto: .*set a number"),
         (("--minutes", "nan"), "--minutes nan: must be a number"),
         (("--images", "0"), "--images 0: must be at least 1"),
         (("--split", "test"), "test"),
