@@ -12,7 +12,7 @@ from loguru import logger
 
 from otadet.data.cache.disk import DiskCache, entries, make_room
 from otadet.data.cache.memory import Block, MemoryCache
-from otadet.data.cache.room import GB, Plan, free_memory, in_bytes
+from otadet.data.cache.room import GB, Plan, decoded_bytes, free_memory, in_bytes
 from otadet.data.dataset import DetectionDataset
 from otadet.data.image_files import ImageFiles
 from otadet.distributed import broadcast_object, gather_objects
@@ -35,6 +35,16 @@ def with_cache(run: Run, dataset: DetectionDataset) -> DetectionDataset:
     plan, cache, where = build(run, dataset.images)
     (logger.info if plan.kept.all() else logger.warning)(f"cache: {plan}; {where}")
     return dataset.cached(cache)
+
+
+def memory_to_be_cached(run: Run, dataset: DetectionDataset) -> int:
+    """Bytes that `with_cache` is going to take of this machine's memory, once for all processes."""
+    if run.cache != "memory":
+        return 0
+    limits = [int(decoded_bytes(dataset.images).sum())]
+    limits += [] if run.cache_gb is None else [int(GB * run.cache_gb)]
+    limits += [] if (free := free_memory()) is None else [int(_SHARE * free)]
+    return min(limits)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ import torch
 from loguru import logger
 from torch import nn
 
+from otadet.apps.caching import memory_to_be_cached
 from otadet.apps.compose import build_step
+from otadet.apps.reading import images_decoded
 from otadet.data.batch import Batch, padded_size
 from otadet.data.cache.room import in_bytes
 from otadet.data.dataset import DetectionDataset
@@ -33,6 +35,8 @@ from otadet.exp.load import unread
 from otadet.models.detector import as_detector
 from otadet.structures import GroundTruth
 
+FEW = 4
+"""Images, of which batch norms have statistics that are worse than those of a network that is trained already."""
 STEPS = 2
 """Of a trial: the optimizer has its averages from the first on."""
 
@@ -93,6 +97,8 @@ def with_fitting_batch(
         from_main(lambda: _refuse(exp, fit, shape))
     accumulate = share // fit.images
     why = "all that a step needs" if accumulate == 1 else "more would need too much"
+    if accumulate > 1 and fit.fewest > 1 and fit.images < FEW:
+        why += f"; batch norms see {fit.images} at a time: if the network is trained already, set run.freeze_norms true"
     reason = (
         f"{_settings(fit.images * devices, accumulate)}: {fit.images} of the hardest images at once, {shape} each, "
         f"take {in_bytes(fit.peak)} of the {in_bytes(fit.room)} that may be taken; {why}"
@@ -109,9 +115,14 @@ def _before(exp: BaseExp, began_with: Mapping[str, Any]) -> tuple[int, int] | No
 
 
 def hardest_batch(exp: BaseExp, train_set: DetectionDataset, images: int, size_divisor: int) -> Hardest:
-    """The largest input that the experiment's training can have, and as many images with the most boxes."""
+    """The largest input that the experiment's training can have, and as many images with the most boxes.
+
+    Raises `UserError` where the size of no image is known.
+    """
     transform = exp.build_train_transform()
-    sizes = np.unique(train_set.sizes, axis=0)
+    sizes = np.unique(train_set.sizes[(train_set.sizes > 0).all(axis=1)], axis=0)
+    if not len(sizes):
+        raise UserError("batch_size auto: the sizes of the images are not known; set data.prescan true")
     groups = [sizes]
     if exp.run.group_by_aspect:
         is_tall = sizes[:, 0] > sizes[:, 1]
@@ -133,7 +144,7 @@ def hardest_batch(exp: BaseExp, train_set: DetectionDataset, images: int, size_d
 def _scaled_objects(train_set: DetectionDataset, row: int, size: Size) -> GroundTruth:
     boxes, labels = train_set.objects_of(row)
     height, width = train_set.sizes[row].tolist()
-    factor = np.array((size[1] / width, size[0] / height) * 2, np.float32)
+    factor = np.array((size[1] / max(width, 1), size[0] / max(height, 1)) * 2, np.float32)
     return GroundTruth(torch.from_numpy(boxes * factor), torch.from_numpy(labels))
 
 
@@ -152,7 +163,8 @@ def _search(
 ) -> tuple[Hardest, Fit]:
     """What fits in this process, whatever the others find. share: images of a step on this device."""
     if meter is None:
-        meter = _meter_of(device)
+        decoded = images_decoded(exp, train_set, exp.build_train_transform())
+        meter = _meter_of(device, memory_to_be_cached(exp.run, decoded))
     # So that none takes memory while another measures what is free.
     gather_objects(None)
     template = unread(exp).build_model(len(train_set.class_names))
@@ -174,12 +186,13 @@ def _search(
     return hardest, search(_numbers(exp, template, share), hardest.sizes(divisor), trial, meter)
 
 
-def _meter_of(device: torch.device) -> Meter:
+def _meter_of(device: torch.device, cached: int = 0) -> Meter:
+    """cached: bytes of images that the host's memory is going to hold."""
     if device.type == "cuda":
         return CudaMeter(device)
     if device.type != "cpu":
         raise UserError(f"batch_size auto: the memory of {device.type} cannot be measured; give batch_size a number")
-    return HostMeter(processes_on_this_machine())
+    return HostMeter(processes_on_this_machine(), cached)
 
 
 def _numbers(exp: BaseExp, model: nn.Module, share: int) -> list[int]:

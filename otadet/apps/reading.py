@@ -18,11 +18,15 @@ def images_to_train_on(exp: BaseExp, dataset: DetectionDataset, transform: Train
 
     Every process of a training calls this.
     """
-    if exp.run.reduced_decoding != "off":
-        dataset = dataset.reduced_for(transform)
-        if said := _said(dataset.images.reductions):
-            logger.info(f"decoding: {said}; the training needs no more of them (run.reduced_decoding)")
+    dataset = images_decoded(exp, dataset, transform)
+    if exp.run.reduced_decoding != "off" and (said := _said(dataset.images.reductions)):
+        logger.info(f"decoding: {said}; the training needs no more of them (run.reduced_decoding)")
     return with_cache(exp.run, dataset)
+
+
+def images_decoded(exp: BaseExp, dataset: DetectionDataset, transform: TrainTransform) -> DetectionDataset:
+    """The training set with its images decoded as `run.reduced_decoding` has it, without a cache."""
+    return dataset if exp.run.reduced_decoding == "off" else dataset.reduced_for(transform)
 
 
 def images_to_evaluate(run: Run, dataset: DetectionDataset, transform: Transform) -> DetectionDataset:

@@ -87,17 +87,18 @@ class CudaMeter:
 class HostMeter:
     """The memory of this process, of which the kernel knows the peak (Linux).
 
-    processes: that share what is free. Raises `UserError` where it cannot be measured.
+    processes: that share what is free. reserved: bytes of it that something else is going to take. Raises `UserError`
+    where it cannot be measured.
     """
 
-    def __init__(self, processes: int = 1) -> None:
+    def __init__(self, processes: int = 1, reserved: int = 0) -> None:
         free = free_memory()
         if free is None or self._taken("VmHWM") is None or not self._forget_peak():
             raise UserError(
                 "batch_size auto: this system does not say how much memory a process has taken; "
                 "give batch_size a number, and run.accumulate another"
             )
-        self.room = int((1 - MARGIN) * (free / processes + (self._taken("VmRSS") or 0)))
+        self.room = int((1 - MARGIN) * (max(free - reserved, 0) / processes + (self._taken("VmRSS") or 0)))
 
     def peak(self, call: Callable[[], None]) -> int | None:
         gc.collect()
@@ -123,7 +124,7 @@ def largest_tried(numbers: Sequence[int], sizes: Sequence[Size], trial: Trial, m
     for images in sorted(numbers, reverse=True):
         peak = _measured(images, sizes[-1], trial, meter)
         if peak <= meter.room:
-            return Fit(images, peak, meter.room)
+            return Fit(images, peak, meter.room, min(numbers))
     return Fit(0, peak, meter.room, min(numbers))
 
 
@@ -147,7 +148,7 @@ def largest_estimated(numbers: Sequence[int], sizes: Sequence[Size], trial: Tria
     fitting = [images for images, estimate in estimates.items() if estimate <= meter.room]
     if not fitting:
         return Fit(0, estimates[first], meter.room, first)
-    return Fit(max(fitting), estimates[max(fitting)], meter.room)
+    return Fit(max(fitting), estimates[max(fitting)], meter.room, first)
 
 
 @dataclass

@@ -12,6 +12,8 @@ from otadet.part import Part
 
 SCORES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "MR", "recall", "JI")
 """What is logged of the evaluations: COCO's AP to AR100, CrowdHuman's MR, AP, recall and JI."""
+MOST_IMAGES = 65_536
+"""Of a step; more is a slip of the hand."""
 _COUNT = Limits(0, 10**9, open_low=True)
 
 
@@ -19,11 +21,11 @@ _COUNT = Limits(0, 10**9, open_low=True)
 class Run(Part):
     """Batches, precision and randomness of a training, and what it does on its way."""
 
-    batch_size: Annotated[int, Limits(0, 65_536, open_low=True)] = 16
+    batch_size: Annotated[int, Limits(0, MOST_IMAGES, open_low=True)] = 16
     """Images that are computed at once, over all devices; those of one iteration, unless it is of several batches."""
     workers: Annotated[int, Limits(0, 1024)] = 4
     """Loader processes per device."""
-    accumulate: Annotated[int, Limits(0, 65_536, open_low=True)] = 1
+    accumulate: Annotated[int, Limits(0, MOST_IMAGES, open_low=True)] = 1
     """Batches of one iteration, whose gradients are added up: the training is the one with a `batch_size` that many
     times as large, but for rounding and for batch norms, which see one batch at a time."""
     auto_batch: bool = False
@@ -79,6 +81,11 @@ class Run(Part):
         return self.batch_size * self.accumulate
 
     def check(self) -> None:
+        if self.images_per_step > MOST_IMAGES:
+            raise UserError(
+                f"accumulate {self.accumulate}: with batch_size {self.batch_size} a step would have "
+                f"{self.images_per_step:,} images; {MOST_IMAGES:,} are the most"
+            )
         if self.best_by in PLACE:
             raise UserError(f"best_by {self.best_by}: says where a training is, not how good it is")
         if self.cache == "none" and self.cache_gb is not None:

@@ -101,7 +101,7 @@ def test_a_trial_is_whole_steps_of_the_training(exp: BaseExp, monkeypatch) -> No
 
 def test_the_training_is_that_with_the_numbers_given_to_the_bit(exp: BaseExp, tmp_path: Path, monkeypatch) -> None:
     memory = watched(Small(3), monkeypatch)
-    monkeypatch.setattr(fit_batch, "HostMeter", lambda processes: memory)
+    monkeypatch.setattr(fit_batch, "HostMeter", lambda processes, cached: memory)
     generators = random.getstate(), np.random.get_state()[1].tolist()
     assert train_experiment(exp, CPU, tmp_path / "auto")
     assert (random.getstate(), np.random.get_state()[1].tolist()) == generators
@@ -119,7 +119,7 @@ def test_the_training_is_that_with_the_numbers_given_to_the_bit(exp: BaseExp, tm
     assert log.count("batch auto: run.batch_size 2 run.accumulate 2: ") == 1
     assert "batch: 2 images, 2 batches and so 4 images per step" in log
     # Resumed, it goes on with them, whatever memory there is now.
-    monkeypatch.setattr(fit_batch, "HostMeter", lambda processes: pytest.fail("measured again"))
+    monkeypatch.setattr(fit_batch, "HostMeter", lambda *numbers: pytest.fail("measured again"))
     exp.override(["length", "4iterations"])
     assert train_experiment(exp, CPU, tmp_path / "auto", resume="auto")
     assert load_checkpoint(tmp_path / "auto" / "last.pth")["parts"]["run"]["accumulate"] == 2
@@ -232,3 +232,40 @@ def test_the_word_keeps_the_number(exp: BaseExp) -> None:
     for text in ("many", "0", "-1"):
         with pytest.raises(UserError, match=r"run\.batch_size"):
             configured(parse_args(["-b", text]))
+
+
+def test_a_step_has_no_more_images_than_anybody_means() -> None:
+    with pytest.raises(UserError, match=r"run.accumulate 65536: with batch_size 16 a step would have 1,048,576 images"):
+        BaseExp().override(["accumulate", "65536"])
+    for text in ("0", "-2", "1.5", "auto"):
+        with pytest.raises(UserError, match=r"^run\.accumulate"):
+            BaseExp().override(["accumulate", text])
+
+
+def test_what_a_cache_is_going_to_take_is_left_to_it(exp: BaseExp, monkeypatch) -> None:
+    asked = []
+    memory = watched(Small(100), monkeypatch, steps=False)
+    monkeypatch.setattr(fit_batch, "HostMeter", lambda *numbers: asked.append(numbers) or memory)
+    for words in ([], ["run.cache", "memory"], ["run.cache_gb", "0.00001"]):
+        exp.override(words)
+        with_fitting_batch(exp, exp.build_train_dataset(), CPU, choose_precision(CPU, amp=False))
+    assert asked == [(1, 0), (1, 4 * 64 * 64 * 3), (1, 10_000)]
+
+
+def test_few_images_for_batch_norms_are_said(exp: BaseExp, monkeypatch) -> None:
+    exp.override(["run.freeze_norms", "false"])
+    memory = watched(Small(3), monkeypatch, steps=False)
+    assert "batch norms see 2 at a time" in fitted(exp, memory)[1]
+    exp.override(["run.freeze_norms", "true"])
+    assert "batch norms" not in fitted(exp, memory)[1]
+
+
+def test_images_of_unknown_size_are_left_out(exp: BaseExp) -> None:
+    train_set = exp.build_train_dataset()
+    train_set.sizes = np.array([[0, 0], [64, 64], [0, 0], [0, 0]])
+    hardest = hardest_batch(exp, train_set, 4, 32)
+    assert hardest.size == (64, 64)
+    assert all(truth.boxes.isfinite().all() for truth in hardest.truths)
+    train_set.sizes = np.zeros((4, 2), np.int64)
+    with pytest.raises(UserError, match=r"the sizes of the images are not known; set data.prescan true"):
+        hardest_batch(exp, train_set, 4, 32)

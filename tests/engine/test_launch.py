@@ -60,6 +60,18 @@ def test_two_processes_in_two_parts_each_step_as_one_with_the_whole_batch(two, t
             torch.testing.assert_close(both[weight], one[weight], rtol=1e-4, atol=1e-5)
 
 
+def test_all_processes_go_by_the_loss_of_all(two):
+    """Means of 3, 2.5, 3.5 and 4: the second is best, and after two more it is over."""
+    for number in (0, 1):
+        assert torch.load(two.folder / "judged" / f"judged by {number}.pt") == (4, 2.5)
+    assert load_checkpoint(two.folder / "judged" / "best.pth")["iteration"] == 2
+
+
+def test_a_process_can_be_alone_for_a_while(two):
+    assert torch.load(two.folder / "alone 0.pt") == (0, 1, [5])
+    assert torch.load(two.folder / "alone 1.pt") == (0, 1, [6])
+
+
 def test_losses_are_averaged_and_scores_gathered_over_the_processes(two, tmp_path):
     launch(train, 1, CPU, (tmp_path,))
     one, both = ((folder / "metrics.csv").read_text().splitlines() for folder in (tmp_path, two.folder / "whole"))

@@ -10,7 +10,7 @@ import torch
 
 from otadet.assigners import SimOTAAssigner
 from otadet.data.batch import Batch
-from otadet.distributed import broadcast_object, gather_objects, is_main, rank, sum_over_ranks, world_size
+from otadet.distributed import alone, broadcast_object, gather_objects, is_main, rank, sum_over_ranks, world_size
 from otadet.engine.stop import StopRequest
 from otadet.engine.train_step import TrainStep
 from otadet.losses import DetectionLoss
@@ -30,6 +30,10 @@ def several_trainings(device: torch.device, folder: Path) -> None:
     train(device, folder / "stopped", stopped_rank=1)
     train(device, folder / "resumed", resume=folder / "stopped" / "last.pth")
     step_in_parts(device, folder, 2)
+    judge_by_loss(device, folder / "judged")
+    number = rank()
+    with alone():
+        torch.save((rank(), world_size(), gather_objects(number + 5)), folder / f"alone {number}.pt")
     train(device, folder / "poisoned", poisoned_rank=1)
 
 
@@ -63,6 +67,34 @@ def train(
         trainer.stop.request()
     trainer.train()
     torch.save(trainer.step.model.state_dict(), folder / f"rank {rank()}.pt")
+
+
+def judge_by_loss(device: torch.device, folder: Path) -> None:
+    """A training that ends early: its loss rises for both processes together, but not for each of them."""
+    is_first = is_main()
+    values = [5.0, 4.0, 3.0, 2.0, 1.0] if is_first else [1.0, 1.0, 4.0, 6.0, 9.0]
+    settings = {"best_by": "near", "lower_is_better": True, "of_training": True, "eval_every": 1, "patience": 2}
+    trainer = toy_trainer(
+        folder,
+        model=ToyModel(dropout=0.0),
+        loss=ToldLoss(values),
+        evaluate=lambda model: {"AP": 0.5} if is_first else {},
+        **settings,
+    )
+    trainer.train()
+    torch.save((trainer.iteration, trainer.best), folder / f"judged by {rank()}.pt")
+
+
+class ToldLoss(ToyLoss):
+    """Whose first term has these values in turn."""
+
+    def __init__(self, values: list[float]) -> None:
+        super().__init__()
+        self.values = iter(values)
+
+    def forward(self, predictions, anchors, truths):
+        terms = super().forward(predictions, anchors, truths)
+        return {**terms, "near": 0 * terms["near"] + next(self.values)}
 
 
 def step_in_parts(device: torch.device, folder: Path, number: int) -> None:
