@@ -57,6 +57,8 @@ class Annotations:
     unlisted: tuple[str, ...] = ()
     """Classes whose names are made up: of boxes whose class the file does not list, where it was to be read in spite of
     them; and one where it has no class at all."""
+    broken: tuple[str, ...] = ()
+    """What is wrong with entries that were left out, each beginning with its file, where the reader was `lenient`."""
     protocol: Literal["coco", "crowdhuman"] = "coco"
     """Whose evaluation is made with these data."""
 

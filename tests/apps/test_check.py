@@ -17,7 +17,7 @@ from otadet.data.check.kinds import KINDS
 from otadet.errors import UserError
 from otadet.exp import DataFolder
 from tests.helpers.annotated_folder import AnnotatedFolder, picture
-from tests.helpers.own_pictures import write_voc, write_yolo
+from tests.helpers.own_pictures import WRITERS, write_voc, write_yolo
 
 
 def checked(capsys: pytest.CaptureFixture, path: Path, *options: str) -> tuple[int, dict]:
@@ -209,7 +209,7 @@ PLANTS = {
     "label-rare": rare,
 }
 """Id of a finding -> what plants the fault."""
-BY_THEMSELVES = {"split-unreadable", "split-no-boxes", "label-only-one", "reader-dropped"}
+BY_THEMSELVES = {"split-unreadable", "entry-broken", "split-no-boxes", "label-only-one", "reader-dropped"}
 """Found by tests of their own, as they exclude others."""
 SMALL = "split-small"
 
@@ -253,13 +253,44 @@ def test_every_kind_is_planted():
 def test_a_split_that_cannot_be_read_leaves_the_others(folder, capsys):
     degenerate(folder)
     unlisted(folder)
-    folder.annotations["val"][0]["image_id"] = 99
+    folder.annotations["val"][0]["bbox"] = "wide"
     folder.write()
     status, report = checked(capsys, folder.path)
     assert ids(report) == {"split-unreadable", "box-degenerate", SMALL}
     found = report["findings"][0]
     assert found["split"] == "val"
-    assert "image_id 99 is not in the file" in found["message"]
+    assert "bbox is 'wide', not four numbers" in found["message"]
+    assert status == check.FOUND_ERRORS
+
+
+def test_an_entry_that_is_wrong_leaves_the_others_of_its_split(folder, capsys):
+    degenerate(folder)
+    for place in (0, 2):
+        folder.annotations["val"][place]["image_id"] = 99 + place
+    folder.write()
+    status, report = checked(capsys, folder.path)
+    assert ids(report) == {"entry-broken", "box-degenerate", SMALL}
+    found = report["findings"][0]
+    assert (found["split"], found["count"], len(found["files"])) == ("val", 2, 1)
+    assert found["message"].endswith("annotations[0]: image_id 99 is not in the file (and 1 more)")
+    assert status == check.FOUND_ERRORS
+
+
+@pytest.mark.parametrize("format", ["yolo", "voc"])
+def test_files_that_are_wrong_are_named_and_the_others_looked_at(format, tmp_path, capsys):
+    names = [f"{number}.png" for number in range(4)]
+    path = WRITERS[format](tmp_path / "mine", {"train": names, "val": [f"v{name}" for name in names]})
+    files = sorted(file for file in path.rglob("*.txt" if format == "yolo" else "*.xml") if file.stem in "01")
+    text = files[0].read_text()
+    files[0].write_text(f"{text}\n0 0.5 wide 0.1 0.1\n1 2\n" if format == "yolo" else text.replace("xmin", "xmax"))
+    files[1].write_text("0 0.5 0.5 5 0.1\n" if format == "yolo" else text[: len(text) // 2])
+    status, report = checked(capsys, path)
+    (found,) = (one for one in report["findings"] if one["id"] == "entry-broken")
+    assert found["count"] == (3 if format == "yolo" else 2)
+    assert [Path(place["file"]).name for place in found["files"]] == [file.name for file in files]
+    assert "split-unreadable" not in ids(report)
+    assert report["splits"]["train"]["images"] == 4
+    assert report["splits"]["train"]["boxes"] == (3 if format == "yolo" else 2)
     assert status == check.FOUND_ERRORS
 
 

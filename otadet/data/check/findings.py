@@ -9,7 +9,7 @@ from otadet.data.check.duplicates import duplicate_findings
 from otadet.data.check.finding import SEVERITIES, Finding, Place
 from otadet.data.check.groups import amount_findings, group_findings
 from otadet.data.check.images import image_findings, unlisted_findings
-from otadet.data.check.kinds import KINDS, READER_DROPPED, SPLIT_UNREADABLE
+from otadet.data.check.kinds import ENTRY_BROKEN, KINDS, READER_DROPPED, SPLIT_UNREADABLE
 from otadet.data.check.labels import label_findings
 from otadet.data.check.split import Split
 from otadet.data.check.statistics import Resize
@@ -34,6 +34,7 @@ def check_splits(
     """
     found = [unreadable(name, error) for name, error in refused]
     for split in splits:
+        found += broken_entries(split)
         found += [*image_findings(split, options), *box_findings(split, resize), *amount_findings(split)]
         found += [
             READER_DROPPED.found(split.name, f"{number:,} {what}", number) for what, number in split.annotations.dropped
@@ -43,6 +44,16 @@ def check_splits(
         found += [*label_findings(splits), *unlisted_findings(splits)]
     ids = [kind.id for kind in KINDS]
     return sorted(found, key=lambda finding: (SEVERITIES.index(finding.severity), ids.index(finding.id)))
+
+
+def broken_entries(split: Split) -> list[Finding]:
+    """About what the reader left out because it is wrong."""
+    broken = split.annotations.broken
+    if not broken:
+        return []
+    more = f" (and {len(broken) - 1:,} more)" if len(broken) > 1 else ""
+    places = [Place(split.name, file) for file in dict.fromkeys(message.split(": ", 1)[0] for message in broken)]
+    return [ENTRY_BROKEN.found(split.name, f"{broken[0]}{more}", len(broken), places)]
 
 
 def unreadable(name: str, error: UserError) -> Finding:

@@ -9,6 +9,14 @@ SPLIT_UNREADABLE = Kind(
     *("split-unreadable", "error", "The annotations of a split contradict themselves or cannot be read."),
     "correct the file where the message says",
 )
+ENTRY_BROKEN = Kind(
+    *(
+        "entry-broken",
+        "error",
+        "A line or object of the annotations is wrong, or a file of them; a training stops there.",
+    ),
+    "correct the entry where the message says",
+)
 SPLIT_NO_BOXES = Kind(
     *("split-no-boxes", "error", "A split has no box to train on or to measure with."),
     "check that it is the right annotation file, and that its boxes are in it",
@@ -153,7 +161,7 @@ LABEL_ONLY_ONE = Kind(
 )
 
 KINDS: tuple[Kind, ...] = (
-    *(SPLIT_UNREADABLE, SPLIT_NO_BOXES, SPLIT_SMALL, SPLIT_GROUPS, READER_DROPPED),
+    *(SPLIT_UNREADABLE, ENTRY_BROKEN, SPLIT_NO_BOXES, SPLIT_SMALL, SPLIT_GROUPS, READER_DROPPED),
     *(IMAGE_MISSING, IMAGE_UNREADABLE, IMAGE_SIZE, IMAGE_LISTED_TWICE, IMAGE_IN_TWO_SPLITS, IMAGE_ALIKE_IN_TWO_SPLITS),
     *(IMAGE_TWICE, IMAGE_ALIKE, IMAGE_ROTATED, IMAGE_UNLISTED, IMAGE_BLANK, IMAGE_BITS),
     *(BOX_DEGENERATE, BOX_OUTSIDE, BOX_OVER_EDGE, BOX_TWICE, BOX_OF_TWO_CLASSES, BOX_REPEATED),

@@ -12,7 +12,7 @@ import numpy as np
 from otadet.boxes import xywh_to_xyxy
 from otadet.data.annotations import Annotations, check_image_dir
 from otadet.data.class_list import SourceClasses
-from otadet.data.formats.coco_columns import OUTLINED, AnnotationColumns
+from otadet.data.formats.coco_columns import NO_OUTLINE, OUTLINED, AnnotationColumns
 from otadet.data.formats.coco_files import CocoFile, coco_files, first_file_names, image_folder, with_slashes
 from otadet.data.formats.coco_outlines import outline_box
 from otadet.data.formats.json_file import brief_value, load_json
@@ -33,7 +33,7 @@ def read_coco(
     image_dir: str | Path | None = None,
     *,
     outside_images: bool = False,
-    unlisted_classes: bool = False,
+    lenient: bool = False,
 ) -> Annotations:
     """The annotations of a COCO instances file, its categories sorted by id. Crowds are ignored regions.
 
@@ -45,7 +45,8 @@ def read_coco(
         path: the file.
         image_dir: the folder that file names are relative to; None: that of the file.
         outside_images: whether a file_name may be absolute or lead out of that folder. Links in it are followed.
-        unlisted_classes: take boxes of categories that the file does not list, too, which is an error otherwise.
+        lenient: for whoever looks for faults: take boxes of categories that the file does not list, too, and leave out
+            those of images that it does not list, and say which, in place of an error.
 
     Raises `UserError` naming the file and the entry when it is no such file, contradicts itself, or names what cannot
     be a file; and for an image folder that is none.
@@ -65,16 +66,17 @@ def read_coco(
         Section(path, "annotations", content)
     annotations.check_ids()
 
+    image_ids = images.unique_ids()
+    broken = annotations.keep_references("image_id", image_ids) if lenient else ()
     category_ids = categories.unique_ids()
     unlisted: list[str] = []
-    if unlisted_classes:
+    if lenient:
         extra = np.setdiff1d(annotations.column("category_id"), category_ids).tolist()
         unlisted = [f"category {number}{NOT_LISTED}" for number in extra]
         categories.rows += [{"id": number, "name": name} for number, name in zip(extra, unlisted, strict=True)]
         category_ids = categories.unique_ids()
     by_id = np.argsort(category_ids)
     category_rows = annotations.references("category_id", category_ids[by_id])
-    image_ids = images.unique_ids()
     folder = path.parent if image_dir is None else Path(image_dir)
     file_names, backslashes = _file_names(images, folder, outside_images)
     repaired = (
@@ -99,6 +101,7 @@ def read_coco(
         why_no_boxes=why_no_boxes,
         ignored_hint="set iscrowd 0 if they are single objects",
         dropped=tuple(one for one in repaired if one[1]),
+        broken=broken,
         unlisted=tuple(unlisted),
     )
 
@@ -111,13 +114,11 @@ class CocoSource:
     image_dir: Path
     outside_images: bool = False
     """As in `read_coco`."""
-    unlisted_classes: bool = False
+    lenient: bool = False
 
     def read(self) -> Annotations:
         """As `read_coco`."""
-        return read_coco(
-            self.path, self.image_dir, outside_images=self.outside_images, unlisted_classes=self.unlisted_classes
-        )
+        return read_coco(self.path, self.image_dir, outside_images=self.outside_images, lenient=self.lenient)
 
 
 def find_coco(folder: Path, *, outside_images: bool = False) -> Layout | None:
@@ -189,8 +190,12 @@ def _entry(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             seen.add(key)
     # The bulk of a COCO file; dropping them while parsing saves gigabytes in every process.
     segmentation = entry.pop("segmentation", None)
-    if segmentation and entry.get("bbox") in (None, []) and (box := outline_box(segmentation)) is not None:
-        entry["bbox"], entry[OUTLINED] = box, True
+    if segmentation and entry.get("bbox") in (None, []):
+        box = outline_box(segmentation)
+        if box is None:
+            entry[NO_OUTLINE] = True
+        else:
+            entry["bbox"], entry[OUTLINED] = box, True
     return entry
 
 

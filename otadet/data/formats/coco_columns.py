@@ -11,6 +11,8 @@ from otadet.data.formats.json_section import Section, check_unique, places_of
 
 OUTLINED = "\0outlined"
 """The key of an entry whose box is that of its segmentation: no key of a file."""
+NO_OUTLINE = "\0no outline"
+"""That of one without a box, whose segmentation is none from which a box could be had."""
 
 
 class AnnotationColumns:
@@ -36,6 +38,12 @@ class AnnotationColumns:
             raise block.error(lacking, "has no 'id'")
         self._add("image_id", block.whole_numbers("image_id"))
         self._add("category_id", block.whole_numbers("category_id"))
+        without = next((place for place, row in enumerate(rows) if NO_OUTLINE in row), None)
+        if without is not None:
+            raise block.error(
+                without,
+                "has no 'bbox', and its segmentation is neither a polygon nor a mask from which it could be had",
+            )
         self._add("bbox", block.boxes("bbox"))
         self.outlined += sum(OUTLINED in row for row in rows)
         self._add("area", block.numbers("area", missing=np.nan))
@@ -57,6 +65,14 @@ class AnnotationColumns:
     def references(self, key: str, ids: np.ndarray) -> np.ndarray:
         """(M,) int64 position in `ids` of the id under `key`."""
         return places_of(self._none, key, self.column(key), ids)
+
+    def keep_references(self, key: str, ids: np.ndarray) -> tuple[str, ...]:
+        """Leave out those with an id under `key` that is none of `ids`; what is wrong with each."""
+        wanted = self.column(key)
+        known = np.isin(wanted, ids)
+        self._columns = {name: [self.column(name, (4,) if name == "bbox" else ())[known]] for name in self._columns}
+        unknown = np.flatnonzero(~known).tolist()
+        return tuple(str(self._none.error(place, f"{key} {wanted[place]} is not in the file")) for place in unknown)
 
     def __len__(self) -> int:
         return sum(map(len, self._columns.get("image_id", [])))

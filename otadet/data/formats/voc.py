@@ -32,10 +32,11 @@ class VocSplit:
     image_dir: Path
     lists: tuple[Path, ...] = ()
     """Files of ImageSets; none: all XML files."""
+    lenient: bool = False
 
     def read(self) -> Annotations:
         """As `read_voc`."""
-        return read_voc(self.xml_dir, self.image_dir, self.lists)
+        return read_voc(self.xml_dir, self.image_dir, self.lists, lenient=self.lenient)
 
 
 def find_voc(path: str | Path) -> Layout | None:
@@ -48,7 +49,9 @@ def find_voc(path: str | Path) -> Layout | None:
     return Layout("VOC", found.why, {split: VocSplit(*where) for split, where in found.splits.items()})
 
 
-def read_voc(xml_dir: str | Path, image_dir: str | Path, lists: Sequence[str | Path] = ()) -> Annotations:
+def read_voc(
+    xml_dir: str | Path, image_dir: str | Path, lists: Sequence[str | Path] = (), *, lenient: bool = False
+) -> Annotations:
     """The annotations of one split, its classes sorted by name. Objects that are `difficult` become ignored regions.
 
     The image of an XML file is that of its own name, as the devkit has it, or else that of its `filename`, whose
@@ -59,6 +62,8 @@ def read_voc(xml_dir: str | Path, image_dir: str | Path, lists: Sequence[str | P
         image_dir: the folder of the images; both with the folders below them.
         lists: files of ImageSets, an image's name per line, a second column of which is 1, 0 or -1. An image of a list
             that has no XML file is background. None: all XML files; images without one are left out.
+        lenient: for whoever looks for faults: leave out files and objects that are wrong, and say which, in place of an
+            error.
 
     Raises `UserError` naming the file, and the object or line, for what is no such file.
     """
@@ -74,7 +79,7 @@ def read_voc(xml_dir: str | Path, image_dir: str | Path, lists: Sequence[str | P
     wanted, twice = _listed(lists, files, images) if lists else (list(files), 0)
     if not wanted:
         raise UserError(f"{shown(lists[0] if lists else xml_dir)}: names no image")
-    objects, names, background = VocObjects(), [], 0
+    objects, names, background = VocObjects(broken=[] if lenient else None), [], 0
     contents = read_many([files[key] for key in wanted if key in files], "XML file", LARGEST)
     for key in wanted:
         if key in files:
@@ -146,6 +151,7 @@ def _annotations(
     return Annotations(
         source=source,
         image_dir=image_dir,
+        broken=tuple(objects.broken or ()),
         classes=SourceClasses(ids, tuple(class_names), counts, np.zeros(len(ids), dtype=bool)),
         image_ids=np.arange(1, len(names) + 1),
         file_names=ImageNames.of([names[row] for row in order.tolist()]),

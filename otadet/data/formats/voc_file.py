@@ -33,25 +33,35 @@ class VocObjects:
     """(M,) 1 where it is `difficult`."""
     sizes: array = field(default_factory=lambda: array("q"))
     """(files * 2,) height, width in pixels; 0 where the file does not say."""
+    broken: list[str] | None = None
+    """Where files and objects that are wrong are left out, and said here; None: they are errors."""
     _known: dict[str | None, int] = field(default_factory=dict)
 
     def add(self, path: str, data: bytes) -> str:
         """Add those of a file, given its bytes; returns what it has for `filename`, without folders, perhaps empty.
 
         Corners are counted from 1 in the files, and the lower right one is part of the box: from 0 on, as the devkit
-        has it, that is xmin - 1, ymin - 1, xmax, ymax. Raises `UserError` naming the file and the object.
+        has it, that is xmin - 1, ymin - 1, xmax, ymax. Raises `UserError` naming the file and the object, without
+        `broken`.
         """
-        root = parse_xml(path, data)
-        if root.tag != "annotation":
-            raise UserError(f"{shown(path)}: its outermost element is {brief_value(root.tag)}, not annotation")
-        size, row = root.find("size"), len(self.sizes) // 2
-        self.sizes.append(_side(path, size, "height"))
-        self.sizes.append(_side(path, size, "width"))
+        row = len(self.sizes) // 2
+        try:
+            root, sides = _opened(path, data)
+        except UserError as error:
+            if self.broken is None:
+                raise
+            self.broken.append(str(error))
+            self.sizes.extend((0, 0))
+            return ""
+        self.sizes.extend(sides)
         for place, entry in enumerate(root.iterfind("object")):
             try:
                 self._add(entry, row)
             except ValueError as error:
-                raise UserError(f"{shown(path)}: object[{place}]: {error}") from None
+                message = f"{shown(path)}: object[{place}]: {error}"
+                if self.broken is None:
+                    raise UserError(message) from None
+                self.broken.append(message)
         # Written on another machine, perhaps on another system.
         return (root.findtext("filename") or "").strip().replace("\\", "/").rsplit("/", 1)[-1]
 
@@ -77,6 +87,15 @@ class VocObjects:
         self.class_rows.append(number)
         self.corners.extend((xmin - 1, ymin - 1, xmax, ymax))
         self.ignored.append(_FLAGS[difficult])
+
+
+def _opened(path: str, data: bytes) -> tuple[Element, tuple[int, int]]:
+    """The root element, and height and width of the image."""
+    root = parse_xml(path, data)
+    if root.tag != "annotation":
+        raise UserError(f"{shown(path)}: its outermost element is {brief_value(root.tag)}, not annotation")
+    size = root.find("size")
+    return root, (_side(path, size, "height"), _side(path, size, "width"))
 
 
 def _class_name(name: str | None) -> str:

@@ -37,7 +37,7 @@ class YoloSplit:
     """Absolute folders that the lines of a list may be relative to."""
     outside_images: bool = False
     options: ReadOptions = DEFAULT
-    unlisted_classes: bool = False
+    lenient: bool = False
 
     def read(self) -> Annotations:
         """As `read_yolo`."""
@@ -49,7 +49,7 @@ class YoloSplit:
             bases=self.bases,
             outside_images=self.outside_images,
             options=self.options,
-            unlisted_classes=self.unlisted_classes,
+            lenient=self.lenient,
         )
 
 
@@ -85,7 +85,7 @@ def read_yolo(
     bases: Sequence[str] = (),
     outside_images: bool = False,
     options: ReadOptions = DEFAULT,
-    unlisted_classes: bool = False,
+    lenient: bool = False,
 ) -> Annotations:
     """The annotations of one split. An image without a label file is background; an outline becomes its box.
 
@@ -101,15 +101,17 @@ def read_yolo(
         bases: absolute folders that the lines of a list may be relative to, besides its own and `folder`.
         outside_images: whether images may lie out of `folder`.
         options: how image files are read.
-        unlisted_classes: take boxes of classes beyond the names, too, which is an error otherwise.
+        lenient: for whoever looks for faults: take boxes of classes beyond the names, too, and leave out lines that are
+            wrong, and say which, in place of an error.
 
     Raises `UserError` naming the file and the line of a label or a list that is wrong, and a place without images.
     """
     source = Path(folder if source is None else source)
     files = find_files([absolute(place) for place in where], str(folder), bases, outside=outside_images)
     labelled = [row for row, label in enumerate(files.labels) if label is not None]
-    limit = None if names is None or unlisted_classes else len(names)
-    labels = read_labels([label for label in files.labels if label is not None], limit, shown(source))
+    limit = None if names is None or lenient else len(names)
+    broken: list[str] | None = [] if lenient else None
+    labels = read_labels([label for label in files.labels if label is not None], limit, shown(source), broken)
     rows = np.array(labelled, dtype=np.int64)[labels.file_rows]
     sizes = _sizes(files, Path(folder), options)
     height, width = sizes[rows].T
@@ -129,6 +131,7 @@ def read_yolo(
         why_no_boxes=_why_no_boxes(files, labelled) if not len(rows) else "",
         dropped=_dropped(files, labels, labelled),
         without_image=tuple(files.orphans),
+        broken=tuple(broken or ()),
         unlisted=classes.names[len(names) :] if names is not None else () if len(rows) else classes.names,
     )
 

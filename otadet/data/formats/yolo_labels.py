@@ -47,15 +47,18 @@ class YoloLabels:
     """How many of them were outlines, and became their box."""
 
 
-def read_labels(paths: Sequence[str], classes: int | None, classes_from: str) -> YoloLabels:
+def read_labels(
+    paths: Sequence[str], classes: int | None, classes_from: str, broken: list[str] | None = None
+) -> YoloLabels:
     """The boxes of label files.
 
     Args:
         paths: the files.
         classes: how many there are; an index of F or more is an error. None: their names are not known.
         classes_from: what names the classes, for that error.
+        broken: where a line that is wrong is left out, and said here.
 
-    Raises `UserError` naming the file, the line and what is wrong with it.
+    Raises `UserError` naming the file, the line and what is wrong with it, without `broken`.
     """
     limit = _CLASSES_AT_MOST if classes is None else classes
     parts = []
@@ -63,7 +66,7 @@ def read_labels(paths: Sequence[str], classes: int | None, classes_from: str) ->
         files = [_plain_lines(data) for data in batch]
         part = _parsed(files, limit)
         if part is None:
-            part = _line_by_line(paths[first : first + len(files)], files, limit, classes_from)
+            part = _line_by_line(paths[first : first + len(files)], files, limit, classes_from, broken)
         parts.append(YoloLabels(part.file_rows + first, part.class_indices, part.boxes, part.polygons))
     if not parts:
         return YoloLabels(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4)), 0)
@@ -168,7 +171,9 @@ def _outline_boxes(values: np.ndarray, firsts: np.ndarray, lengths: np.ndarray) 
     return np.concatenate((low, high), axis=1)
 
 
-def _line_by_line(paths: Sequence[str], files: list[bytes], limit: int, classes_from: str) -> YoloLabels:
+def _line_by_line(
+    paths: Sequence[str], files: list[bytes], limit: int, classes_from: str, broken: list[str] | None
+) -> YoloLabels:
     file_rows, class_indices, boxes, polygons = [], [], [], 0
     for row, (path, text) in enumerate(zip(paths, files, strict=True)):
         for number, line in enumerate(text.split(b"\n"), start=1):
@@ -178,7 +183,11 @@ def _line_by_line(paths: Sequence[str], files: list[bytes], limit: int, classes_
             try:
                 index, values = _line(words, limit, classes_from)
             except ValueError as error:
-                raise UserError(f"{shown(path)}: line {number}: {error}") from None
+                message = f"{shown(path)}: line {number}: {error}"
+                if broken is None:
+                    raise UserError(message) from None
+                broken.append(message)
+                continue
             polygon = len(values) > 4
             points = np.array(values).reshape(-1, 2)
             box = np.concatenate((points.min(0), points.max(0))) if polygon else _corners(np.array([values]))[0]

@@ -72,5 +72,5 @@ def test_an_annotation_without_a_box_has_that_of_its_outline(tmp_path):
     assert annotations.dropped == (("outlines turned into their box", 2),)
     rows[0]["segmentation"] = {"counts": "~"}
     path.write_text(json.dumps(content(annotations=rows)))
-    with pytest.raises(UserError, match=r"annotations\[0\]: has no 'bbox'"):
+    with pytest.raises(UserError, match=r"annotations\[0\]: has no 'bbox', and its segmentation is neither"):
         read_coco(path)
