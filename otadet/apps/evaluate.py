@@ -8,6 +8,9 @@ otadet eval -c runs/my_data/best.pth --tta tta.scales 416,640,832
 otadet eval -f exps/ota_fcos_r50.py -c best.pth -b 8 --save-json predictions.json score_threshold 0.01
 otadet eval -c runs/my_data/best.onnx data datasets/mine
 
+A folder without a validation split is parted as a training parts it; weights that were converted rather than trained
+are measured on all of its images.
+
 Without -f the experiment is the one that the checkpoint describes. An ONNX file that otadet exported is measured in the
 same way, with its own input and postprocessing; it says nothing of data, which are named.
 """
@@ -22,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otadet.apps.arguments import add_tta, experiment_parser, load_trained, parse, pick_device, say
+from otadet.apps.arguments import add_tta, experiment_parser, load_trained, parse, paths_named, pick_device, say
 from otadet.errors import UserError
 from otadet.evaluation.judge import AUTO, JUDGES
 from otadet.names import name_list, one_agrees
@@ -78,7 +81,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from otadet.names import names_as_trained
 
     check_writable(args.save_json, args.metrics)
-    exp, trained, pipeline_for = _to_evaluate(args)
+    exp, trained, of_training, pipeline_for = _to_evaluate(args)
+    if args.split == "val" and not of_training and not _sets_the_split(exp, args.overrides):
+        exp.data = exp.data.untrained()
     build = {"train": exp.build_train_dataset, "val": exp.build_val_dataset, "test": exp.build_test_dataset}[args.split]
     dataset = build(names_as_trained(exp.data.class_names, trained))
     for line in (*dataset.notes, f"{args.split} split, {dataset.source}", dataset.summary()):
@@ -112,9 +117,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     report(args, evaluation.result, measured_on | ({"tta": str(pipeline)} if args.tta else {}))
 
 
-def _to_evaluate(args: Namespace) -> tuple[BaseExp, Sequence[str], Callable[[Sequence[str]], PixelDetector]]:
-    """The experiment of the data, the classes of what is evaluated, and (classes of the data) -> its pipeline."""
+def _to_evaluate(args: Namespace) -> tuple[BaseExp, Sequence[str], bool, Callable[[Sequence[str]], PixelDetector]]:
+    """The experiment of the data; the classes of what is evaluated, whether otadet trained it, and (classes of the
+    data) -> its pipeline."""
     from otadet.apps.onnx_file import check_classes, is_onnx, load_onnx
+    from otadet.engine.content import is_of_training
     from otadet.exp import load_pipeline
 
     if is_onnx(args.checkpoint):
@@ -124,14 +131,19 @@ def _to_evaluate(args: Namespace) -> tuple[BaseExp, Sequence[str], Callable[[Seq
             check_classes(args.checkpoint, file.class_names, names)
             return file
 
-        return exp, file.class_names, checked
+        return exp, file.class_names, file.metadata.from_training, checked
     exp, state = load_trained(args, NEEDED)
     device = pick_device(args.device)
 
     def loaded(names: Sequence[str]) -> PixelDetector:
         return load_pipeline(exp, args.checkpoint, names, state=state, tta=args.tta).to(device)
 
-    return exp, state["class_names"], loaded
+    return exp, state["class_names"], is_of_training(state), loaded
+
+
+def _sets_the_split(exp: BaseExp, overrides: Sequence[str]) -> bool:
+    """Whether the pairs say how a validation split is made."""
+    return any(path.rpartition(".")[2] in ("val_share", "split_seed", "group") for path in paths_named(exp, overrides))
 
 
 def report(args: Namespace, result: Result, measured_on: dict[str, Any]) -> None:

@@ -50,6 +50,7 @@ def parser() -> ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(parser(), argv)
     # PyTorch takes seconds to import; --help and misspelt options should not.
+    from otadet.engine.content import is_of_training
     from otadet.exp import load_pipeline
     from otadet.export import ExportOptions, export_onnx
 
@@ -66,7 +67,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         size=tuple(args.size) if args.size else None,
     )
     report = partial(say, as_json=args.json)
-    metadata = export_onnx(pipeline, output, options, experiment=exp.name, report=report)
+    metadata = export_onnx(
+        pipeline, output, options, experiment=exp.name, from_training=is_of_training(state), report=report
+    )
     size = output.stat().st_size
     if args.json:
         print(json.dumps({"file": str(output), "bytes": size, "metadata": metadata.to_plain()}, ensure_ascii=False))

@@ -11,7 +11,7 @@ from otadet.data.annotations import Annotations
 from otadet.data.formats.layout import ALL, Layout
 from otadet.data.made_split import groups_of, in_val
 from otadet.errors import UserError
-from otadet.names import name_list
+from otadet.names import name_list, one_agrees
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class SplitRule:
     """How a validation split is made; see `made_split.in_val`."""
 
     share: float = 0.2
-    """Of the images, in 0-1; 0: none is made."""
+    """Of the images, in 0-1; 0: none is made; 1: all are, as nothing is trained on."""
     seed: int = 0
     group: str | None = None
 
@@ -61,9 +61,14 @@ def _made(path: str | Path, layout: Layout, whole: str, split: str, rule: SplitR
             f"{path}: no validation split: there is {_there(layout)}; add one, or set data.val_share 0.2 to "
             "have a part of the training images for it"
         )
+    if rule.share == 1 and split == "train":
+        raise UserError(f"{path}: data.val_share 1: leaves nothing to train on; set data.val_share 0.2")
     annotations = layout.splits[whole].read()
     if not rule.share:
         return annotations, ""
+    if rule.share == 1:
+        number = one_agrees(f"{len(annotations.file_names)} images")
+        return annotations, f"no val split, so that is what there is: {number} (val_share 1)"
     names = list(annotations.file_names)
     try:
         is_val = in_val(names, rule.share, rule.seed, rule.group)

@@ -43,6 +43,11 @@ def checked_content(state: Mapping[str, Any]) -> dict[str, Any]:
     return state
 
 
+def is_of_training(state: Mapping[str, Any]) -> bool:
+    """Whether a training wrote the checkpoint; else its weights were converted."""
+    return "iteration" in state
+
+
 def check_resumable(state: Mapping[str, Any]) -> None:
     """Raise `ContentError` unless what `checked_content` returned is all that a training goes on from."""
     missing = [part for part in OF_A_TRAINING if part not in state]

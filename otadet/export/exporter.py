@@ -54,6 +54,7 @@ def export_onnx(
     options: ExportOptions | None = None,
     *,
     experiment: str = "",
+    from_training: bool = True,
     report: Callable[[str], None] = print,
 ) -> OnnxMetadata:
     """Write `pipeline` as one self-contained ONNX file; returns what its metadata says.
@@ -64,6 +65,7 @@ def export_onnx(
     Args:
         pipeline: its network is put into evaluation mode, and its postprocessing must be a `Postprocess`.
         experiment: a text for the metadata.
+        from_training: whether otadet has trained the network, for the metadata.
         report: gets a line for each step.
 
     Raises `UserError` for options that cannot be met, a missing package, and a model that computes something else.
@@ -74,7 +76,7 @@ def export_onnx(
     postprocess, detector = pipeline.postprocess, pipeline.model.eval()
     if not isinstance(postprocess, Postprocess):
         raise UserError(f"the postprocessing is {type(postprocess).__name__}; a file can describe a Postprocess alone")
-    metadata = _describe(pipeline, postprocess, options, experiment)
+    metadata = replace(_describe(pipeline, postprocess, options, experiment), from_training=from_training)
     # Whoever reads the file checks it: what would be refused then is refused now.
     metadata = OnnxMetadata.from_strings(metadata.to_strings(), path)
     # Opened first: a place that cannot be written to should not cost the minutes of an export.

@@ -18,7 +18,7 @@ from otadet.integers import ceil_div
 INPUT = "images: float32 (N, 3, H, W), RGB, (pixel - mean) / std of pixels in 0-255, padded right and bottom"
 
 
-LATER = ("rank_by", "score", "classes", "clip", "anchors_per_location")
+LATER = ("rank_by", "score", "classes", "clip", "anchors_per_location", "from_training")
 """Entries that files of an older otadet lack."""
 
 
@@ -61,6 +61,9 @@ class OnnxMetadata:
     clip: bool = False
     """Whether boxes are limited to the image before NMS; in a file with `nms` to the whole input, with its padding."""
     anchors_per_location: int = 1
+    from_training: bool = True
+    """Whether otadet has trained it: an evaluation parts a folder without a validation split as the training did then;
+    converted weights are measured on all of its images."""
 
     def to_plain(self) -> dict[str, Any]:
         """Name -> value, as plain data."""

@@ -204,6 +204,7 @@ CHECKS: dict[str, Check] = {
     "score": _one_of(*get_args(ScoreKind)),
     "classes": _one_of(*get_args(Classes)),
     "clip": _is_true_or_false,
+    "from_training": _is_true_or_false,
     "anchors_per_location": _integer(1, MAX_PER_LOCATION),
     "image_bits": _integer(8, 16),
 }

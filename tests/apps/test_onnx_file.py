@@ -16,6 +16,7 @@ from otadet.engine.checkpoint import save_checkpoint
 from otadet.errors import UserError
 from otadet.exp import FCOS, InputSpec, Letterbox, ResNet
 from otadet.exp.stored import StoredExp
+from tests.helpers.own_pictures import write_coco
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -61,6 +62,22 @@ def test_a_file_has_the_detections_of_its_checkpoint(desk, tmp_path, file, more,
         np.testing.assert_allclose([entry[name] for entry in own], [entry[name] for entry in expected], atol=most)
     first, second = (text.split("AR1")[0].split()[-6:] for text in capsys.readouterr().out.split("val split, 3")[1:])
     assert first == second
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_both_measure_the_split_of_the_training_or_all_images_of_converted_weights(desk, tmp_path, trained, capsys):
+    write_coco(tmp_path / "mine", {"boxes": [f"{number}.png" for number in range(5)]})
+    state = torch.load(desk / "best.pth", weights_only=True) | ({"iteration": 9} if trained else {})
+    save_checkpoint(tmp_path / "own.pth", state)
+    export.main(["-c", str(tmp_path / "own.pth"), "--device", "cpu"])
+    for file in ("own.pth", "own.onnx"):
+        words = ["-c", str(tmp_path / file), "--device", "cpu", "data", str(tmp_path / "mine"), "workers", "0"]
+        evaluate.main(words)
+        assert f"val split, {'1 image' if trained else '5 images'} of" in capsys.readouterr().out
+        evaluate.main([*words, "val_share", "0.4"])
+        assert "val split, 2 images of" in capsys.readouterr().out
+        evaluate.main([*words, "--split", "train"])
+        assert "train split, 4 images of" in capsys.readouterr().out
 
 
 def test_what_the_graph_does_not_do_can_be_set(desk, tmp_path):

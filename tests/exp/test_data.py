@@ -78,6 +78,21 @@ def test_a_share_of_0_refuses(tmp_path: Path) -> None:
         data.test()
 
 
+def test_all_are_for_validation_where_none_was_trained_on(tmp_path: Path) -> None:
+    write_coco(tmp_path, "boxes", NAMES)
+    data = DataFolder(str(tmp_path)).untrained()
+    assert len(data.val()) == 10
+    assert data.val().notes[1] == "no val split, so that is what there is: 10 images (val_share 1)"
+    with pytest.raises(UserError, match=r"data\.val_share 1: leaves nothing to train on; set data\.val_share 0\.2"):
+        data.train()
+    told = DataFolder(str(tmp_path), val_share=0.3)
+    assert told.untrained() == told
+    write_coco(tmp_path, "val", NAMES[:2])
+    (tmp_path / "boxes.json").rename(tmp_path / "train.json")
+    assert len(DataFolder(str(tmp_path)).untrained().train()) == 10
+    assert len(DataFolder(str(tmp_path)).untrained().val()) == 2
+
+
 def test_groups_stay_together(tmp_path: Path) -> None:
     names = [f"{clip}{frame}.png" for clip in "abcd" for frame in range(3)]
     write_coco(tmp_path, "boxes", names)

@@ -31,6 +31,10 @@ def test_every_source_has_its_share(folders: tuple) -> None:
     assert not train & val
 
 
+def test_of_sources_without_a_split_all_is_measured_where_none_was_trained_on(folders: tuple) -> None:
+    assert len(DataList(folders).untrained().val()) == 2 + 6
+
+
 def test_classes_are_mapped(folders: tuple) -> None:
     folder = Path(folders[1].folder)
     (folder / "data.yaml").write_text((folder / "data.yaml").read_text().replace("square", "kiste"))

@@ -80,6 +80,10 @@ def test_a_split_is_made_or_refused() -> None:
         data.test()
     with pytest.raises(UserError, match="no validation split"):
         PythonData(items(("cat",) * 10), val_share=0).val()
+    assert len(data.untrained().val()) == 10
+    with pytest.raises(UserError, match=r"data\.val_share 1: leaves nothing to train on"):
+        data.untrained().train()
+    assert len(PythonData(items(("cat",) * 10), items(("cat",) * 3)).untrained().val()) == 3
 
 
 class Random:

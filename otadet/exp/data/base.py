@@ -54,6 +54,11 @@ class Data(Part):
         None is left out; a file that cannot be read is an error when its turn comes.
         """
 
+    def untrained(self) -> Data:
+        """The same data where no image has been trained on: all are the validation set where there is none, and nothing
+        was set for making one."""
+        return self
+
     @abstractmethod
     def split(self, name: str) -> Split:
         """The annotations of "train", "val" or "test". Raises `UserError` naming file, entry and fix."""
@@ -99,8 +104,9 @@ class FileData(Data):
     """By label; None: those of the data."""
     num_classes: Annotated[int, Limits(1, 100_000)] | None = None
     """None: as many as the data has; otherwise checked against it."""
-    val_share: Annotated[float, Limits(0, 1, open_high=True)] = 0.2
-    """Where there is no validation split: the share of the images that one is made of; 0: that is an error."""
+    val_share: Annotated[float, Limits(0, 1)] = SplitRule.share
+    """Where there is no validation split: the share of the images that one is made of; 0: that is an error; 1: all, of
+    which none can be trained on."""
     split_seed: Annotated[int, Limits(0, 2**62)] = 0
     """Of the split that is made: a function of the names, of this and of `group`."""
     group: str | None = None
@@ -136,5 +142,14 @@ class FileData(Data):
     def without_prescan(self) -> FileData:
         return replace(self, prescan=False, unreadable="fail")
 
+    def untrained(self) -> FileData:
+        if self._rule != SplitRule() or "val" in self.layout().splits:
+            return self
+        return replace(self, val_share=1.0)
+
     def split(self, name: str) -> Split:
-        return read_split(self.folder, self.layout(), name, SplitRule(self.val_share, self.split_seed, self.group))
+        return read_split(self.folder, self.layout(), name, self._rule)
+
+    @property
+    def _rule(self) -> SplitRule:
+        return SplitRule(self.val_share, self.split_seed, self.group)

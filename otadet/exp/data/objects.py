@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from otadet.data.dataset import DetectionDataset
 from otadet.data.item_dataset import ItemDataset
 from otadet.data.items import Items
 from otadet.data.made_split import in_val
-from otadet.data.splits import Split
+from otadet.data.splits import Split, SplitRule
 from otadet.errors import UserError
 from otadet.exp.data.base import Data
 from otadet.limits import Limits
@@ -32,8 +32,9 @@ class PythonData(Data):
     test_items: Any = None
     class_names: tuple[str, ...] | None = None
     """By label; None: the names that the training items have for labels, sorted."""
-    val_share: Annotated[float, Limits(0, 1, open_high=True)] = 0.2
-    """Without `val_items`: how many of the training items are for validation; 0: that is an error."""
+    val_share: Annotated[float, Limits(0, 1)] = SplitRule.share
+    """Without `val_items`: how many of the training items are for validation; 0: that is an error; 1: all, none of
+    which can be trained on then."""
     split_seed: Annotated[int, Limits(0, 2**62)] = 0
     """Of the split that is made: a function of the items' numbers and of this."""
 
@@ -53,6 +54,11 @@ class PythonData(Data):
 
     def without_prescan(self) -> PythonData:
         return self
+
+    def untrained(self) -> PythonData:
+        if self.val_items is not None or SplitRule(self.val_share, self.split_seed) != SplitRule():
+            return self
+        return replace(self, val_share=1.0)
 
     def split(self, name: str) -> Split:
         """Of what is measured; the annotations of each item at the first look."""
@@ -79,6 +85,10 @@ class PythonData(Data):
             if name == "train":
                 return given, ""
             raise UserError("data.val_items: there is no validation split; give one, or set data.val_share 0.2")
+        if self.val_share == 1:
+            if name == "train":
+                raise UserError("data.val_share 1: leaves nothing to train on; set data.val_share 0.2")
+            return self.train_items, "no val_items, so all are (val_share 1)"
         rows = range(len(self.train_items))
         is_val = in_val([str(row) for row in rows], self.val_share, self.split_seed)
         chosen = [row for row in rows if is_val[row] == (name == "val")]

@@ -74,6 +74,9 @@ class DataList(Data):
     def without_prescan(self) -> DataList:
         return replace(self, sources=tuple(source.without_prescan() for source in self.sources))
 
+    def untrained(self) -> DataList:
+        return replace(self, sources=tuple(source.untrained() for source in self.sources))
+
     def split(self, name: str) -> Split:
         """The annotations of all sources. Raises `UserError` for a renamed class that no source has."""
         sources = self.sources
