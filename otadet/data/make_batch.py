@@ -147,7 +147,18 @@ class TrainBatchMaker:
         reads = [
             partial(self._sample, other, (position, place), unreadable) for place, other in enumerate(drawn, start=1)
         ]
-        return apply_as_view(transform, sample, rng, _Unread(reads))
+        return self._of_known_classes(apply_as_view(transform, sample, rng, _Unread(reads)))
+
+    def _of_known_classes(self, sample: Sample) -> Sample:
+        """The sample itself. Raises `UserError`, naming the image, for labels beyond the data's classes: on an
+        accelerator nobody else would see them."""
+        classes = len(getattr(self.source, "class_names", ()))
+        if classes and len(sample.labels) and (label := int(sample.labels.max())) >= classes:
+            raise UserError(
+                f"{sample.file_name}: the transforms made it a label of {label}, but the data have {classes} classes, "
+                f"0 to {classes - 1}"
+            )
+        return sample
 
     def _sample(self, index: int, place: tuple[int, ...], unreadable: dict[int, str]) -> Sample:
         """That of `index`, or a substitute. place: where it is used, another for each in the stream."""

@@ -298,3 +298,29 @@ def test_a_negative_seed_is_refused():
 def test_an_empty_training_set_is_refused():
     with pytest.raises(UserError, match="no images"):
         train_loader(Noise(0), AUGMENT, batch_size=1, iterations=1, pad_value=GREY, size_divisor=32)
+
+
+@dataclass(frozen=True)
+class Named(Noise):
+    """With names of the two classes that it has."""
+
+    class_names: tuple[str, ...] = ("a", "b")
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """Every object is of one class."""
+
+    label: int
+
+    def __call__(self, sample, rng):
+        return replace(sample, labels=np.full_like(sample.labels, self.label))
+
+
+def test_a_label_beyond_the_classes_is_an_error_of_its_image():
+    resize = ResizeShortestEdge((24,), 60)
+    stream(Named(5), Compose((resize, Relabelled(1))))
+    with pytest.raises(
+        UserError, match=r"^[1-4]\.png: the transforms made it a label of 2, but the data have 2 classes"
+    ):
+        stream(Named(5), Compose((resize, Relabelled(2))))
