@@ -2,7 +2,7 @@
 
 python benchmarks/rules.py -c nano.pth data datasets/aquarium
 python benchmarks/rules.py -c nano.pth data datasets/aquarium --rules "ota, ota assigner.cost rtmdet" --seeds 0,1,2
-python benchmarks/rules.py --output runs/rules/rules.csv --only-table
+python benchmarks/rules.py --output runs/rules.csv --only-table
 
 With -c the network of the checkpoint is fine-tuned, as by `otadet train -c`, at 416 pixels, in 20 epochs of batches of
 16; without it exps/ota_csp_nano.py is trained from scratch. What else is set, as `part.name value`, is set for all of
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 RULES = ("ota", "simota", "tal_soft", "dsla", "atss", "fcos")
 SPLITS = ("train", "val", "test")
-OUTPUT = Path("runs/rules/rules.csv")
+OUTPUT = Path("runs/rules.csv")
 
 
 def parser() -> ArgumentParser:
@@ -75,7 +75,7 @@ def parser() -> ArgumentParser:
         metavar="FILE",
         help="default: runs/rules/rules.csv",
     )
-    made.add_argument("--folder", type=Path, metavar="DIR", help="of the trainings; default: that of --output")
+    made.add_argument("--folder", type=Path, metavar="DIR", help="of the trainings; default: FILE without its suffix")
     made.add_argument("--table", type=Path, metavar="FILE", help="write the table as Markdown, too")
     made.add_argument("--only-table", action="store_true", help="print the tables of what --output has, train nothing")
     return made
@@ -113,7 +113,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_writable(args.output)
     from otadet.engine.run_folder import run_folder
 
-    with run_folder(args.folder or args.output.parent):
+    args.folder = args.folder or args.output.with_name(
+        args.output.stem if args.output.suffix else f"{args.output.name}-runs"
+    )
+    with run_folder(args.folder):
         missing = compare(args, started)
     for line in missing:
         print(f"left out: {line}")
@@ -183,7 +186,7 @@ def train(entry: Entry, contest: Contest, args: Namespace, device: torch.device)
     from benchmarks.rulebench.measures import measured
     from otadet.apps.training import AUTO, train_experiment
 
-    folder = (args.folder or args.output.parent) / entry.id
+    folder = args.folder / entry.id
     if not train_experiment(entry.exp, device, folder, resume=AUTO, checkpoint=args.checkpoint):
         raise Stopped
     return measured(entry, contest, args, device, folder)

@@ -131,6 +131,11 @@ def settings_of(rule: str, exp: BaseExp) -> list[str]:
         word, *own = shlex.split(rule)
     except ValueError as error:
         raise UserError(f"--rules {printable(rule)!r}: {error}") from error
+    for path in paths_named(exp, ["assigner", word, *own]):
+        if path.split(".")[0] not in ("assigner", "loss"):
+            raise UserError(
+                f"--rules {rule}: {path} is no setting of a rule; what is set beside --rules is set for all"
+            )
     is_yolox = getattr(exp.model, "quality", None) == "objectness"
     usual = f"{OWN_LOSS.get(word, '')} {ON_YOLOX.get(word, '') if is_yolox else ''}".split()
     return ["assigner", word, *usual, *own]

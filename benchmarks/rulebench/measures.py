@@ -36,7 +36,14 @@ def measured(entry: Entry, contest: Contest, args: Namespace, device: torch.devi
     assert rule is not None  # as `settings_of` sets one
     pipeline = load_pipeline(exp, folder / "last.pth", contest.train_set.class_names).to(device)
     workers, unreadable = exp.run.workers, exp.data.unreadable
-    found = evaluate(pipeline, contest.judged_on, batch_size=exp.run.batch_size, workers=workers, unreadable=unreadable)
+    found = evaluate(
+        pipeline,
+        contest.judged_on,
+        batch_size=exp.run.batch_size,
+        workers=workers,
+        unreadable=unreadable,
+        protocol="coco",
+    )
     assert found is not None  # this is the main process
     count = ambiguity_of(exp, pipeline, rule, contest.train_set, args.images)
     steps = steps_of(folder / "metrics.csv")

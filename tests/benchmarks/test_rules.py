@@ -93,7 +93,7 @@ def test_a_training_per_rule_is_a_row_and_is_done_once(desk, tmp_path, monkeypat
     assert second.positives > 1
     assert min(first.step_seconds, first.assign_ms, second.assign_ratio) > 0
     assert first.train_seconds >= 2 * first.step_seconds
-    assert "resumed from" in (output.parent / first.id / "train.log").read_text(encoding="utf-8")
+    assert "resumed from" in (output.with_suffix("") / first.id / "train.log").read_text(encoding="utf-8")
     printed = capsys.readouterr().out
     assert "ota, seed 0: begins" in printed
     assert (tmp_path / "table.md").read_text(encoding="utf-8").count("\n| ") == 3
@@ -156,6 +156,7 @@ def test_from_scratch(desk):
         (("--rules", "otta"), "otta: there is no such.*ota"),
         (("--rules", "fcos assigner.k 5"), "assigner.k: .*no such field"),
         (("--rules", "ota 'assigner"), "--rules .*No closing quotation"),
+        (("--rules", "ota length 9epochs"), "length is no setting of a rule"),
         (("--rules", "ota assigner.radius"), "overrides come as pairs"),
         (("assigner.radius", "2"), "assigner.radius: is what is compared; give it with a rule"),
         (("run.seed", "3"), "run.seed: is set by --seeds"),
@@ -187,6 +188,7 @@ def test_what_has_no_time_is_left_out_and_said(desk, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.count("left out: ") == 2
     assert "left out: fcos, seed 0: would not be done within 0 minutes" in printed
+    assert not list(tmp_path.iterdir())
 
 
 def test_rows_are_read_as_they_were_written(tmp_path):
