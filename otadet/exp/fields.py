@@ -126,7 +126,7 @@ def _settings(experiment: object, pairs: Sequence[tuple[str, str]]) -> Settings:
 
 def _meant(path: str, text: str) -> tuple[tuple[str, ...], str]:
     """A setting, or what a word stands for in its place."""
-    path, text = SHORTHANDS.get((path, text.strip()), (path, text))
+    path, text = SHORTHANDS.get((path, text.strip().lower()), (path, text))
     return tuple(path.split(".")), text
 
 

@@ -18,7 +18,9 @@ CPU = torch.device("cpu")
 
 def experiment(file: Path, *words: str) -> BaseExp:
     exp = load_exp(file)
-    exp.override(["length", "3epochs", "run.log_every", "1", "run.eval_every", "1.5", *words])
+    exp.override(
+        ["length", "3epochs", "run.log_every", "1", "run.eval_every", "1.5", "model.backbone.width", "8", *words]
+    )
     return exp
 
 

@@ -23,7 +23,20 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def exp(tmp_path: Path) -> BaseExp:
     tiny = load_exp(write_tiny_experiment(tmp_path).file)
-    tiny.override(["length", "6iterations", "run.log_every", "4", "run.eval_every", "1", "optimizer.lr", "1e-9"])
+    tiny.override(
+        [
+            "length",
+            "6iterations",
+            "run.log_every",
+            "4",
+            "run.eval_every",
+            "1",
+            "optimizer.lr",
+            "1e-9",
+            "model.backbone.width",
+            "8",
+        ]
+    )
     return tiny
 
 

@@ -46,6 +46,12 @@ class Small:
         return images * height * width
 
 
+@pytest.fixture(autouse=True)
+def nothing_to_collect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of many tests that takes long."""
+    monkeypatch.setattr(fit_batch, "let_go", lambda device: None)
+
+
 @pytest.fixture
 def exp(tmp_path: Path) -> BaseExp:
     tiny = load_exp(write_tiny_experiment(tmp_path).file)
@@ -220,7 +226,7 @@ def test_wide_and_tall_images_share_no_batch_where_they_are_grouped(exp: BaseExp
 
 
 def test_the_word_keeps_the_number(exp: BaseExp) -> None:
-    for words in (["batch_size", "auto"], ["run.batch_size", "auto"], ["auto_batch", "true"]):
+    for words in (["batch_size", "auto"], ["run.batch_size", " Auto"], ["auto_batch", "true"]):
         plain = BaseExp()
         plain.override(words)
         assert (plain.run.batch_size, plain.run.auto_batch) == (16, True)

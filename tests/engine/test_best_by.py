@@ -81,7 +81,7 @@ def test_patience_goes_by_it_and_a_resumed_run_goes_on(tmp_path):
     whole = by_near(tmp_path / "whole", patience=1)
     assert whole.train()
     assert whole.iteration == 8
-    for stop in range(1, 8):
+    for stop in (1, 2, 5):
         part = by_near(tmp_path / f"{stop}", patience=1)
         part.step.loss.at[stop] = part.stop.request
         assert not part.train()

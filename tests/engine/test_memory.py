@@ -101,7 +101,6 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """What a GPU of 1000 bytes was told, of which 800 are free and 100 this process's."""
     told: dict[str, float] = {"fraction": 1.0}
     fakes = {
-        "empty_cache": lambda: None,
         "mem_get_info": lambda device: (800, 1000),
         "memory_reserved": lambda device: 100,
         "get_per_process_memory_fraction": lambda device: told["fraction"],
@@ -110,6 +109,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "max_memory_reserved": lambda device: 700,
         "synchronize": lambda device: None,
     }
+    monkeypatch.setattr("otadet.engine.memory.let_go", lambda device: None)
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake, raising=False)
     return told
