@@ -34,6 +34,7 @@ from otadet.engine.stop import Stopped, end_at_once_on_signals
 if __name__ == "__main__":
     end_at_once_on_signals()  # before the imports that take seconds
 
+import os
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
@@ -128,6 +129,8 @@ def check(args: Namespace) -> None:
         raise UserError(f"--minutes {args.minutes:g}: must be a number, and not below 0")
     if args.images < 1:
         raise UserError(f"--images {args.images}: must be at least 1")
+    if args.table is not None and os.path.realpath(args.table) == os.path.realpath(args.output):
+        raise UserError(f"--table {args.table}: is the file of the results; name another one")
     if args.only_table and (args.overrides or args.checkpoint or args.exp):
         raise UserError("--only-table trains nothing: leave the experiment, the checkpoint and settings out")
 

@@ -27,7 +27,7 @@ from otadet.names import printable
 
 SCRATCH = "ota_csp_nano"
 """The experiment without a checkpoint."""
-RECIPE = "input.resize 416x416 run.batch_size 16 length 20epochs run.eval_every 0"
+RECIPE = "input.resize 416x416 run.batch_size 16 length 20epochs run.eval_every 0 run.save_every 200"
 """What is set of an experiment that no file says, beside what fine-tuning chooses for the data."""
 SCRATCH_RECIPE = "optimizer.lr 0.0025"
 """YOLOX's 0.01 is for 64 images."""

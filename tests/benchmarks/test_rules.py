@@ -172,6 +172,17 @@ def test_mistakes_end_before_anything_is_trained(desk, tmp_path, more, message):
     assert not list(tmp_path.iterdir())
 
 
+def test_results_and_table_are_two_files(desk, tmp_path):
+    path = tmp_path / "rules.csv"
+    append_row(path, ROW)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"rules.csv: is the file of the results"):
+        rules.main(["--only-table", "--output", str(path), "--table", str(tmp_path / "." / "rules.csv")])
+    assert path.read_bytes() == before
+    with pytest.raises(UserError, match="is a folder"):
+        rules.main(words(desk, tmp_path))
+
+
 def test_data_are_named(desk, tmp_path):
     with pytest.raises(UserError, match=r"which data.*data FOLDER"):
         rules.main(["-c", str(desk / "tiny.pth"), "--output", str(tmp_path / "a.csv"), *TINY])
