@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,15 @@ def test_another_word_is_an_error_that_lists_them(
         call(monkeypatch, "trian")
     assert ended.value.code == 2
     assert "'train', 'eval'" in capsys.readouterr().err
+
+
+def test_the_package_is_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(sys, "argv", ["otadet", "--help"])
+    monkeypatch.setattr(cli, "run_tool", lambda main: main())
+    monkeypatch.setattr(cli, "end_at_once_on_signals", lambda: None)
+    with pytest.raises(SystemExit):
+        runpy.run_module("otadet", run_name="__main__")
+    assert "usage: otadet" in capsys.readouterr().out
 
 
 def test_help_imports_no_torch() -> None:
