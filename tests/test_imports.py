@@ -68,6 +68,7 @@ BELOW: dict[str, set[str]] = {
         "visualize",
     },
     "cli": {"assigners", "engine", "exp", "apps"},
+    "__main__": {"cli"},
 }
 """Room: the rooms that it may import besides the ground floor. The inference side imports no training code, nothing
 below `exp` knows an experiment, and `engine` receives what it trains with."""
