@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -76,3 +79,25 @@ def test_a_loader_writes_into_the_memory_of_batches_that_are_gone():
     loader = eval_loader(Noise(12), Letterbox((32, 32), (0, 0, 0)), batch_size=2, pad_value=(0, 0, 0), size_divisor=32)
     places = {batch.images.data_ptr() for batch in loader}
     assert len(places) == 2
+
+
+PICTURES = """
+import resource
+import numpy as np
+from otadet.data.batch_memory import BatchMemory
+
+BatchMemory().take(10)
+for number in range(30):
+    if number == 10:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    pictures = [np.ones(size * 2**20, np.uint8) for size in (2, 6, 8)]
+    del pictures
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or sys.maxsize < 2**32, reason="of glibc on 64-bit systems")
+def test_memory_of_pictures_stays_with_the_process():
+    result = subprocess.run([sys.executable, "-c", PICTURES], capture_output=True, text=True, check=True)
+    # Each picture alone has 512 pages at the least, huge ones apart.
+    assert int(result.stdout) < 100
