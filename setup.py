@@ -12,6 +12,7 @@ matching = ["scipy>=1.10"]
 onnx = ["onnxruntime>=1.18", "onnxscript>=0.3"]
 # The versions that otadet/evaluation/judge.py names.
 fast_eval = ["faster-coco-eval>=1.7,<1.9"]
+timm = ["timm>=1.0"]
 test = [
     *matching,
     *onnx,
@@ -58,7 +59,8 @@ setup(
         "matching": matching,
         "onnx": onnx,
         "fast-eval": fast_eval,
+        "timm": timm,
         "test": test,
-        "all": [*test, *fast_eval, "tensorboard>=2.14"],
+        "all": [*test, *fast_eval, *timm, "tensorboard>=2.14"],
     },
 )

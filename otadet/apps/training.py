@@ -36,6 +36,7 @@ from otadet.errors import OutputError, UserError
 from otadet.evaluation.report import format_result
 from otadet.exp import BaseExp
 from otadet.exp.load import start_of, unread, without_start
+from otadet.exp.pretrained import input_advice
 from otadet.exp.start import read_start, start_from
 from otadet.files import remove_temporaries
 from otadet.names import names_as_trained
@@ -92,6 +93,7 @@ def _train_in(
     resumed = _read_on_main(load_training, resume, read)
     begin, load, take_over = _beginning(exp, resume, checkpoint)
     start = _read_on_main(load, begin, read)
+    advice = input_advice(exp) if resume is None and begin is None else ""
     names = None if resumed is None else names_as_trained(exp.data.class_names, resumed["class_names"])
     train_set, val_set = build_datasets(exp, [] if start is None else start["class_names"], names)
     exp, reasons = exp.for_data(train_set, world_size())
@@ -114,6 +116,8 @@ def _train_in(
     log_data(exp, train_set, val_set, reasons)
     if batch_reason:
         logger.info(f"batch auto: {batch_reason}")
+    if advice:
+        logger.warning(advice)
     if adopted is not None:
         log_adopted(begin, adopted)
     log_device(device, precision, insist_on_amp)

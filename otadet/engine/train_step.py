@@ -202,7 +202,10 @@ def _synchronize_norms(model: nn.Module, device: torch.device) -> nn.Module:
     norms = (module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
     trainable = any(parameter.requires_grad for norm in norms for parameter in norm.parameters())
     if world_size() > 1 and device.type == "cuda" and trainable:
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        for name, child in model.named_children():
+            # A network of another package may have norms that are more than a norm.
+            own = getattr(child, "synchronized", None)
+            setattr(model, name, nn.SyncBatchNorm.convert_sync_batchnorm(child) if own is None else own())
     return model
 
 

@@ -2,6 +2,7 @@
 
 from otadet.data.sampling import RepeatFactor
 from otadet.data.transforms import Letterbox, MultiScale, ResizeShortestEdge
+from otadet.exp.backbones import ResNet, TimmBackbone, TorchvisionBackbone
 from otadet.exp.base import BaseExp
 from otadet.exp.crowdhuman import CrowdHumanExp
 from otadet.exp.data import (
@@ -14,7 +15,7 @@ from otadet.exp.data import (
     VocData,
     YoloData,
 )
-from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResNet, RetinaNet
+from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, RetinaNet
 from otadet.exp.load import load_detector, load_exp, load_pipeline, load_predictor
 from otadet.exp.recipe import RecipeExp
 from otadet.exp.run import SCORES, Run
@@ -64,6 +65,8 @@ __all__ = [
     "Run",
     "Steps",
     "SyntheticShapes",
+    "TimmBackbone",
+    "TorchvisionBackbone",
     "VocData",
     "YOLOXExp",
     "YoloData",

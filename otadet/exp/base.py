@@ -20,8 +20,9 @@ from otadet.data.transforms import Compose, Letterbox, MultiScale, RandomFlip, R
 from otadet.engine.accumulation import check_can_be_summed
 from otadet.engine.columns import training_columns
 from otadet.errors import UserError, did_you_mean
+from otadet.exp.backbones import ResNet
 from otadet.exp.data import Data, DataFolder
-from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResNet, RetinaNet
+from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, RetinaNet
 from otadet.exp.fields import changed, check_fields, fields_of, is_part, paths_set
 from otadet.exp.heard import check_heard, own_methods, unheard_settings
 from otadet.exp.plain import to_plain

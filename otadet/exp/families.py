@@ -1,16 +1,16 @@
-"""Parts that build networks and losses: families of detectors, their backbones, and what they are trained with."""
+"""Parts that build networks and losses: families of detectors, and what they are trained with."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from torch import nn
 
-from otadet import models
 from otadet.assigners import Assigner
 from otadet.errors import UserError
+from otadet.exp.backbones import Backbone, ResNet
 from otadet.exp.start import start
 from otadet.limits import Limits
 from otadet.losses import (
@@ -23,8 +23,7 @@ from otadet.losses import (
     centerness_target,
     iou_target,
 )
-from otadet.models import FPN, PAFPN, CSPDarknet, Detector, FCOSHead, RetinaNetHead, YOLOXHead, build_resnet
-from otadet.models.backbones.resnet import check_imagenet, check_layout, torchvision_name
+from otadet.models import FPN, PAFPN, CSPDarknet, Detector, FCOSHead, RetinaNetHead, YOLOXHead
 from otadet.models.heads.retinanet import ONES
 from otadet.part import Part
 
@@ -41,74 +40,15 @@ MOST_SHAPES = 64
 
 
 @dataclass(frozen=True)
-class ResNet(Part):
-    """A ResNet or ResNeXt; pretrained, its norms, its stem and its first stage are frozen (Sec. 4.1).
-
-    `ResNet(101, groups=64, width_per_group=4)` is the ResNeXt-101 64x4d of Tab. 5.
-    """
-
-    depth: Literal[10, 18, 26, 34, 50, 101] = 50
-    width: Annotated[int, Limits(1, 4_096)] = 64
-    """Channels of the stem and the first stage; others than 64 only without weights."""
-    weights: str | None = "imagenet"
-    """"imagenet", a file with torchvision's names or Caffe2's (`R-50.pkl` of MSRA), or None to train from scratch."""
-    groups: Annotated[int, Limits(1, 1_024)] = 1
-    """Of the 3x3 convolutions; more than 1 make it a ResNeXt, of depth 26, 50 or 101."""
-    width_per_group: Annotated[int, Limits(1, 4_096)] = 64
-    """Channels of each group in the first stage, doubled by every later one."""
-    deformable_stages: tuple[Annotated[int, Limits(2, 4)], ...] = ()
-    """Stages with deformable 3x3 convolutions, which start at half of their output: (3, 4) are C4 and C5 (Tab. 5)."""
-    stride_in_1x1: bool = False
-    """Whether blocks that halve the map do so in their first convolution, as the original ResNets, whose weights
-    Detectron2 and the released OTA start from; torchvision's do so in the 3x3."""
-
-    def check(self) -> None:
-        if self.weights is not None and self.width != 64:
-            raise UserError(f"width {self.width}: pretrained weights are those of width 64; set weights none")
-        if self.weights == "imagenet":
-            check_imagenet(torchvision_name(self.depth, self.groups, self.width_per_group))
-        check_layout(self.depth, self.width, self.groups, self.width_per_group, self.stride_in_1x1)
-
-    _read: ClassVar[bool] = True
-    """Whether `build` reads the weights."""
-
-    def build(self) -> models.ResNet:
-        """Images (N, 3, H, W) -> C3, C4, C5. Raises `UserError` for weights that cannot be used."""
-        return build_resnet(
-            self.depth,
-            self.weights,
-            self.width,
-            groups=self.groups,
-            width_per_group=self.width_per_group,
-            deformable_stages=self.deformable_stages,
-            stride_in_1x1=self.stride_in_1x1,
-            read=self._read,
-        )
-
-    def without_weights(self) -> ResNet:
-        """The same network without pretrained weights; a checkpoint is about to replace all of them."""
-        return replace(self, weights=None)
-
-    def unread(self) -> ResNet:
-        """The same network, frozen like a pretrained one, for a training whose checkpoint replaces all weights."""
-        # A subclass may build something else.
-        return _UnreadResNet(**vars(self)) if type(self) is ResNet else self
-
-
-class _UnreadResNet(ResNet):
-    _read = False
-
-
-@dataclass(frozen=True)
 class DenseFamily(Part):
     """What FCOS and RetinaNet share: a backbone, P3 to P7, and two towers that all levels share.
 
     Another family is a dataclass with `build(num_classes) -> Detector`, `without_weights()` and a field `quality`.
     Another backbone is a dataclass with `build()`, whose result says its `channels` and `strides`; `without_weights()`
-    is what it has where it reads or downloads any.
+    is what it has where it reads or downloads any, and `normalization()` where it knows what these were trained on.
     """
 
-    backbone: ResNet = ResNet()
+    backbone: Backbone = ResNet()
     quality: Quality = "iou"
     """What the auxiliary branch predicts: the box's IoU, FCOS's centre-ness, or None for no branch."""
     channels: Annotated[int, Limits(2, 16_384)] = 256
@@ -163,13 +103,17 @@ class DenseFamily(Part):
 
     def without_weights(self) -> Any:
         """The same network without pretrained weights; a checkpoint is about to replace all of them."""
-        plain = getattr(self.backbone, "without_weights", None)
-        return self if plain is None else replace(self, backbone=plain())
+        return _by_backbone(self, "without_weights")
 
     def unread(self) -> Any:
         """The same network, whose backbone does not read pretrained weights, and trains as if it had."""
-        plain = getattr(self.backbone, "unread", None)
-        return self if plain is None else replace(self, backbone=plain())
+        return _by_backbone(self, "unread")
+
+
+def _by_backbone(family: Any, change: str) -> Any:
+    """The family with what that method makes of its backbone, where it has one of this name."""
+    method = getattr(family.backbone, change, None)
+    return family if method is None else replace(family, backbone=method())
 
 
 @dataclass(frozen=True)
@@ -241,7 +185,7 @@ class RetinaNet(DenseFamily):
 
 @dataclass(frozen=True)
 class YOLOX(Part):
-    """CSPDarknet, PAFPN and a decoupled head with an objectness, strides 8 to 32 (Ge et al., 2021).
+    """A backbone, PAFPN and a decoupled head with an objectness, strides 8 to 32 (Ge et al., 2021).
 
     As published: nano depth 0.33, width 0.25, depthwise; tiny 0.33, 0.375; s 0.33, 0.5; m 0.67, 0.75; l 1, 1; x 1.33,
     1.25.
@@ -257,6 +201,8 @@ class YOLOX(Part):
     """Class score and objectness of an untrained head, in 0-1."""
     weights: str | None = None
     """A checkpoint of this layout to start from, all but its class layer: a file, or a published name: "yolox-nano"."""
+    backbone: Backbone | None = None
+    """None: CSPDarknet, of `depth` and `width`, which are otherwise those of neck and head alone."""
 
     @property
     def quality(self) -> Literal["objectness"]:
@@ -265,7 +211,7 @@ class YOLOX(Part):
 
     def build(self, num_classes: int) -> Detector:
         """The network with its initial weights. Raises `UserError` for weights that cannot be used."""
-        backbone = CSPDarknet(self.depth, self.width, depthwise=self.depthwise)
+        backbone = self._build_backbone()
         neck = PAFPN(backbone.channels, backbone.strides, self.depth, depthwise=self.depthwise)
         head = YOLOXHead(
             num_classes,
@@ -279,9 +225,18 @@ class YOLOX(Part):
             start(detector, self.weights)
         return detector
 
+    def _build_backbone(self) -> Any:
+        if self.backbone is not None:
+            return self.backbone.build()
+        return CSPDarknet(self.depth, self.width, depthwise=self.depthwise)
+
     def without_weights(self) -> YOLOX:
         """The same network from scratch."""
-        return replace(self, weights=None)
+        return _by_backbone(replace(self, weights=None), "without_weights")
+
+    def unread(self) -> YOLOX:
+        """As of an `FCOS`."""
+        return _by_backbone(self, "unread")
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,8 @@ def no_such_field(name: str, paths: Sequence[str]) -> str:
     part, _, last = name.rpartition(".")
     inside = [path.rpartition(".")[2] for path in paths if part and path.rpartition(".")[0] == part]
     if inside:
-        others = [kind for kind in kinds_with(last) if kind.startswith(f"{part} ")]
+        own = part.rpartition(".")[2]
+        others = [part + kind.removeprefix(own) for kind in kinds_with(last) if kind.startswith(f"{own} ")]
         elsewhere = f", and {' or '.join(others)} has {last}" if others else ""
         return f"{name}: {part} has no such field; it has {', '.join(inside)}{elsewhere or did_you_mean(last, inside)}"
     if not part and (kinds := kinds_with(name)):

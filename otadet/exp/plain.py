@@ -34,6 +34,7 @@ from otadet.data.transforms import (
     Until,
 )
 from otadet.errors import UserError
+from otadet.exp.backbones import ResNet, TimmBackbone, TorchvisionBackbone
 from otadet.exp.data import (
     CocoData,
     CrowdHumanData,
@@ -44,7 +45,7 @@ from otadet.exp.data import (
     VocData,
     YoloData,
 )
-from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResNet, RetinaNet
+from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, RetinaNet
 from otadet.exp.run import Run
 from otadet.inference.input_spec import InputSpec
 from otadet.inference.postprocess import Postprocess
@@ -61,7 +62,8 @@ PARTS: dict[str, type] = {
     for part in (
         *(DataFolder, CocoData, YoloData, VocData, CrowdHumanData, DataList, PythonData, SyntheticShapes),
         RepeatFactor,
-        *(InputSpec, FCOS, RetinaNet, ResNet, YOLOX, FocalGIoU, BCEIoU, FreeAnchor, Run, Postprocess),
+        *(InputSpec, FCOS, RetinaNet, YOLOX, FocalGIoU, BCEIoU, FreeAnchor, Run, Postprocess),
+        *(ResNet, TimmBackbone, TorchvisionBackbone),
         MultiScaleTest,
         *(FocalLoss, QFL, VFL, MAL, BCE),
         *(SGD, AdamW, Steps, Cosine, Iterations, Epochs),

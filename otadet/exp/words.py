@@ -14,8 +14,9 @@ from otadet.assigners.ops.pair_costs import DETRCost, OTACost
 from otadet.data.sampling import RepeatFactor
 from otadet.data.transforms import Letterbox, MultiScale, ResizeShortestEdge
 from otadet.errors import UserError, did_you_mean
+from otadet.exp.backbones import ResNet, TimmBackbone, TorchvisionBackbone
 from otadet.exp.data import DataFolder
-from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, ResNet, RetinaNet
+from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, RetinaNet
 from otadet.limits import brief
 from otadet.losses import BCE, MAL, QFL, VFL, FocalLoss
 from otadet.optim.optimizer import SGD, AdamW
@@ -40,6 +41,8 @@ WORDS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
         "resnext50_32x4d": partial(ResNet, 50, groups=32, width_per_group=4),
         "resnext101_32x8d": partial(ResNet, 101, groups=32, width_per_group=8),
         "resnext101_64x4d": partial(ResNet, 101, groups=64, width_per_group=4),
+        "timm": TimmBackbone,
+        "torchvision": TorchvisionBackbone,
     },
     "assigner": {name: partial(named_assigner, name) for name in assigner_names()},
     "loss": {"focal_giou": FocalGIoU, "bce_iou": BCEIoU, "free_anchor": FreeAnchor},

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchvision.models import get_model_weights, resnet
 
-from otadet.download import cache_folder, fetch
 from otadet.errors import UserError
 from otadet.integers import ceil_div
 from otadet.models.backbones.caffe import is_caffe, with_torchvision_names
 from otadet.models.backbones.norms import FrozenNorm
+from otadet.models.backbones.weights import fetch_state, put_state, read_state
 from otadet.models.deformable import DeformableConv2d
-from otadet.torch_file import read_weights_file
 
 _BLOCKS = {
     10: (resnet.BasicBlock, (1, 1, 1, 1)),
@@ -142,25 +138,25 @@ def build_resnet(
     width_per_group: int = _WIDTH,
     deformable_stages: Sequence[int] = (),
     stride_in_1x1: bool = False,
-    read: bool = True,
+    frozen: bool | None = None,
 ) -> ResNet:
     """A `ResNet` for the detector; the other arguments are its own.
 
     `weights` is "imagenet" (torchvision's IMAGENET1K_V1, fetched once), the path of a file with such a state
-    dictionary, or None. A pretrained network has frozen BatchNorm, and its stem and first stage are frozen (the
-    paper's setting, Sec. 4.1); one that starts from scratch trains everything. What makes a convolution deformable
-    starts at zero in any case. With `read` false the weights are not read or fetched, but the network is frozen as if
-    they were. Raises `UserError` for a file that cannot be used.
+    dictionary, or None. A `frozen` network has frozen BatchNorm, and its stem and first stage are frozen (the paper's
+    setting, Sec. 4.1); else everything trains. None: a pretrained one is frozen, one from scratch is not. What makes a
+    convolution deformable starts at zero in any case. Raises `UserError` for a file that cannot be used.
     """
     if weights is not None and width != _WIDTH:
         raise UserError(f"width {width}: pretrained weights are those of width {_WIDTH}; set weights none")
-    norm = nn.BatchNorm2d if weights is None else FrozenNorm
+    frozen = weights is not None if frozen is None else frozen
+    norm = FrozenNorm if frozen else nn.BatchNorm2d
     network = ResNet(depth, norm, width, groups, width_per_group)
     if stride_in_1x1:
         network.stride_in_1x1()
     if weights is not None:
-        if read:
-            _load(network, weights, torchvision_name(depth, groups, width_per_group))
+        _load(network, weights, torchvision_name(depth, groups, width_per_group))
+    if frozen:
         for part in (network.conv1, network.bn1, network.layer1):
             part.requires_grad_(False)
     network.deform(deformable_stages)
@@ -169,18 +165,11 @@ def build_resnet(
 
 def _load(network: ResNet, weights: str, name: str) -> None:
     """name: torchvision's of the network."""
-    state = _read_weights(name, weights)
+    state = _download_imagenet(name) if weights == "imagenet" else read_state(weights)
     if is_caffe(state):
         _check_strides(network, weights)
         state = with_torchvision_names(state)
-    wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    wrong = [name for name, shape in wanted.items() if name not in state or state[name].shape != shape]
-    if wrong:
-        raise UserError(
-            f"weights {weights}: not those of a {name}: {len(wrong)} of {len(wanted)} tensors are missing or "
-            f"of another shape, {wrong[0]} first; they should be a state dictionary with torchvision's names"
-        )
-    network.load_state_dict({name: state[name] for name in wanted})
+    put_state(network, state, f"weights {weights}", f"a {name}", "torchvision's names")
 
 
 def _check_strides(network: ResNet, weights: str) -> None:
@@ -196,33 +185,9 @@ def _check_strides(network: ResNet, weights: str) -> None:
         )
 
 
-def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
-    if weights == "imagenet":
-        return _download_imagenet(name)
-    if not os.path.isfile(weights):
-        raise UserError(f'weights {weights}: no such file; give a file, "imagenet", or none to train from scratch')
-    state = read_weights_file(weights, f"weights {weights}")
-    if isinstance(state, dict) and isinstance(inside := state.get("model", state.get("blobs")), dict):
-        state = inside  # as Detectron2 and Detectron write them
-    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
-        raise UserError(f"weights {weights}: holds no state dictionary")
-    return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
-
-
 def _download_imagenet(name: str) -> dict[str, Tensor]:
     check_imagenet(name)
-    address = get_model_weights(name).IMAGENET1K_V1.url
-    file_name = address.rpartition("/")[2]
-    # Where PyTorch keeps what it downloads; who has it there need not fetch it again.
-    kept = Path(torch.hub.get_dir()) / "checkpoints" / file_name
-    digits = file_name.rpartition("-")[2].removesuffix(".pth")
-    try:
-        file = fetch(address, kept if kept.is_file() else cache_folder() / file_name, digits)
-    except UserError as error:
-        raise UserError(
-            f"weights imagenet: {error}; or give a local file (weights FILE), or train from scratch (weights none)"
-        ) from error
-    return read_weights_file(file, "weights imagenet")
+    return fetch_state(get_model_weights(name).IMAGENET1K_V1.url)
 
 
 def check_imagenet(name: str) -> None:
