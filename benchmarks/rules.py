@@ -118,9 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.output.stem if args.output.suffix else f"{args.output.name}-runs"
     )
     with run_folder(args.folder):
-        missing = compare(args, started)
-    for line in missing:
-        print(f"left out: {line}")
+        compare(args, started)
 
 
 def check(args: Namespace) -> None:
@@ -135,12 +133,16 @@ def check(args: Namespace) -> None:
         raise UserError("--only-table trains nothing: leave the experiment, the checkpoint and settings out")
 
 
-def compare(args: Namespace, started: float) -> list[str]:
-    """Train what has no row yet, as far as the time goes, and print the table; lines on what is left out."""
+def compare(args: Namespace, started: float) -> None:
+    """Train what has no row yet, as far as the time goes, print the table, and say what is left out.
+
+    Raises `UserError` at the end for rules that failed.
+    """
     from benchmarks.rulebench.contest import contest_of
     from benchmarks.rulebench.rows import append_row, read_rows
     from otadet.apps.published import checkpoint_path
     from otadet.engine.checkpoint import load_checkpoint
+    from otadet.engine.guard import NonFiniteError
 
     device = pick_device(args.device)
     state = None
@@ -150,6 +152,7 @@ def compare(args: Namespace, started: float) -> list[str]:
     done = {row.id: row for row in read_rows(args.output)}
     contest = contest_of(args, state, device)
     missing: list[str] = []
+    failed: list[str] = []
     longest = 0.0
     for entry in contest.entries:
         name = f"{entry.rule}, seed {entry.seed}"
@@ -161,16 +164,26 @@ def compare(args: Namespace, started: float) -> list[str]:
             missing.append(f"{name}: would not be done within {args.minutes:g} minutes")
             continue
         print(f"{name}: begins", flush=True)
-        row = train(entry, contest, args, device)
+        try:
+            row = train(entry, contest, args, device)
+        except (NonFiniteError, RuntimeError) as error:
+            # Of one rule: a loss that is not finite, or all that PyTorch says. The others go on.
+            failed.append(f"{name}: {str(error).strip().partition(chr(10))[0] or type(error).__name__}")
+            print(f"failed: {failed[-1]}", file=sys.stderr, flush=True)
+            continue
         append_row(args.output, row)
         done[row.id] = row
-        longest = max(longest, perf_counter() - begun)
-        print(f"{name}: AP {row.AP:.3f}, {row.step_seconds:.4f} s per step, {longest:.0f} s in all", flush=True)
+        seconds = perf_counter() - begun
+        longest = max(longest, seconds)
+        print(f"{name}: AP {row.AP:.3f}, {row.step_seconds:.4f} s per step, {seconds:.0f} s in all", flush=True)
     rows = [done[entry.id] for entry in contest.entries if entry.id in done]
     if rows:
         show([rows], args.table)
     print(f"results: {args.output}")
-    return missing
+    for line in missing:
+        print(f"left out: {line}")
+    if failed:
+        raise UserError(f"failed: {'; '.join(failed)}")
 
 
 def show(tables: list[list[Row]], path: Path | None) -> None:

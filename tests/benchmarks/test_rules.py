@@ -19,6 +19,7 @@ from otadet.assigners import DSLAAssigner, OTAAssigner, SimOTAAssigner
 from otadet.assigners.ops.pair_costs import chosen_cost
 from otadet.data.synthetic.write import write_synthetic
 from otadet.engine.checkpoint import load_checkpoint, save_checkpoint
+from otadet.engine.guard import NonFiniteError
 from otadet.engine.stop import Stopped
 from otadet.engine.train_step import TrainStep
 from otadet.errors import UserError
@@ -200,6 +201,19 @@ def test_what_has_no_time_is_left_out_and_said(desk, tmp_path, capsys):
     assert printed.count("left out: ") == 2
     assert "left out: fcos, seed 0: would not be done within 0 minutes" in printed
     assert not list(tmp_path.iterdir())
+
+
+def test_a_rule_that_fails_does_not_end_the_others(desk, tmp_path, monkeypatch, capsys):
+    def train(entry, *_):
+        if entry.rule != "fcos":
+            raise torch.OutOfMemoryError("out of memory\nand more") if entry.rule == "ota" else NonFiniteError("nan")
+        return replace(ROW, id=entry.id, rule=entry.rule)
+
+    monkeypatch.setattr(rules, "train", train)
+    with pytest.raises(UserError, match=r"failed: ota, seed 0: out of memory; atss, seed 0: nan$"):
+        rules.main(words(desk, tmp_path / "rules.csv", "--rules", "ota,atss,fcos"))
+    assert [row.rule for row in read_rows(tmp_path / "rules.csv")] == ["fcos"]
+    assert "\nfcos " in capsys.readouterr().out
 
 
 def test_rows_are_read_as_they_were_written(tmp_path):
