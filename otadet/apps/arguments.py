@@ -128,9 +128,12 @@ def described_exp(path: str | Path, state: dict[str, Any], needed: Iterable[str]
     Raises `UserError` as `stored_exp` and `override` do, and where a folder elsewhere would have to be written.
     """
     from otadet.engine.cores import usable_cores
+    from otadet.exp.load import check_size
     from otadet.exp.stored import stored_exp
 
     exp, needed = stored_exp(path, state, needed), tuple(needed)
+    if "model" in needed:
+        check_size(exp, path, state)
     exp.run = replace(exp.run, workers=min(exp.run.workers, usable_cores()))
     named = paths_named(exp, overrides)
     exp.override(overrides)

@@ -187,8 +187,11 @@ def configured(args: Namespace, read: ReadCheckpoint | None = None) -> BaseExp:
 def _fine_tuned(read: ReadCheckpoint, overrides: Sequence[str]) -> BaseExp:
     """The detector of a checkpoint, to be trained on with other data."""
     from otadet.exp.fine_tune import fine_tune_exp
+    from otadet.exp.load import check_size
 
-    exp = fine_tune_exp(read.path, read.state or {})
+    assert read.state is not None  # nobody has taken it yet
+    exp = fine_tune_exp(read.path, read.state)
+    check_size(exp, read.path, read.state)
     exp.override(overrides)
     return exp
 

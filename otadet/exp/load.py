@@ -113,7 +113,7 @@ def load_detector(
     trained, own = values_of(state), flat(exp.describe())
     check_same_values(checkpoint, NETWORK, trained, own)
     if isinstance(exp, StoredExp):
-        _check_size(exp, checkpoint, state)
+        check_size(exp, checkpoint, state)
     model = as_detector(without_pretrained(exp).build_model(len(names)))
     put_weights(model, checkpoint, state, class_names)
     looked_at: dict[str, Any] = {
@@ -124,7 +124,7 @@ def load_detector(
     return model.eval(), state
 
 
-def _check_size(exp: StoredExp, checkpoint: str | Path, state: dict[str, Any]) -> None:
+def check_size(exp: StoredExp, checkpoint: str | Path, state: dict[str, Any]) -> None:
     """Raise `UserError` where a checkpoint describes a network much larger than its weights: it would take memory."""
     with torch.device("meta"):
         described = without_pretrained(exp).build_model(len(state["class_names"])).state_dict()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import otadet
+from otadet.apps.train import configured, parse_args
 from otadet.engine.checkpoint import load_checkpoint, save_checkpoint
 from otadet.errors import UserError
 from otadet.exp import YOLOX, BaseExp, load_exp, load_predictor
@@ -160,8 +161,13 @@ def test_parts_of_a_file_that_are_none_are_one_error(change: dict, message: str,
     exp = load_exp(EXPS / "quickstart.py")
     parts = exp.describe()
     path = save(exp, tmp_path / "a.pth", parts={**parts, "model": {**parts["model"], **change}})
-    with pytest.raises(UserError, match=rf"a\.pth: .*{message}"):
-        otadet.load(path)
+    for use in (
+        lambda: otadet.load(path),
+        lambda: configured(parse_args(["-c", str(path), "data", str(tmp_path)])),
+        lambda: configured(parse_args(["-c", str(path)])),
+    ):
+        with pytest.raises(UserError, match=rf"a\.pth: .*{message}"):
+            use()
 
 
 @pytest.mark.parametrize(
