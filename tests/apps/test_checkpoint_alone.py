@@ -72,10 +72,12 @@ class Exported:
     def __init__(self) -> None:
         self.given: list[str] = []
 
-    def __call__(self, pipeline: Pipeline, path: Path, options: object, experiment: str, report: object) -> Exported:
+    def __call__(
+        self, pipeline: Pipeline, path: Path, options: object, experiment: str, from_training: bool, report: object
+    ) -> Exported:
         weights = {name: hash_tensor(tensor) for name, tensor in pipeline.model.state_dict().items()}
         parts = (type(pipeline.model), pipeline.input, pipeline.postprocess, pipeline.class_names, options, experiment)
-        self.given.append(f"{weights} {parts}")
+        self.given.append(f"{weights} {parts} {from_training}")
         path.write_text("a graph")
         return self
 
