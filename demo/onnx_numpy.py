@@ -140,6 +140,8 @@ def check_metadata(metadata: dict) -> None:
             )
         ):
             wrong.append(name)
+    if not isinstance(metadata.get("clip", False), bool):
+        wrong.append("clip")
     names = metadata.get("class_names", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         wrong.append("class_names")

@@ -23,7 +23,7 @@ from otadet.inference.input_spec import InputSpec
 from otadet.inference.pipeline import Pipeline
 from otadet.inference.postprocess import Postprocess
 from otadet.inference.predictor import Predictor
-from otadet.models import FPN, AnchorGrid, Detector, FCOSHead
+from otadet.models import FPN, AnchorGrid, Detector, FCOSHead, RetinaNetHead
 from otadet.structures import Detections
 
 onnx = pytest.importorskip("onnx")
@@ -192,10 +192,44 @@ def test_a_file_that_ranks_by_class_detects_what_the_predictor_detects(tmp_path:
     assert comparison.unmatched == 0
 
 
+def nine_anchors() -> Detector:
+    """As torchvision's RetinaNet, untrained but lively."""
+    torch.manual_seed(0)
+    head = RetinaNetHead(len(NAMES), 8, 1, quality=False, per_location=9, delta_weights=(2, 2, 1, 1))
+    shapes = {"anchor_scales": (4.0, 5.0, 6.3), "aspect_ratios": (0.5, 1.0, 2.0), "whole_pixels": True}
+    detector = Detector(Strided(), FPN((8, 8, 8), (8, 16, 32), 8), head, anchor_offset=0.0, **shapes)
+    for branch in (detector.head.logits, detector.head.deltas):
+        nn.init.normal_(branch.weight, std=0.3)
+        nn.init.zeros_(branch.bias)
+    return detector.eval()
+
+
+@pytest.mark.parametrize("nms", [False, True])
+def test_several_anchors_per_location(tmp_path: Path, numpy_demo, nms: bool):
+    """And torchvision's resizing, spacing of the points and clipping: in the graph, behind it, and in numpy."""
+    detector, path = nine_anchors(), tmp_path / "nine.onnx"
+    resize = ResizeShortestEdge((96,), 160, shrink="linear", rounding="down")
+    postprocess = Postprocess(score_threshold=0.6, topk_per_level=50, nms_iou=0.5, max_detections=20, clip=True)
+    pipeline = pipeline_of(detector, resize, postprocess)
+    export_onnx(pipeline, path, ExportOptions(dynamic_size=True, nms=nms))
+    assert read(path)[1].anchors_per_location == 9
+    assert read(path)[1].postprocess == postprocess
+    session = numpy_demo.onnxruntime.InferenceSession(path)
+    # The size of the padding is nothing that a graph with NMS knows of.
+    for size in ((192, 256),) if nms else ((192, 256), (150, 223)):
+        image = picture(*size)
+        expected = Predictor(pipeline)(image)
+        assert len(expected) > 5
+        assert_equal(OnnxPredictor(path)(image), expected)
+        found = numpy_demo.detect(session, numpy_demo.read_metadata(session), image)
+        assert_equal(Detections(*map(torch.from_numpy, found)), expected)
+
+
 def test_a_file_of_an_older_otadet_ranks_by_score(fixed_raw: Path):
     model, metadata = read(fixed_raw)
     strings = {entry.key: entry.value for entry in model.metadata_props}
-    del strings["rank_by"]
+    for later in ("rank_by", "clip", "anchors_per_location"):
+        del strings[later]
     assert OnnxMetadata.from_strings(strings, fixed_raw) == metadata
 
 
