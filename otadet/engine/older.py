@@ -121,5 +121,12 @@ def check_same_values(path: object, names: Sequence[str], trained: Mapping[str, 
     """Raise `UserError`, naming the checkpoint `path`, where `trained` and `own` have other values of these fields."""
     changed = [name for name in names if name in trained and name in own and trained[name] != own[name]]
     if changed:
-        had, has = (" ".join(f"{name} {shown_value(of[name])}" for name in changed) for of in (trained, own))
+        had, has = (" ".join(f"{name} {_typed(of[name])}" for name in changed) for of in (trained, own))
         raise UserError(f"{path}: trained with {had}, but the experiment has {has}; add {had} to the command")
+
+
+def _typed(value: Any) -> str:
+    """As it is set on a command line."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(_typed, value))
+    return shown_value(str(value).lower() if isinstance(value, bool) else value)

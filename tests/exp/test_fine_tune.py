@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from otadet.apps.conversions import yolox_experiment
+from otadet.apps.conversions import torchvision_experiment, yolox_experiment
+from otadet.convert import torchvision
 from otadet.convert.yolox import Layout
 from otadet.data.transforms import Letterbox, ResizeShortestEdge
 from otadet.errors import UserError
@@ -139,3 +142,12 @@ def test_frozen_norms_are_none_whose_statistics_could_be_frozen() -> None:
     assert exp.run.batch_size == 2
     assert not exp.run.freeze_norms
     assert not any("freeze_norms" in line for line in reasons)
+
+
+def test_a_detector_of_torchvision_keeps_its_way_of_resizing() -> None:
+    layout = torchvision.Layout(True, 18, 1, 64, 256, 4, True, True, "p5", 91)
+    own = torchvision_experiment(layout, None, "fcos")
+    exp, _ = fitted(Pictures(100, (480, 640), (40,)), exp=own)
+    resize = exp.input.resize
+    assert resize == replace(own.input.resize, sizes=resize.sizes, max_size=resize.max_size)
+    assert (exp.model, exp.postprocess, exp.assigner) == (own.model, own.postprocess, own.assigner)

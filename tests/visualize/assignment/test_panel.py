@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -106,3 +108,18 @@ def test_dots_shrink_with_the_panel(monkeypatch, scale, radius):
     monkeypatch.setattr(assignment, "draw_dot", lambda canvas, center, radius, color, ambiguous: radii.append(radius))
     drawn(result({15: 1}), scale=scale)
     assert radii == pytest.approx([radius])
+
+
+def test_mass_of_anchors_that_share_a_point_adds_up():
+    mass = np.zeros((2, 20))
+    mass[0, 5], mass[1, 10] = 0.75, 0.5
+    shared = np.zeros((2, 20, 3))
+    shared[0, 5], shared[1, 10, 2] = 0.25, 0.5
+    one, base = result({}, mass=mass), grid()
+    thrice = replace(
+        base, points=base.points.repeat(3, axis=0), strides=base.strides.repeat(3), per_location=3
+    )  # fmt: skip
+    three = RuleResult("OTA", one.gt_index.repeat(3), one.ambiguous.repeat(3), shared.reshape(2, 60))
+    image = replace(assigned(three), grid=thrice)
+    found = draw_assignment(image, three, np.ones(60, bool), 8, True)
+    np.testing.assert_array_equal(found, drawn(one, show_mass=True))
