@@ -68,12 +68,18 @@ def measured(entry: Entry, contest: Contest, args: Namespace, device: torch.devi
         batch=exp.run.images_per_step,
         split=args.split,
         images=len(found.detections),
-        start="scratch" if args.checkpoint is None else printable(Path(args.checkpoint).name),
+        start=_start(exp, args),
         settings=printable(shlex.join(without_data(args.overrides))),
         device=device_name(device),
         otadet=__version__,
         torch=torch.__version__,
     )
+
+
+def _start(exp: BaseExp, args: Namespace) -> str:
+    """The checkpoint that it began with, and the experiment where one was named."""
+    weights = "scratch" if args.checkpoint is None else printable(Path(args.checkpoint).name)
+    return weights if args.exp is None else f"{weights} by {printable(exp.name)}"
 
 
 def without_data(settings: list[str]) -> list[str]:

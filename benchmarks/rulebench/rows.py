@@ -53,7 +53,7 @@ class Row:
     images: int
     """Of the split."""
     start: str
-    """The checkpoint, or "scratch"."""
+    """The checkpoint, or "scratch"; and the experiment of -f."""
     settings: str
     """Of the experiment, as they were given."""
     device: str

@@ -149,6 +149,9 @@ def test_from_scratch(desk):
     (entry,) = contest.contest_of(args, None, CPU).entries
     assert entry.fitted.optimizer.lr == 0.0025
     assert entry.fitted.model == load_exp("ota_csp_nano").model
+    assert measures._start(entry.fitted, args) == "scratch"
+    args.exp = "ota_csp_nano"
+    assert measures._start(entry.fitted, args) == "scratch by ota_csp_nano"
 
 
 @pytest.mark.parametrize(
