@@ -121,6 +121,8 @@ def _length_and_rhythm(found: Statistics, exp: BaseExp, devices: int) -> Iterabl
     usual, epochs = usual_and_fitting(found.images, batch, EPOCHS, MOST_EPOCHS)
     iterations = Epochs(epochs).iterations(found.images, batch)
     why = f"for {found.images:,} pictures" if epochs == usual else f"at least {FEWEST_ITERATIONS} iterations"
+    if iterations < FEWEST_ITERATIONS:
+        why = "no more for so few pictures"
     reason = f"length {epochs}epochs, {why}: {iterations:,} of {batch_said(exp.run)}"
     yield Choice("length", f"{epochs}epochs", reason)
     yield from rhythm(found, exp, devices)

@@ -110,6 +110,8 @@ def _length(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
     why = f"{found.images:,} pictures are shown {usual} times each"
     if epochs > usual:
         why = f"so few pictures are shown until there are {FEWEST_ITERATIONS} iterations, as from scratch it takes them"
+    if iterations < FEWEST_ITERATIONS:
+        why = f"so few pictures are shown {epochs} times each, and no more"
     reason = f"length {epochs}epochs: {why}; {iterations:,} iterations of {batch_said(exp.run)}"
     yield Choice("length", f"{epochs}epochs", reason)
 

@@ -71,7 +71,15 @@ def test_another_resize_rule_stays_the_rule_that_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("images", "epochs", "warmup", "batch"),
-    [(4, 200, 50, 2), (20, 100, 50, 2), (75, 100, 50, 8), (479, 30, 89, 8), (5_000, 15, 468, 8), (90_000, 8, 500, 8)],
+    [
+        (4, 200, 50, 2),
+        (8, 150, 50, 2),
+        (20, 100, 50, 2),
+        (75, 100, 50, 8),
+        (479, 30, 89, 8),
+        (5_000, 15, 468, 8),
+        (90_000, 8, 500, 8),
+    ],
 )
 def test_length_and_warm_up_have_floors(images, epochs, warmup, batch) -> None:
     exp, reasons = fitted(Pictures(images, (100, 100), (50,)))
@@ -79,6 +87,8 @@ def test_length_and_warm_up_have_floors(images, epochs, warmup, batch) -> None:
     assert exp.run.freeze_norms == (batch < 4)
     assert len(reasons) == 4, "the data, and three lines"
     assert all(len(line) < 200 for line in reasons)
+    why = {4: "no more for so few pictures", 8: "at least 600 iterations"}.get(images, f"for {images:,} pictures")
+    assert reasons[2].startswith(f"length {epochs}epochs, {why}: ")
 
 
 def test_augmentation_is_weaker_the_more_pictures_there_are() -> None:

@@ -57,6 +57,14 @@ def test_length_has_a_floor_and_is_in_epochs(images, batch, length, warmup, ever
     assert all(len(line) < 200 for line in reasons)
 
 
+def test_a_length_that_stays_below_the_floor_does_not_say_that_it_reaches_it() -> None:
+    exp, reasons = fitted(Pictures(1, (100, 100), (50,)))
+    assert exp.iterations(1) == 200
+    assert any(
+        "length 400epochs: so few pictures are shown 400 times each, and no more; 200 it" in one for one in reasons
+    )
+
+
 def test_what_a_command_sets_wins() -> None:
     pictures = Pictures(100, (256, 256), (40,))
     exp, reasons = fitted(pictures, "length", "1000iterations", "batch_size", "8", "input.resize", "320/320")
