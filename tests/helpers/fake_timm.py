@@ -63,6 +63,19 @@ class Maps(nn.Module):
         return [maps[index] for index in self.out_indices]
 
 
+class Wrapped(nn.Module):
+    """As timm wraps networks that it does not take apart: all names begin with that of the wrapped one."""
+
+    def __init__(self, maps: Maps, inside: str) -> None:
+        super().__init__()
+        self.add_module(inside, maps)
+        self.inside = inside
+        self.feature_info = maps.feature_info
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return getattr(self, self.inside)(images)
+
+
 @dataclass(frozen=True)
 class Config:
     """What timm knows of some weights."""
@@ -78,6 +91,9 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "strict": {"form": "fixed", "option": "strict_img_size"},
     "dynamic": {"form": "fixed", "option": "dynamic_img_size"},
     "fixed": {"form": "fixed"},
+    "wrapped": {"inside": "body"},
+    "runs": {"at_start": lambda whole: whole.stages(torch.zeros(1, 3, 64, 64))},
+    "counts": {"at_start": lambda whole: torch.arange(3).tolist()},
     "flat": {"reductions": (16,) * 5},
     "lying": {"reductions": (4, 8, 16, 32, 64)},
     "valid": {"kernel": 2},
@@ -95,12 +111,16 @@ def create_model(name: str, pretrained: bool = False, features_only: bool = Fals
     if features_only and not how.get("maps", True):
         raise RuntimeError("features_only not implemented")
     whole = Classifier(how.get("kernel", 3))
+    how.get("at_start", id)(whole)
     if pretrained:
         torch.manual_seed(7)
         for parameter in whole.parameters():
             nn.init.normal_(parameter)
     form = "plain" if options else how.get("form", "plain")
-    return Maps(whole, how.get("reductions", (2, 4, 8, 16, 32)), out_indices, form) if features_only else whole
+    if not features_only:
+        return whole
+    maps = Maps(whole, how.get("reductions", (2, 4, 8, 16, 32)), out_indices, form)
+    return Wrapped(maps, how["inside"]) if "inside" in how else maps
 
 
 def get_pretrained_cfg(name: str, allow_unregistered: bool = True) -> Config:

@@ -146,10 +146,15 @@ def made(make: Callable[[], nn.Module]) -> nn.Module:
 def on_meta(make: Callable[[], nn.Module]) -> nn.Module:
     """What `make` builds, in evaluation mode on the device "meta": without the memory of its weights.
 
-    Not all can be built there: some compute with small tensors while they are. These stay on the CPU until then.
+    Some look at numbers while they are built, which nothing has there. Their small tensors stay on the CPU until then.
     """
-    with torch.device("cpu"), _WeightsOnMeta():
-        return make().to("meta").eval()
+    try:
+        with torch.device("meta"):
+            network = make()
+    except Exception:
+        with torch.device("cpu"), _WeightsOnMeta():
+            network = make()
+    return network.to("meta").eval()
 
 
 class _WeightsOnMeta(TorchFunctionMode):

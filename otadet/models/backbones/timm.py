@@ -18,6 +18,8 @@ from otadet.models.backbones.normalization import Normalization
 from otadet.models.backbones.weights import put_state, read_state
 
 _NAME = re.compile(r"\w+(\.[\w-]+)?", re.ASCII)
+_WRAPPED = ("model.", "body.")
+"""Where timm puts a whole network that it does not take apart, to listen to the maps inside it."""
 _SIZES: tuple[Mapping[str, bool], ...] = ({}, {"strict_img_size": False}, {"dynamic_img_size": True})
 """What timm offers some of the networks that are made for one size of images, in the order in which it is tried."""
 
@@ -141,9 +143,9 @@ def _indices(network: Any, what: str) -> tuple[int, ...]:
 
 def _put_file(network: nn.Module, path: str, name: str) -> None:
     """Fill it from a file of the whole network: timm calls the modules that it takes apart by other names."""
-    prefix = "model." if all(key.startswith("model.") for key in network.state_dict()) else ""
+    inside = [prefix for prefix in _WRAPPED if all(key.startswith(prefix) for key in network.state_dict())]
 
     def spelt(key: str) -> str:
-        return key.removeprefix(prefix).replace(".", "_")
+        return key.removeprefix(inside[0] if inside else "").replace(".", "_")
 
     put_state(network, read_state(path), f"weights {path}", f"a {name}", "timm's names", spelt)

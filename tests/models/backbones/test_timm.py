@@ -38,7 +38,7 @@ def test_a_missing_timm_names_its_extra(missing: str, fake: ModuleType, monkeypa
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["plain", "plain.in1k", "last", "strict", "dynamic"])
+@pytest.mark.parametrize("name", ["plain", "plain.in1k", "last", "strict", "dynamic", "wrapped", "runs", "counts"])
 def test_the_last_three_maps_come_with_their_strides(name: str, fake: ModuleType) -> None:
     backbone = scratch(name)
     assert backbone.channels == (16, 32, 64)
@@ -99,14 +99,17 @@ def test_weights_that_there_are_not(fake: ModuleType, tmp_path: Path, monkeypatc
         TimmBackbone("plain").build()
 
 
-def test_a_file_of_the_whole_network_fills_the_maps(fake: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["plain", "wrapped"])
+def test_a_file_of_the_whole_network_fills_the_maps(name: str, fake: ModuleType, tmp_path: Path) -> None:
     whole = Classifier()
     torch.save(whole.state_dict(), tmp_path / "plain.pth")
-    backbone = TimmBackbone("plain", weights=str(tmp_path / "plain.pth")).build()
+    backbone = TimmBackbone(name, weights=str(tmp_path / "plain.pth")).build()
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(backbone.eval()(images)[-1], whole.eval().stages(images))
-    torch.testing.assert_close(backbone.state_dict()["network.stages_4.0.weight"], whole.stages[4][0].weight)
+    inside = "body." if name == "wrapped" else ""
+    filled = backbone.state_dict()[f"network.{inside}stages_4.0.weight"]
+    torch.testing.assert_close(filled, whole.stages[4][0].weight)
 
 
 def test_pretrained_norms_stay_as_they_are(fake: ModuleType) -> None:
