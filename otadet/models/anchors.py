@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -105,15 +106,14 @@ def _half_sides(strides: Sequence[int], scales: Sequence[float], ratios: Sequenc
 
 
 def _whole_half_sides(strides: Sequence[int], scales: Sequence[float], ratios: Sequence[float]) -> Tensor:
-    whole = [[float(math.floor(stride * scale)) for scale in scales] for stride in strides]
-    sizes = torch.tensor(whole, device="cpu")
-    # In torchvision's order of operations, as a rounding depends on the last digit.
-    heights = torch.tensor(ratios, device="cpu").sqrt()
-    sides = torch.stack((1 / heights, heights), -1)[:, None] * sizes[:, None, :, None]
-    half_sides = (sides.flatten(1, 2) / 2).round()
+    sizes = np.array([[math.floor(stride * scale) for scale in scales] for stride in strides], np.float32)
+    # In torchvision's order of operations and its precision, as a rounding depends on the last digit.
+    heights = np.sqrt(np.array(ratios, np.float32))
+    sides = np.stack((1 / heights, heights), -1)[:, None] * sizes[:, None, :, None]
+    half_sides = np.round(sides.reshape(len(strides), -1, 2) / 2)
     if not half_sides.all():
         raise UserError(
             f"anchor_scales {scales}, aspect_ratios {ratios}: make anchor boxes of less than two pixels, which "
             "whole_pixels rounds to none; make them larger, or set whole_pixels false"
         )
-    return half_sides
+    return torch.tensor(half_sides.tolist(), device="cpu")

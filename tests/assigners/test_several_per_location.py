@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from otadet.assigners import Assigner, FCOSAssigner, OTAAssigner, SimOTAAssigner, assigner_names, named_assigner
 from otadet.structures import IGNORED, Anchors, Assignment, GroundTruth, Predictions
+from tests.helpers.counting import fake_problem
 from tests.helpers.problems import STRIDES, late_predictions, make_anchors, random_problem
 
 SHAPES = {"scale": (4.0, 5.0, 6.3), "aspect_ratios": (0.5, 1.0, 2.0)}
@@ -82,6 +84,18 @@ def test_an_accelerator_gives_the_same(
         if hasattr(module, "on_host"):
             monkeypatch.setattr(module, "on_host", lambda tensor: False)
     assert_same(assigner(predictions, anchors, truths), expected)
+
+
+ON_DEVICE = {name: assigner for name, assigner in ASSIGNERS.items() if name != "hungarian"}
+
+
+@pytest.mark.parametrize("assigner", ON_DEVICE.values(), ids=ON_DEVICE.keys())
+def test_does_not_wait_for_the_device(assigner: Assigner) -> None:
+    with FakeTensorMode():
+        predictions, anchors, truths = fake_problem([3, 0, 7], **SHAPES, whole_pixels=True)
+        assignment = assigner(predictions, anchors, truths)
+    assert assignment.gt_index.device.type == assignment.ambiguous.device.type == "cuda"
+    assert assignment.gt_index.shape == predictions.boxes.shape[:2]
 
 
 def test_all_shapes_of_a_point_in_an_ignored_region_are_ignored(generator: torch.Generator) -> None:

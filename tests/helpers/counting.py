@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -37,10 +38,12 @@ def fake_problem(
     width: int = 320,
     num_classes: int = 3,
     dtype: torch.dtype = torch.float32,
+    **shapes: Any,
 ) -> tuple[Predictions, Anchors, list[GroundTruth]]:
-    """A batch whose images have `sizes` boxes; for use inside a `FakeTensorMode`."""
+    """A batch whose images have `sizes` boxes; for use inside a `FakeTensorMode`. shapes: arguments of `AnchorGrid`."""
     with torch.device(device):
-        anchors = AnchorGrid(STRIDES)([torch.empty(1, 1, -(-height // s), -(-width // s)) for s in STRIDES])
+        features = [torch.empty(1, 1, -(-height // s), -(-width // s)) for s in STRIDES]
+        anchors = AnchorGrid(STRIDES, **shapes)(features, (height, width))
         shape = (len(sizes), len(anchors.points))
         predictions = Predictions(
             torch.zeros(*shape, num_classes, dtype=dtype),
