@@ -89,7 +89,6 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "plain": {},
     "last": {"form": "last"},
     "strict": {"form": "fixed", "option": "strict_img_size"},
-    "dynamic": {"form": "fixed", "option": "dynamic_img_size"},
     "fixed": {"form": "fixed"},
     "wrapped": {"inside": "body"},
     "runs": {"at_start": lambda whole: whole.stages(torch.zeros(1, 3, 64, 64))},

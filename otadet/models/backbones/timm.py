@@ -20,8 +20,8 @@ from otadet.models.backbones.weights import put_state, read_state
 _NAME = re.compile(r"\w+(\.[\w-]+)?", re.ASCII)
 _WRAPPED = ("model.", "body.")
 """Where timm puts a whole network that it does not take apart, to listen to the maps inside it."""
-_SIZES: tuple[Mapping[str, bool], ...] = ({}, {"strict_img_size": False}, {"dynamic_img_size": True})
-"""What timm offers some of the networks that are made for one size of images, in the order in which it is tried."""
+_SIZES: tuple[Mapping[str, bool], ...] = ({}, {"strict_img_size": False})
+"""Tried in this order; the latter is what timm offers Swin and its kin, which are made for one size of images."""
 
 
 class TimmBackbone(ForeignBackbone):
