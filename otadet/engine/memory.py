@@ -62,7 +62,10 @@ class CudaMeter:
     """The memory of a GPU, of which the allocator may take `room` and no more during a call."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        # What sets the allocator's share takes no device without a number.
+        self._device = device = torch.device(
+            "cuda", torch.cuda.current_device() if device.index is None else device.index
+        )
         let_go(device)
         free, self._total = torch.cuda.mem_get_info(device)
         self.room = int((1 - MARGIN) * (free + torch.cuda.memory_reserved(device)))
@@ -82,6 +85,7 @@ class CudaMeter:
             return None
         finally:
             torch.cuda.set_per_process_memory_fraction(before, self._device)
+            let_go(self._device)
 
 
 class HostMeter:
