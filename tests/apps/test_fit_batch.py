@@ -203,6 +203,10 @@ def test_the_hardest_batch_has_the_most_boxes_and_the_largest_shape(exp: BaseExp
     hardest = hardest_batch(exp, train_set, 3, 32)
     assert hardest.size == (128, 128)
     assert [len(truth.boxes) for truth in hardest.truths] == counts[:3]
+    images = hardest.batch(2, (64, 96), CPU).images
+    assert images.shape == (2, 3, 64, 96)
+    # Batch norms of one colour are divided by next to nothing, and deep networks' gradients overflow.
+    assert images.float().std(dim=(2, 3)).min() > 50
     assert max(truth.boxes.max() for truth in hardest.truths) > 64, "at the size that they have there"
     assert hardest.sizes(32) == [(32, 32), (64, 64), (128, 128)]
     batch = hardest.batch(5, (64, 64), CPU)

@@ -100,11 +100,21 @@ def test_a_system_that_does_not_say_is_one_line(lacking: str, monkeypatch: pytes
 def gpu(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """What a GPU of 1000 bytes was told, of which 800 are free and 100 this process's."""
     told: dict[str, float] = {"fraction": 1.0}
+
+    def share(device: torch.device) -> float:
+        assert device.index is not None  # as PyTorch wants it
+        return told["fraction"]
+
+    def set_share(fraction: float, device: torch.device) -> None:
+        assert device.index is not None
+        told["fraction"] = fraction
+
     fakes = {
+        "current_device": lambda: 0,
         "mem_get_info": lambda device: (800, 1000),
         "memory_reserved": lambda device: 100,
-        "get_per_process_memory_fraction": lambda device: told["fraction"],
-        "set_per_process_memory_fraction": lambda fraction, device: told.update(fraction=fraction),
+        "get_per_process_memory_fraction": share,
+        "set_per_process_memory_fraction": set_share,
         "reset_peak_memory_stats": lambda device: None,
         "max_memory_reserved": lambda device: 700,
         "synchronize": lambda device: None,
