@@ -11,7 +11,8 @@ from otadet.apps.draft import Draft, Drafter, Wish, coco_or_given, experiment, s
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from otadet.convert import detectron2, torchvision, yolox
+    from otadet.convert import detectron2, yolox
+    from otadet.convert.pyramid import PyramidLayout
     from otadet.exp import BaseExp, InputSpec
 
 SMALL = 416
@@ -51,7 +52,7 @@ def yolox_experiment(layout: yolox.Layout, size: int | None, name: str) -> BaseE
 
 def torchvision_draft(state: dict[str, Tensor], path: object, wish: Wish, name: str) -> Draft:
     """Of torchvision's FCOS and RetinaNet, with its own settings."""
-    from otadet.convert.torchvision import NORM_EPS, layout_of, rows_of, with_eps, with_rows
+    from otadet.convert.torchvision import NORM_EPS, is_fcos, layout_of, rows_of, with_eps, with_rows
 
     layout = layout_of(state, path)
     rows = rows_of(layout.num_classes, wish.class_names, path)
@@ -59,38 +60,30 @@ def torchvision_draft(state: dict[str, Tensor], path: object, wish: Wish, name: 
     notes = [rows.note] if rows.note else []
     if eps != NORM_EPS:
         notes.append(f"its batch norms have an eps of {eps:g}, which their weights make up for")
-    if not layout.is_fcos:
+    if not is_fcos(state):
         notes.append("no tensor says the anchor boxes: they are torchvision's own, 3 scales of 3 aspect ratios")
+    exp = torchvision_experiment(layout, is_fcos(state), wish.size, name)
     state = with_rows(state, rows.kept, layout.num_classes)
-    exp = torchvision_experiment(layout, wish.size, name)
     return Draft(exp, state, rows.names, partial(with_eps, eps=eps), tuple(notes))
 
 
-def torchvision_experiment(layout: torchvision.Layout, size: int | None, name: str) -> BaseExp:
+def torchvision_experiment(layout: PyramidLayout, is_fcos: bool, size: int | None, name: str) -> BaseExp:
     """The experiment whose detector the network is, with torchvision's own input and postprocessing.
 
     size: of the shorter side of the input, in pixels; None: as published. Raises `UserError` for one that cannot be, or
     no such network.
     """
     from otadet.assigners import FCOSAssigner, MaxIoUAssigner
+    from otadet.convert.pyramid import RATIOS, SCALES
     from otadet.data.transforms import ResizeShortestEdge
-    from otadet.exp import FCOS, FocalGIoU, InputSpec, Postprocess, ResNet, RetinaNet
+    from otadet.exp import FCOS, FocalGIoU, InputSpec, Postprocess, RetinaNet
 
     def input_of(short: int) -> InputSpec:
         return InputSpec(ResizeShortestEdge((short,), round(short * LONG / SHORT), shrink="linear", rounding="down"))
 
-    depth: Any = layout.depth
-    backbone = ResNet(depth, weights=None, groups=layout.groups, width_per_group=layout.width_per_group)
-    common: dict[str, Any] = {
-        "backbone": backbone,
-        "channels": layout.channels,
-        "tower_depth": layout.tower_depth,
-        "tower_norm": "group" if layout.tower_norm else "none",
-        "tower_bias": layout.tower_bias,
-        "coarse_from": layout.coarse_from,
-        "whole_pixels": True,
-    }
-    if layout.is_fcos:
+    common = _pyramid_settings(layout)
+    common["whole_pixels"] = True
+    if is_fcos:
         return experiment(
             name,
             model=FCOS(quality="centerness", level_scales=False, **common),
@@ -99,10 +92,9 @@ def torchvision_experiment(layout: torchvision.Layout, size: int | None, name: s
             assigner=FCOSAssigner(),
             loss=FocalGIoU(),
         )
-    thirds = tuple(4 * 2 ** (third / 3) for third in range(3))
     return experiment(
         name,
-        model=RetinaNet(quality=None, anchor_scales=thirds, aspect_ratios=(0.5, 1.0, 2.0), **common),
+        model=RetinaNet(quality=None, anchor_scales=SCALES, aspect_ratios=RATIOS, **common),
         input=sized(input_of, size, SHORT),
         postprocess=Postprocess(0.05, nms_iou=0.5, max_detections=300, clip=True),
         assigner=MaxIoUAssigner(),
@@ -131,28 +123,14 @@ def detectron2_experiment(layout: detectron2.Layout, size: int | None, name: str
     no such network.
     """
     from otadet.assigners import MaxIoUAssigner, OTAAssigner
-    from otadet.convert.detectron2 import RATIOS, SIZES
+    from otadet.convert.pyramid import RATIOS, SCALES
     from otadet.data.transforms import ResizeShortestEdge
-    from otadet.exp import FCOS, FocalGIoU, InputSpec, Postprocess, ResNet, RetinaNet
+    from otadet.exp import FCOS, FocalGIoU, InputSpec, Postprocess, RetinaNet
 
     def input_of(short: int) -> InputSpec:
         return InputSpec(ResizeShortestEdge((short,), round(short * LONG / SHORT)), layout.mean, layout.std)
 
-    depth: Any = layout.depth
-    common: dict[str, Any] = {
-        "backbone": ResNet(
-            depth,
-            layout.width,
-            weights=None,
-            groups=layout.groups,
-            width_per_group=layout.width_per_group,
-            stride_in_1x1=layout.stride_in_1x1,
-        ),
-        "channels": layout.channels,
-        "tower_depth": layout.tower_depth,
-        "tower_norm": "group" if layout.tower_norm else "none",
-        "coarse_from": layout.coarse_from,
-    }
+    common = _pyramid_settings(layout, layout.stride_in_1x1)
     if layout.is_ota:
         return experiment(
             name,
@@ -164,12 +142,34 @@ def detectron2_experiment(layout: detectron2.Layout, size: int | None, name: str
         )
     return experiment(
         name,
-        model=RetinaNet(quality=None, anchor_scales=SIZES, aspect_ratios=RATIOS, **common),
+        model=RetinaNet(quality=None, anchor_scales=SCALES, aspect_ratios=RATIOS, **common),
         input=sized(input_of, size, SHORT),
         postprocess=Postprocess(0.05, nms_iou=0.5, max_detections=100),
         assigner=MaxIoUAssigner(),
         loss=FocalGIoU(),
     )
+
+
+def _pyramid_settings(layout: PyramidLayout, stride_in_1x1: bool = False) -> dict[str, Any]:
+    """Fields of the `DenseFamily`. Raises `UserError` where there is no such network."""
+    from otadet.exp import ResNet
+
+    depth: Any = layout.depth
+    return {
+        "backbone": ResNet(
+            depth,
+            layout.width,
+            weights=None,
+            groups=layout.groups,
+            width_per_group=layout.width_per_group,
+            stride_in_1x1=stride_in_1x1,
+        ),
+        "channels": layout.channels,
+        "coarse_from": layout.coarse_from,
+        "tower_depth": layout.tower_depth,
+        "tower_norm": "group" if layout.tower_norm else "none",
+        "tower_bias": layout.tower_bias,
+    }
 
 
 DRAFTERS: Mapping[str, Drafter] = {

@@ -130,7 +130,7 @@ def convert(
     import torch
 
     from otadet.convert.programs import PROGRAMS, program_of, read_published
-    from otadet.convert.renaming import fit
+    from otadet.convert.tensors import fit
     from otadet.engine.checkpoint import save_checkpoint
     from otadet.files import check_writable
 

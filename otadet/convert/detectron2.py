@@ -10,17 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from otadet.convert.renaming import Rule, all_renamed
+from otadet.convert.pyramid import RATIOS, SCALES, PyramidLayout, pyramid_of
 from otadet.errors import UserError
-from otadet.models.backbones.resnet import depth_of, width_per_group_of
+from otadet.models.backbones.normalization import IMAGENET, Three
+from otadet.models.backbones.norms import with_statistics
+from otadet.models.renaming import Rule, all_renamed
 
 SIGNS = ("backbone.bottom_up.stem.conv1.weight", "head.cls_score.weight")
 """Tensors that only its one-stage detectors have."""
-IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-SIZES = tuple(4 * 2 ** (third / 3) for third in range(3))
-"""Of the anchor boxes of its RetinaNet, in strides."""
-RATIOS = (0.5, 1.0, 2.0)
-SHAPES = len(SIZES) * len(RATIOS)
 _RULES: tuple[Rule, ...] = (
     (r"^backbone\.bottom_up\.stem\.conv1\.norm\.", "backbone.bn1."),
     (r"^backbone\.bottom_up\.stem\.conv1\.", "backbone.conv1."),
@@ -42,23 +39,13 @@ _PIXELS = ("pixel_mean", "pixel_std")
 
 
 @dataclass(frozen=True)
-class Layout:
+class Layout(PyramidLayout):
     """What the tensors say of the network, and of what it sees."""
 
     is_ota: bool
-    depth: int
-    """Of the ResNet."""
-    width: int
-    groups: int
-    width_per_group: int
-    channels: int
-    tower_depth: int
-    tower_norm: bool
-    coarse_from: str
-    num_classes: int
-    mean: tuple[float, float, float]
+    mean: Three
     """RGB."""
-    std: tuple[float, float, float]
+    std: Three
     """RGB."""
     is_bgr: bool
     stride_in_1x1: bool
@@ -83,53 +70,19 @@ def named(state: Mapping[str, Tensor], path: object) -> dict[str, Tensor]:
         if sorted(scales) != list(range(len(scales))) or any(scale.numel() != 1 for scale in scales.values()):
             raise UserError(f"{path}: its head.scales are not one number per level")
         found["head.scales"] = torch.cat([scales[level].flatten() for level in range(len(scales))])
-    return _with_statistics(found)
-
-
-def _with_statistics(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """With those of frozen norms that are folded into weight and bias, as in its oldest files."""
-    norms = [name for name in state if re.match(r"backbone\..*(?:bn\d|downsample\.1)\.weight$", name)]
-    for name in norms:
-        mean, variance = (name.removesuffix("weight") + end for end in ("running_mean", "running_var"))
-        if mean not in state and variance not in state:
-            state = {**state, mean: torch.zeros_like(state[name]), variance: torch.ones_like(state[name])}
-    return state
+    return with_statistics(found)
 
 
 def layout_of(state: Mapping[str, Tensor], path: object) -> Layout:
     """The layout that a state dictionary with otadet's names is of. Raises `UserError`, naming the file."""
     is_ota = "head.quality.weight" in state
-    expected = 1 if is_ota else SHAPES
-    stem, logits, boxes, lateral, p6 = (
-        _matrix(state, f"{name}.weight", path)
-        for name in (
-            "backbone.conv1",
-            "head.logits",
-            "head.distances" if is_ota else "head.deltas",
-            "neck.lateral.0",
-            "neck.p6",
-        )
-    )
-    if boxes.shape[0] != 4 * expected or logits.shape[0] % expected:
-        raise UserError(
-            f"{path}: has {boxes.shape[0] // 4} anchor boxes per location, of {logits.shape[0]} classes together; "
-            f"otadet knows Detectron2's own {SHAPES}"
-        )
+    boxes = "head.distances" if is_ota else "head.deltas"
+    pyramid = pyramid_of(state, boxes, path, "Detectron2's RetinaNet or the released OTA")
     _check_anchors(state, path)
-    depth, groups, width_per_group = _resnet_of(state, path)
-    convolutions = [name for name in state if re.match(r"head\.class_tower\.\d+\.weight$", name)]
-    mean, std, is_bgr, is_said = _pixels(state, groups, path)
+    mean, std, is_bgr, is_said = _pixels(state, pyramid.groups, path)
     return Layout(
+        **vars(pyramid),
         is_ota=is_ota,
-        depth=depth,
-        width=stem.shape[0],
-        groups=groups,
-        width_per_group=width_per_group,
-        channels=lateral.shape[0],
-        tower_depth=sum(state[name].dim() == 4 for name in convolutions),
-        tower_norm=any(state[name].dim() == 1 for name in convolutions),
-        coarse_from="p5" if p6.shape[1] == lateral.shape[0] else "c5",
-        num_classes=logits.shape[0] // expected,
         mean=mean,
         std=std,
         is_bgr=is_bgr,
@@ -139,19 +92,11 @@ def layout_of(state: Mapping[str, Tensor], path: object) -> Layout:
     )
 
 
-def _matrix(state: Mapping[str, Tensor], name: str, path: object) -> Tensor:
-    tensor = state.get(name)
-    if tensor is None or tensor.dim() != 4 or 0 in tensor.shape:
-        what = "is missing" if tensor is None else f"is {tuple(tensor.shape)}"
-        raise UserError(f"{path}: not the tensors of Detectron2's RetinaNet or the released OTA: {name} {what}")
-    return tensor
-
-
 def _check_anchors(state: Mapping[str, Tensor], path: object) -> None:
     """Raise `UserError` where the file says that its anchor boxes are others than Detectron2's own."""
     for name, cells in state.items():
         if match := _CELLS.fullmatch(name):
-            sizes = [8 * 2 ** int(match[1]) * size for size in SIZES]
+            sizes = [8 * 2 ** int(match[1]) * size for size in SCALES]
             sides = [(size / math.sqrt(ratio), size * math.sqrt(ratio)) for size in sizes for ratio in RATIOS]
             half = torch.tensor(sides) / 2
             own = torch.cat((-half, half), 1)
@@ -159,27 +104,11 @@ def _check_anchors(state: Mapping[str, Tensor], path: object) -> None:
                 raise UserError(f"{path}: its anchor boxes, {name}, are others than Detectron2's own")
 
 
-def _resnet_of(state: Mapping[str, Tensor], path: object) -> tuple[int, int, int]:
-    """Depth, groups and width per group of the backbone."""
-    blocks = [0, 0, 0, 0]
-    for name in state:
-        if match := re.match(r"backbone\.layer([1-4])\.(\d+)\.conv1\.weight$", name):
-            blocks[int(match[1]) - 1] += 1
-    depth = depth_of(tuple(blocks), is_bottleneck="backbone.layer1.0.conv3.weight" in state)
-    if depth is None:
-        raise UserError(f"{path}: its backbone has {blocks} blocks in its stages, as no ResNet of otadet has")
-    groups, width = width_per_group_of(_matrix(state, "backbone.layer1.0.conv2.weight", path))
-    return depth, groups, 64 if groups == 1 else width
-
-
-Three = tuple[float, float, float]
-
-
 def _pixels(state: Mapping[str, Tensor], groups: int, path: object) -> tuple[Three, Three, bool, bool]:
     """Mean and std in RGB, whether the network sees BGR, and whether the file says so."""
     if not all(name in state for name in _PIXELS):
         # Its ResNeXt is Facebook's, which is not MSRA's.
-        return IMAGENET_MEAN, (1.0, 1.0, 1.0) if groups == 1 else IMAGENET_STD, True, False
+        return IMAGENET.mean, (1.0, 1.0, 1.0) if groups == 1 else IMAGENET.std, True, False
     mean, std = (state[name].float().flatten().tolist() for name in _PIXELS)
     if len(mean) != 3 or len(std) != 3:
         raise UserError(f"{path}: pixel_mean and pixel_std are {len(mean)} and {len(std)} numbers in place of 3")
@@ -209,7 +138,7 @@ def as_ours(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
         found["backbone.conv1.weight"] = state["backbone.conv1.weight"].flip(1).contiguous()
     for name, tensor in () if layout.is_ota else state.items():
         if re.match(r"head\.(logits|deltas)\.", name):
-            grouped = tensor.unflatten(0, (len(SIZES), len(RATIOS), -1))
+            grouped = tensor.unflatten(0, (len(SCALES), len(RATIOS), -1))
             found[name] = grouped.transpose(0, 1).flatten(0, 2).contiguous()
     return found
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from torch import Tensor
 
 from otadet.convert import detectron2, torchvision
-from otadet.convert.renaming import all_renamed
 from otadet.convert.yolox import AUTHORS, MMDET, for_rgb
 from otadet.errors import UserError
+from otadet.models.renaming import all_renamed
 from otadet.names import name_list
 from otadet.torch_file import read_weights_file
 

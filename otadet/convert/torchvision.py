@@ -10,16 +10,14 @@ import torch
 from torch import Tensor
 
 from otadet.convert.coco import COCO_CLASSES, COCO_IDS
-from otadet.convert.renaming import Rule, all_renamed
+from otadet.convert.pyramid import PyramidLayout, pyramid_of
 from otadet.errors import UserError
-from otadet.models.backbones.resnet import depth_of, width_per_group_of
+from otadet.models.renaming import Rule, all_renamed
 
 SIGNS = ("backbone.body.conv1.weight", "head.classification_head.cls_logits.weight")
 """Tensors that only its one-stage detectors with a ResNet have."""
 NORM_EPS = 1e-5
 """Of the batch norms, unless somebody sets it."""
-SHAPES = 9
-"""Anchor boxes per location of its RetinaNets."""
 _RULES: tuple[Rule, ...] = (
     (r"^backbone\.body\.", "backbone."),
     (r"^backbone\.fpn\.inner_blocks\.(\d+)\.(?:0\.)?(?=weight|bias)", r"neck.lateral.\1."),
@@ -35,28 +33,10 @@ _BLOCK = re.compile(r"^(head\.\w+_tower)\.(\d+)\.(\d+)\.")
 0.12."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What the tensors say of the network."""
-
-    is_fcos: bool
-    depth: int
-    """Of the ResNet."""
-    groups: int
-    width_per_group: int
-    channels: int
-    tower_depth: int
-    tower_norm: bool
-    tower_bias: bool
-    coarse_from: str
-    num_classes: int
-    """With torchvision's row for the background."""
-
-
 def named(state: Mapping[str, Tensor], path: object) -> dict[str, Tensor]:
     """The tensors by otadet's names. Raises `UserError`, naming the file, where two have one name."""
-    is_fcos = "head.regression_head.bbox_ctrness.weight" in state
-    boxes = (r"^head\.regression_head\.bbox_reg\.", "head.distances." if is_fcos else "head.deltas.")
+    is_center = "head.regression_head.bbox_ctrness.weight" in state
+    boxes = (r"^head\.regression_head\.bbox_reg\.", "head.distances." if is_center else "head.deltas.")
     found = all_renamed(state, path, (*_RULES, boxes))
     blocks = [match for name in found if (match := _BLOCK.match(name))]
     # Per block a convolution and a ReLU, or a norm between them.
@@ -68,52 +48,18 @@ def _in_sequence(name: str, layers: int) -> str:
     return _BLOCK.sub(lambda match: f"{match[1]}.{layers * int(match[2]) + int(match[3])}.", name)
 
 
-def layout_of(state: Mapping[str, Tensor], path: object) -> Layout:
-    """The layout that a state dictionary with otadet's names is of. Raises `UserError`, naming the file."""
-    is_fcos = "head.quality.weight" in state
-    boxes = state.get("head.distances.weight" if is_fcos else "head.deltas.weight")
-    logits, lateral, p6 = (state.get(f"{name}.weight") for name in ("head.logits", "neck.lateral.0", "neck.p6"))
-    if any(tensor is None or tensor.dim() != 4 for tensor in (boxes, logits, lateral, p6)):
-        raise UserError(f"{path}: not the tensors of an FCOS or a RetinaNet of torchvision with P3 to P7")
-    assert boxes is not None
-    assert logits is not None
-    assert lateral is not None
-    assert p6 is not None
-    shapes, expected = boxes.shape[0] // 4, 1 if is_fcos else SHAPES
-    if shapes != expected or logits.shape[0] % expected:
-        raise UserError(
-            f"{path}: has {shapes} anchor boxes per location, whose sizes no tensor says; otadet knows torchvision's "
-            f"own {SHAPES}"
-        )
-    depth, groups, width = _resnet_of(state, path)
-    convolutions = [name for name in state if re.match(r"head\.class_tower\.\d+\.weight", name)]
-    convolutions = [name for name in convolutions if state[name].dim() == 4]
-    norms = any(re.match(r"head\.class_tower\.\d+\.weight", name) and state[name].dim() == 1 for name in state)
-    return Layout(
-        is_fcos=is_fcos,
-        depth=depth,
-        groups=groups,
-        width_per_group=width,
-        channels=lateral.shape[0],
-        tower_depth=len(convolutions),
-        tower_norm=norms,
-        tower_bias=any(name.replace(".weight", ".bias") in state for name in convolutions),
-        coarse_from="p5" if p6.shape[1] == lateral.shape[0] else "c5",
-        num_classes=logits.shape[0] // expected,
-    )
+def is_fcos(state: Mapping[str, Tensor]) -> bool:
+    """Whether the tensors, by otadet's names, are those of its FCOS, which has a branch that its RetinaNet has not."""
+    return "head.quality.weight" in state
 
 
-def _resnet_of(state: Mapping[str, Tensor], path: object) -> tuple[int, int, int]:
-    """Depth, groups and width per group of the backbone."""
-    blocks = [0, 0, 0, 0]
-    for name in state:
-        if match := re.match(r"backbone\.layer([1-4])\.(\d+)\.conv1\.weight$", name):
-            blocks[int(match[1]) - 1] += 1
-    depth = depth_of(tuple(blocks), is_bottleneck="backbone.layer1.0.conv3.weight" in state)
-    weight = state.get("backbone.layer1.0.conv2.weight")
-    if depth is None or weight is None or weight.dim() != 4 or 0 in weight.shape:
-        raise UserError(f"{path}: its backbone has {blocks} blocks in its stages, as no ResNet of otadet has")
-    return (depth, *width_per_group_of(weight))
+def layout_of(state: Mapping[str, Tensor], path: object) -> PyramidLayout:
+    """The layout that a state dictionary with otadet's names is of; its rows have torchvision's for the background.
+
+    Raises `UserError`, naming the file, for any other network.
+    """
+    boxes = "head.distances" if is_fcos(state) else "head.deltas"
+    return pyramid_of(state, boxes, path, "an FCOS or a RetinaNet of torchvision with P3 to P7")
 
 
 def with_eps(state: Mapping[str, Tensor], eps: float) -> dict[str, Tensor]:

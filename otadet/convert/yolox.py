@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from otadet.convert.renaming import Rule
+from otadet.convert.tensors import convolution
 from otadet.errors import UserError
+from otadet.models.renaming import Rule
 
 _LAYER: tuple[Rule, ...] = (
     (r"\.dconv\.|\.depthwise_conv\.", ".depthwise."),
@@ -69,6 +70,7 @@ MMDET: tuple[Rule, ...] = (
 )
 """From the names of MMDetection's YOLOX."""
 _STEM = "backbone.stem.block.conv.weight"
+_WHAT = "a YOLOX (nano, tiny, s, m, l or x)"
 _DEPTHS = {1: 0.33, 2: 0.67, 3: 1.0, 4: 1.33}
 """Bottlenecks of the first stage -> the factor that is published."""
 _CHANNELS = (2, 512)
@@ -87,20 +89,14 @@ class Layout:
 
 def layout_of(state: Mapping[str, Tensor], path: object) -> Layout:
     """The layout that a state dictionary with otadet's names is of. Raises `UserError`, naming the file."""
-    stem, logits = state.get(_STEM), state.get("head.logits.0.weight")
+    stem, logits = (convolution(state, name, path, _WHAT) for name in (_STEM, "head.logits.0.weight"))
     bottlenecks = {
         int(found[1]) for name in state if (found := re.match(r"backbone\.stages\.0\.1\.bottlenecks\.(\d+)\.", name))
     }
-    for name, tensor in ((_STEM, stem), ("head.logits.0.weight", logits)):
-        if tensor is None or tensor.dim() != 4:
-            what = "is missing" if tensor is None else f"is {tuple(tensor.shape)}"
-            raise UserError(f"{path}: not the tensors of a YOLOX (nano, tiny, s, m, l or x): {name} {what}")
-    assert stem is not None
-    assert logits is not None
     channels = stem.shape[0]
     if len(bottlenecks) not in _DEPTHS or not _CHANNELS[0] <= channels <= _CHANNELS[1]:
         raise UserError(
-            f"{path}: not the tensors of a YOLOX (nano, tiny, s, m, l or x): a stem of {channels} channels, and "
+            f"{path}: not the tensors of {_WHAT}: a stem of {channels} channels, and "
             f"{len(bottlenecks)} bottlenecks in its first stage"
         )
     is_depthwise = any(".depthwise." in name for name in state)

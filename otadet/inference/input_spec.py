@@ -11,6 +11,7 @@ from torch import Tensor
 
 from otadet.data.transforms import Letterbox, ResizeShortestEdge
 from otadet.errors import UserError, did_you_mean
+from otadet.models.backbones.normalization import IMAGENET, Three
 from otadet.models.normalize import PixelNorm
 from otadet.values import without_numpy
 
@@ -34,9 +35,9 @@ class InputSpec:
 
     resize: ResizeShortestEdge | Letterbox = _PAPERS
     """To one size for the shortest edge, or into a fixed size; the latter pads with `pad_value`."""
-    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    mean: Three = IMAGENET.mean
     """RGB."""
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    std: Three = IMAGENET.std
     """RGB."""
     padding: tuple[int, int, int] | None = None
     """RGB of the padding, 0-255, before normalisation. None: the mean, so that padding is as good as 0 for the

@@ -285,8 +285,11 @@ def test_other_files_of_torchvision_are_told_apart(state, message: str) -> None:
             "has 3 anchor boxes per location",
         ),
         (lambda state: state.pop("backbone.body.layer3.4.conv1.weight"), r"has \[3, 4, 5, 3\] blocks"),
-        (lambda state: state.pop("backbone.body.layer1.0.conv2.weight"), "its backbone has"),
-        (lambda state: state.update({"backbone.body.layer1.0.conv2.weight": torch.zeros(0, 0, 3, 3)}), "backbone has"),
+        (lambda state: state.pop("backbone.body.layer1.0.conv2.weight"), r"layer1\.0\.conv2\.weight is missing"),
+        (
+            lambda state: state.update({"backbone.body.layer1.0.conv2.weight": torch.zeros(0, 0, 3, 3)}),
+            r"layer1\.0\.conv2\.weight is \(0, 0, 3, 3\)",
+        ),
         (
             lambda state: state.update({"backbone.body.layer1.0.conv2.weight": torch.zeros(64, 1, 3, 3)}),
             r"backbone\.layer\d\.\d\.conv\d\.weight is",

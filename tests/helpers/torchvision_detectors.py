@@ -11,7 +11,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from otadet.apps.conversions import Wish, torchvision_draft
 from otadet.convert.coco import COCO_IDS
-from otadet.convert.renaming import fit
+from otadet.convert.tensors import fit
 from otadet.convert.torchvision import named
 from otadet.inference.pipeline import Pipeline
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
+
+from otadet.models.backbones.norms import with_statistics
+from otadet.models.renaming import renamed
 
 _NAMES = (
     (r"^conv1_w$", "conv1.weight"),
@@ -20,7 +21,6 @@ _NAMES = (
     (r"\.(?:gamma|s)$", ".weight"),
     (r"\.(?:beta|b)$", ".bias"),
 )
-_NORM = re.compile(r"(?:^|\.)(?:bn\d|downsample\.1)\.weight$")
 
 
 def is_caffe(state: Mapping[str, object]) -> bool:
@@ -34,15 +34,7 @@ def with_torchvision_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     A bias of the first convolution becomes part of the norm behind it, and a norm without statistics gets those that
     change nothing.
     """
-    found = {}
-    for name, tensor in state.items():
-        for pattern, replacement in _NAMES:
-            name = re.sub(pattern, replacement, name)
-        found[name] = tensor
-    for name in [name for name in found if _NORM.search(name)]:
-        mean, variance = (name.removesuffix("weight") + end for end in ("running_mean", "running_var"))
-        if mean not in found and variance not in found:
-            found[mean], found[variance] = torch.zeros_like(found[name]), torch.ones_like(found[name])
+    found = with_statistics({renamed(name, _NAMES): tensor for name, tensor in state.items()})
     stem, bias = found.get("conv1.weight"), found.pop("conv1.bias", None)
     if stem is not None and stem.dim() == 4:
         found["conv1.weight"] = stem.flip(1).contiguous()

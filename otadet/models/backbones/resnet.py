@@ -45,11 +45,11 @@ def depth_of(blocks: tuple[int, ...], is_bottleneck: bool) -> int | None:
     return next((depth for depth, layout in _BLOCKS.items() if layout == (block, blocks)), None)
 
 
-def width_per_group_of(weight: Tensor) -> tuple[int, int]:
-    """Groups, and channels of each in the first stage, of a network of width 64 whose first 3x3 convolution has this
-    weight (O, I / groups, 3, 3)."""
+def width_per_group_of(weight: Tensor, width: int) -> tuple[int, int]:
+    """`groups` and `width_per_group` of the `ResNet` of that width whose first 3x3 convolution has this weight
+    (O, I / groups, 3, 3)."""
     groups = max(1, weight.shape[0] // weight.shape[1])
-    return groups, weight.shape[0] // groups
+    return groups, _WIDTH * weight.shape[0] // (groups * width)
 
 
 def check_layout(depth: int, width: int, groups: int, width_per_group: int, stride_in_1x1: bool = False) -> None:

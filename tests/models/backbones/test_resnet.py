@@ -17,7 +17,7 @@ from torchvision.models.resnet import ResNet as TorchvisionResNet
 from otadet.errors import UserError
 from otadet.exp import ResNet
 from otadet.models import build_resnet
-from otadet.models.backbones.resnet import IMAGENET, check_imagenet, torchvision_name
+from otadet.models.backbones.resnet import IMAGENET, check_imagenet, torchvision_name, width_per_group_of
 from otadet.models.deformable import DeformableConv2d
 
 LAYOUTS = {
@@ -203,3 +203,17 @@ def test_a_narrow_deformable_network_from_scratch(depth: int) -> None:
     for feature, stride in zip(network(torch.randn(2, 3, 64, 96)), network.strides, strict=True):
         assert feature.shape[2:] == (64 // stride, 96 // stride)
     assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [(18, 64, 1, 64), (50, 64, 1, 64), (50, 64, 32, 4), (50, 64, 1, 128), (10, 16, 1, 64), (26, 32, 8, 16)],
+)
+def test_groups_and_their_width_are_known_by_a_tensor(settings: tuple[int, int, int, int]) -> None:
+    depth, width, groups, width_per_group = settings
+    with torch.device("meta"):
+        network = build_resnet(depth, None, width, groups=groups, width_per_group=width_per_group)
+    block = network.layer1[0]
+    first = block.conv2 if isinstance(block, Bottleneck) else block.conv1
+
+    assert width_per_group_of(first.weight, width) == (groups, width_per_group)

@@ -1,9 +1,8 @@
-"""Names of tensors, from one program's to another's, by rules that are tried in their order."""
+"""Tensors of a file that has the names of a network: which are there, and which fit."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,28 +10,17 @@ from torch import Tensor, nn
 
 from otadet.errors import UserError
 
-Rule = tuple[str, str]
-"""A regular expression for a part of a name, and what takes its place."""
 
+def convolution(state: Mapping[str, Tensor], name: str, path: object, what: str) -> Tensor:
+    """The weight (O, I, H, W) of that name, none of whose sides is 0.
 
-def renamed(name: str, rules: Iterable[Rule]) -> str:
-    """The name after all the rules, each applied wherever it fits."""
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-def all_renamed(state: Mapping[str, Tensor], path: object, rules: Iterable[Rule]) -> dict[str, Tensor]:
-    """The tensors of `state` by their new names. Raises `UserError`, naming the file, where two have one name."""
-    rules = tuple(rules)
-    found: dict[str, Tensor] = {}
-    came_from: dict[str, str] = {}
-    for name, tensor in state.items():
-        new = renamed(name, rules)
-        if new in found:
-            raise UserError(f"{path}: {came_from[new]} and {name} are the same tensor, {new}, of this network")
-        found[new], came_from[new] = tensor, name
-    return found
+    what: the networks that have it, for the message of the `UserError`, which names the file, where it is another.
+    """
+    tensor = state.get(name)
+    if tensor is None or tensor.dim() != 4 or 0 in tensor.shape:
+        found = "is missing" if tensor is None else f"is {tuple(tensor.shape)}"
+        raise UserError(f"{path}: not the tensors of {what}: {name} {found}")
+    return tensor
 
 
 @dataclass(frozen=True)
