@@ -2,7 +2,7 @@
 
 python benchmarks/rules.py -c nano.pth data datasets/aquarium
 python benchmarks/rules.py -c nano.pth data datasets/aquarium --rules "ota, ota assigner.cost rtmdet" --seeds 0,1,2
-python benchmarks/rules.py --output runs/rules.csv --only-table
+python benchmarks/rules.py --only-table
 
 With -c the network of the checkpoint is fine-tuned, as by `otadet train -c`, at 416 pixels, in 20 epochs of batches of
 16; without it exps/ota_csp_nano.py is trained from scratch. What else is set, as `part.name value`, is set for all of
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 RULES = ("ota", "simota", "tal_soft", "dsla", "atss", "fcos")
 SPLITS = ("train", "val", "test")
-OUTPUT = Path("runs/rules.csv")
+OUTPUT = Path("runs/rules/rules.csv")
 
 
 def parser() -> ArgumentParser:
@@ -69,13 +69,7 @@ def parser() -> ArgumentParser:
         "--images", type=int, default=200, metavar="N", help="training images to count anchors on; default: 200"
     )
     made.add_argument("--minutes", type=float, metavar="M", help="do not begin what would not be done by then")
-    made.add_argument(
-        "--output",
-        type=Path,
-        default=Path("runs/rules/rules.csv"),
-        metavar="FILE",
-        help="default: runs/rules/rules.csv",
-    )
+    made.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help=f"default: {OUTPUT}")
     made.add_argument("--folder", type=Path, metavar="DIR", help="of the trainings; default: FILE without its suffix")
     made.add_argument("--table", type=Path, metavar="FILE", help="write the table as Markdown, too")
     made.add_argument("--only-table", action="store_true", help="print the tables of what --output has, train nothing")

@@ -82,11 +82,6 @@ def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
     return iou(a.unsqueeze(-2), b.unsqueeze(-3))
 
 
-def pairwise_giou(a: Tensor, b: Tensor) -> Tensor:
-    """(..., G, 4), (..., A, 4) -> (..., G, A) generalised IoU."""
-    return giou(a.unsqueeze(-2), b.unsqueeze(-3))
-
-
 def centers(boxes: Tensor) -> Tensor:
     """(..., 4) -> (..., 2) x, y."""
     return (boxes[..., :2] + boxes[..., 2:]) / 2
@@ -131,13 +126,6 @@ def deltas_to_boxes(anchors: Tensor, deltas: Tensor) -> Tensor:
     center = centers(anchors) + deltas[..., :2] * size
     reach = size * deltas[..., 2:].clamp(max=MAX_LOG_SCALE).exp() / 2
     return torch.cat((center - reach, center + reach), dim=-1)
-
-
-def boxes_to_deltas(anchors: Tensor, boxes: Tensor) -> Tensor:
-    """Inverse of `deltas_to_boxes`, for boxes of positive size."""
-    size = anchors[..., 2:] - anchors[..., :2]
-    offset = (centers(boxes) - centers(anchors)) / size
-    return torch.cat((offset, ((boxes[..., 2:] - boxes[..., :2]) / size).log()), dim=-1)
 
 
 def clip(boxes: Tensor, height: float, width: float) -> Tensor:

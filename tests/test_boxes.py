@@ -15,7 +15,7 @@ def random_boxes(count: int, generator: torch.Generator) -> torch.Tensor:
 def test_pairwise_iou_and_giou_are_torchvisions(generator: torch.Generator) -> None:
     a, b = random_boxes(7, generator), random_boxes(5, generator)
     torch.testing.assert_close(boxes.pairwise_iou(a, b), box_iou(a, b))
-    torch.testing.assert_close(boxes.pairwise_giou(a, b), generalized_box_iou(a, b))
+    torch.testing.assert_close(boxes.giou(a[:, None], b), generalized_box_iou(a, b))
 
 
 def test_ciou_is_torchvisions(generator: torch.Generator) -> None:
@@ -74,7 +74,6 @@ def test_the_delta_codec_on_known_numbers() -> None:
     anchor = torch.tensor([10.0, 10.0, 30.0, 50.0])
     deltas = torch.tensor([0.5, -0.25, math.log(2), 0.0])
     assert boxes.deltas_to_boxes(anchor, deltas).tolist() == pytest.approx([10.0, 0.0, 50.0, 40.0])
-    torch.testing.assert_close(boxes.boxes_to_deltas(anchor, boxes.deltas_to_boxes(anchor, deltas)), deltas)
 
 
 def test_huge_deltas_stay_finite() -> None:
