@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import overload
 
 from otadet.data.images import UPRIGHT, ReadOptions
 from otadet.export.metadata import OnnxMetadata
 from otadet.export.onnx_pipeline import OnnxPipeline
 from otadet.export.session import CPU
-from otadet.inference.predictor import BATCH_SIZE, ImageLike, detect_in
-from otadet.structures import Detections
+from otadet.inference.predictor import BATCH_SIZE, ImagePredictor
 
 
-class OnnxPredictor:
+class OnnxPredictor(ImagePredictor[OnnxPipeline]):
     """A file written by `otadet.export.export_onnx` that is called with an image or many, as `Predictor` is.
+
+    The images of a list are computed together where the file takes any number of them.
 
     >>> predictor = OnnxPredictor("runs/quickstart/best.onnx")
     >>> detections = predictor("photo.jpg")
@@ -30,37 +30,11 @@ class OnnxPredictor:
 
         Raises `UserError` for a missing file, one that ONNX Runtime refuses, and one that otadet did not write.
         """
-        self.pipeline = OnnxPipeline(path, providers)
-        self.options = options or replace(UPRIGHT, bits=self.metadata.input_spec.image_bits)
+        pipeline = OnnxPipeline(path, providers)
+        options = options or replace(UPRIGHT, bits=pipeline.metadata.input_spec.image_bits)
+        super().__init__(pipeline, options, BATCH_SIZE if pipeline.metadata.dynamic_batch else 1)
 
     @property
     def metadata(self) -> OnnxMetadata:
         """What the file says of itself."""
         return self.pipeline.metadata
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The name of each label."""
-        return self.pipeline.class_names
-
-    # As in `Predictor`: the first that fits is taken.
-    @overload
-    def __call__(self, images: ImageLike) -> Detections: ...  # type: ignore[overload-overlap]
-
-    @overload
-    def __call__(self, images: Sequence[ImageLike]) -> list[Detections]: ...
-
-    def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Detections | list[Detections]:
-        """Detect objects in an image, or in each of a list of them; as `Predictor` does, and raises.
-
-        The images of a list are computed together where the file takes any number of them.
-        """
-        return detect_in(
-            images,
-            self.options,
-            self.pipeline.transform,
-            self.pipeline.pad_value,
-            self.pipeline.size_divisor,
-            self.pipeline,
-            BATCH_SIZE if self.metadata.dynamic_batch else 1,
-        )

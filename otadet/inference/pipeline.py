@@ -38,6 +38,10 @@ class PixelDetector(Protocol):
     def size_divisor(self) -> int:
         """What the sides of its images are padded to multiples of."""
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each label."""
+
     def __call__(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         """As of `Pipeline`."""
 

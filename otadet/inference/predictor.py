@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import overload
+from typing import Generic, TypeVar, overload
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from otadet.data.batch import collate, padded_size
 from otadet.data.images import UPRIGHT, ReadOptions, read_image
-from otadet.data.sample import Sample, Transform, unlabelled
+from otadet.data.sample import Sample, unlabelled
 from otadet.errors import UserError
-from otadet.inference.pipeline import Pipeline, size_in_input, to_image
+from otadet.inference.pipeline import Pipeline, PixelDetector, size_in_input, to_image
 from otadet.structures import Detections
 
 ImageLike = np.ndarray | str | PathLike[str] | Image.Image
@@ -27,8 +26,42 @@ BATCH_SIZE = 16
 HELD_PIXELS = 2**26
 """Of inputs that wait for others of their size, 3 bytes each: beyond it the largest group is computed as it is."""
 
+P = TypeVar("P", bound=PixelDetector)
 
-class Predictor:
+
+class ImagePredictor(Generic[P]):
+    """What finds objects in pixels, called with an image, or with many."""
+
+    def __init__(self, pipeline: P, options: ReadOptions, batch_size: int) -> None:
+        self.pipeline = pipeline
+        self.options = options
+        self.batch_size = _checked_batch_size(batch_size)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each label."""
+        return self.pipeline.class_names
+
+    # A text is a sequence of texts, too, but the first that fits is taken.
+    @overload
+    def __call__(self, images: ImageLike) -> Detections: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, images: Sequence[ImageLike]) -> list[Detections]: ...
+
+    def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Detections | list[Detections]:
+        """Detect objects in an image, or in each of a list of them: files, arrays (H, W, 3) uint8 RGB and PIL images.
+
+        The images of a list that have one size for the network are computed together, `batch_size` at a time, and read
+        as they are needed.
+
+        Returns boxes in pixels of the image, clipped to it, best score first, on the CPU; those of a file are pixels of
+        the upright picture. Raises `UserError` for a file that cannot be read, `ValueError` for what is no image.
+        """
+        return _detect_in(images, self.options, self.pipeline, self.batch_size)
+
+
+class Predictor(ImagePredictor[Pipeline]):
     """A detector that is called with an image, or with many.
 
     >>> predictor = load_predictor(load_exp("exps/quickstart.py"), "runs/quickstart/best.pth")
@@ -53,60 +86,21 @@ class Predictor:
                 the `image_bits` of the pipeline's input.
             batch_size: images of a list that are computed at once, at most.
         """
-        self.pipeline = pipeline if device is None else pipeline.to(device)
-        self.pipeline.model.eval()
-        self.options = options or replace(UPRIGHT, bits=pipeline.input.image_bits)
-        self.batch_size = _checked_batch_size(batch_size)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The name of each label."""
-        return self.pipeline.class_names
-
-    # A text is a sequence of texts, too, but the first that fits is taken.
-    @overload
-    def __call__(self, images: ImageLike) -> Detections: ...  # type: ignore[overload-overlap]
-
-    @overload
-    def __call__(self, images: Sequence[ImageLike]) -> list[Detections]: ...
-
-    def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Detections | list[Detections]:
-        """Detect objects in an image, or in each of a list of them: files, arrays (H, W, 3) uint8 RGB and PIL images.
-
-        The images of a list that have one size for the network are computed together, `batch_size` at a time, and read
-        as they are needed.
-
-        Returns boxes in pixels of the image, clipped to it, best score first, on the CPU; those of a file are pixels of
-        the upright picture. Raises `UserError` for a file that cannot be read, `ValueError` for what is no image.
-        """
-        return detect_in(
-            images,
-            self.options,
-            self.pipeline.transform,
-            self.pipeline.pad_value,
-            self.pipeline.size_divisor,
-            self.pipeline,
-            self.batch_size,
-        )
+        pipeline = pipeline if device is None else pipeline.to(device)
+        pipeline.model.eval()
+        super().__init__(pipeline, options or replace(UPRIGHT, bits=pipeline.input.image_bits), batch_size)
 
 
-def detect_in(
+def _detect_in(
     images: ImageLike | Sequence[ImageLike],
     options: ReadOptions,
-    transform: Transform,
-    pad_value: tuple[int, int, int],
-    size_divisor: int,
-    detect: Callable[[Tensor, Sequence[tuple[int, int]]], list[Detections]],
+    detector: PixelDetector,
     batch_size: int,
 ) -> Detections | list[Detections]:
     """What surrounds a detector, whichever it is: from images to its input, and from its output to the images.
 
-    Args:
-        images, options: and what is returned and raised: as in `Predictor`.
-        transform: makes of an image the size of the input.
-        pad_value, size_divisor: the input is padded with this RGB to multiples of this.
-        detect: called with (N, 3, H, W) uint8 RGB, N up to `batch_size`, and the N sizes (height, width) of the images
-            in that, without padding; returns boxes in pixels of that.
+    images, options, and what is returned and raised: as in `ImagePredictor`. detector: called with up to `batch_size`
+    images at once.
     """
     is_list = isinstance(images, list | tuple)
     wanted: Iterable[ImageLike] = images if is_list else (images,)  # type: ignore[assignment]
@@ -116,7 +110,7 @@ def detect_in(
     def detect_group(group: list[tuple[int, Sample]]) -> None:
         samples = [sample for _, sample in group]
         sizes = [size_in_input(sample.scale, sample.original_size) for sample in samples]
-        results = detect(collate(samples, pad_value, size_divisor).images, sizes)
+        results = detector(collate(samples, detector.pad_value, detector.size_divisor).images, sizes)
         for (index, sample), result in zip(group, results, strict=True):
             found[index] = to_image(result, sample.scale, sample.original_size)
 
@@ -124,8 +118,8 @@ def detect_in(
         return len(waiting[size]) * size[0] * size[1]
 
     for index, image in enumerate(wanted):
-        sample = transform(_sample_of(image, options), np.random.default_rng(0))
-        size = padded_size(sample.image.shape[:2], size_divisor)
+        sample = detector.transform(_sample_of(image, options), np.random.default_rng(0))
+        size = padded_size(sample.image.shape[:2], detector.size_divisor)
         waiting.setdefault(size, []).append((index, sample))
         if len(waiting[size]) == batch_size:
             detect_group(waiting.pop(size))
