@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 from otadet import models
 from otadet.errors import UserError
@@ -15,6 +15,8 @@ from otadet.models.backbones.resnet import check_imagenet, check_layout, torchvi
 from otadet.models.backbones.timm import build_timm, check_timm_name, timm_normalization
 from otadet.models.backbones.torchvision import build_torchvision, check_torchvision_name, torchvision_normalization
 from otadet.part import Part
+
+T = TypeVar("T", bound="ForeignPart")
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class ResNet(Part):
     def unread(self) -> ResNet:
         """The same network, frozen like a pretrained one, for a training whose checkpoint replaces all weights."""
         # A subclass may build something else.
-        return self.without_weights() if type(self) is ResNet else self
+        return self.without_weights() if type(self) in OWN else self
 
     def normalization(self) -> Normalization | None:
         """What its weights were trained on, where that is known."""
@@ -78,34 +80,48 @@ class ResNet(Part):
 
 
 @dataclass(frozen=True)
-class TimmBackbone(Part):
-    """Any network of timm that has maps of strides 8, 16 and 32, by its name; needs `pip install "otadet[timm]"`.
+class ForeignPart(Part):
+    """What builds a network of another package, by its name.
 
     Its weights were trained on pixels of a certain mean and deviation, which the experiment's input must have.
     """
 
-    name: str = "efficientnet_lite0"
-    """As timm calls it, and after a dot, where there are several, which weights: "resnet18.a1_in1k"."""
+    name: str
+    """As the package calls it."""
     weights: str | None = "imagenet"
-    """"imagenet", those that timm has of it, which need not be of ImageNet alone; a file of them, `.pth` or
-    `.safetensors`; or None to train from scratch."""
+    """"imagenet", those that the package has of it; a file of such a network, `.pth` or `.safetensors`; or None to
+    train from scratch."""
     frozen_norms: bool | None = None
     """Whether its batch norms stay as they are; None: where there are weights."""
+
+    @property
+    def freezes_norms(self) -> bool:
+        """Whether its batch norms stay as they are."""
+        return _is_frozen(self.weights, self.frozen_norms)
+
+    def without_weights(self: T) -> T:
+        """The same network without pretrained weights; a checkpoint is about to replace all of them."""
+        return self if self.weights is None else replace(self, weights=None, frozen_norms=self.freezes_norms)
+
+    def unread(self: T) -> T:
+        """As of a `ResNet`."""
+        return self.without_weights() if type(self) in OWN else self
+
+
+@dataclass(frozen=True)
+class TimmBackbone(ForeignPart):
+    """Any network of timm that has maps of strides 8, 16 and 32, by its name; needs `pip install "otadet[timm]"`."""
+
+    name: str = "efficientnet_lite0"
+    """As timm calls it, and after a dot, where there are several, which weights: "resnet18.a1_in1k". They need not be
+    of ImageNet alone."""
 
     def check(self) -> None:
         check_timm_name(self.name)
 
     def build(self) -> ForeignBackbone:
         """Images (N, 3, H, W) -> C3, C4, C5. Raises `UserError` as `build_timm` does."""
-        return build_timm(self.name, self.weights, frozen_norms=_is_frozen(self.weights, self.frozen_norms))
-
-    def without_weights(self) -> TimmBackbone:
-        """The same network without pretrained weights; a checkpoint is about to replace all of them."""
-        return _without_weights(self)
-
-    def unread(self) -> TimmBackbone:
-        """As of a `ResNet`."""
-        return self.without_weights() if type(self) is TimmBackbone else self
+        return build_timm(self.name, self.weights, frozen_norms=self.freezes_norms)
 
     def normalization(self) -> Normalization | None:
         """What its weights were trained on, where that is known."""
@@ -113,49 +129,31 @@ class TimmBackbone(Part):
 
 
 @dataclass(frozen=True)
-class TorchvisionBackbone(Part):
+class TorchvisionBackbone(ForeignPart):
     """Any classifier of torchvision that has maps of strides 8, 16 and 32, by its name.
 
-    As a `TimmBackbone`, it wants the input that its weights were trained on. ResNets have a part of their own.
+    ResNets have a part of their own.
     """
 
     name: str = "mobilenet_v3_large"
     """As torchvision calls it."""
-    weights: str | None = "imagenet"
-    """"imagenet", a file with torchvision's names, or None to train from scratch."""
-    frozen_norms: bool | None = None
-    """Whether its batch norms stay as they are; None: where there are weights."""
 
     def check(self) -> None:
         check_torchvision_name(self.name)
 
     def build(self) -> ForeignBackbone:
         """Images (N, 3, H, W) -> C3, C4, C5. Raises `UserError` as `build_torchvision` does."""
-        return build_torchvision(self.name, self.weights, frozen_norms=_is_frozen(self.weights, self.frozen_norms))
-
-    def without_weights(self) -> TorchvisionBackbone:
-        """The same network without pretrained weights; a checkpoint is about to replace all of them."""
-        return _without_weights(self)
-
-    def unread(self) -> TorchvisionBackbone:
-        """As of a `ResNet`."""
-        return self.without_weights() if type(self) is TorchvisionBackbone else self
+        return build_torchvision(self.name, self.weights, frozen_norms=self.freezes_norms)
 
     def normalization(self) -> Normalization | None:
         """What its weights were trained on, where that is known."""
         return torchvision_normalization(self.name) if self.weights == "imagenet" else None
 
 
-T = TypeVar("T", TimmBackbone, TorchvisionBackbone)
 Backbone = ResNet | TimmBackbone | TorchvisionBackbone
 """The parts that a family of detectors may have as its backbone; a part of one's own may take their place."""
+OWN = get_args(Backbone)
 
 
 def _is_frozen(weights: str | None, frozen: bool | None) -> bool:
     return weights is not None if frozen is None else frozen
-
-
-def _without_weights(part: T) -> T:
-    if part.weights is None:
-        return part
-    return replace(part, weights=None, frozen_norms=_is_frozen(part.weights, part.frozen_norms))
