@@ -15,8 +15,9 @@ from otadet.exp.data import (
     VocData,
     YoloData,
 )
-from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, RetinaNet
+from otadet.exp.families import FCOS, YOLOX, RetinaNet
 from otadet.exp.load import load_detector, load_exp, load_pipeline, load_predictor
+from otadet.exp.losses import BCEIoU, FocalGIoU, FreeAnchor
 from otadet.exp.recipe import RecipeExp
 from otadet.exp.run import SCORES, Run
 from otadet.exp.yolox import YOLOXExp, yolox_input, yolox_sizes

@@ -22,9 +22,10 @@ from otadet.engine.columns import training_columns
 from otadet.errors import UserError, did_you_mean
 from otadet.exp.backbones import ResNet
 from otadet.exp.data import Data, DataFolder
-from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, RetinaNet
+from otadet.exp.families import FCOS, YOLOX, RetinaNet
 from otadet.exp.fields import changed, check_fields, fields_of, is_part, paths_set
 from otadet.exp.heard import check_heard, own_methods, unheard_settings
+from otadet.exp.losses import BCEIoU, FocalGIoU, FreeAnchor
 from otadet.exp.plain import to_plain
 from otadet.exp.run import SCORES, Run
 from otadet.inference.input_spec import InputSpec

@@ -45,7 +45,8 @@ from otadet.exp.data import (
     VocData,
     YoloData,
 )
-from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, RetinaNet
+from otadet.exp.families import FCOS, YOLOX, RetinaNet
+from otadet.exp.losses import BCEIoU, FocalGIoU, FreeAnchor
 from otadet.exp.run import Run
 from otadet.inference.input_spec import InputSpec
 from otadet.inference.postprocess import Postprocess

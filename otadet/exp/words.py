@@ -16,7 +16,8 @@ from otadet.data.transforms import Letterbox, MultiScale, ResizeShortestEdge
 from otadet.errors import UserError, did_you_mean
 from otadet.exp.backbones import ResNet, TimmBackbone, TorchvisionBackbone
 from otadet.exp.data import DataFolder
-from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, RetinaNet
+from otadet.exp.families import FCOS, YOLOX, RetinaNet
+from otadet.exp.losses import BCEIoU, FocalGIoU, FreeAnchor
 from otadet.limits import brief
 from otadet.losses import BCE, MAL, QFL, VFL, FocalLoss
 from otadet.optim.optimizer import SGD, AdamW

@@ -16,7 +16,8 @@ from otadet.data.transforms import (
     Until,
 )
 from otadet.exp.base import BaseExp
-from otadet.exp.families import FCOS, YOLOX, BCEIoU, FocalGIoU, FreeAnchor, RetinaNet
+from otadet.exp.families import FCOS, YOLOX, RetinaNet
+from otadet.exp.losses import BCEIoU, FocalGIoU, FreeAnchor
 from otadet.exp.run import Run
 from otadet.inference.input_spec import InputSpec
 from otadet.inference.postprocess import Postprocess
