@@ -26,6 +26,8 @@ from otadet.names import MAX_CLASS_NAME, clean_name
 _READ_KEYS = frozenset(
     ("images", "annotations", "categories", "id", "file_name", "name", "image_id", "category_id", "bbox")
 )
+_EMPTY = "its list of annotations is empty"
+_NO_ANNOTATIONS = "it has no list 'annotations', as the file of a test split; name one with boxes in train_json"
 
 
 def read_coco(
@@ -71,9 +73,7 @@ def read_coco(
     category_ids = categories.unique_ids()
     unlisted: list[str] = []
     if lenient:
-        extra = np.setdiff1d(annotations.column("category_id"), category_ids).tolist()
-        unlisted = [f"category {number}{NOT_LISTED}" for number in extra]
-        categories.rows += [{"id": number, "name": name} for number, name in zip(extra, unlisted, strict=True)]
+        unlisted = _list_others(categories, np.setdiff1d(annotations.column("category_id"), category_ids))
         category_ids = categories.unique_ids()
     by_id = np.argsort(category_ids)
     category_rows = annotations.references("category_id", category_ids[by_id])
@@ -83,9 +83,6 @@ def read_coco(
         ("outlines turned into their box", annotations.outlined),
         ("file names with backslashes read as slashes", backslashes),
     )
-    why_no_boxes = "" if len(annotations) else "its list of annotations is empty"
-    if not has_annotations:
-        why_no_boxes = "it has no list 'annotations', as the file of a test split; name one with boxes in train_json"
     return Annotations(
         source=path,
         image_dir=folder,
@@ -98,12 +95,19 @@ def read_coco(
         boxes=_corners(annotations),
         areas=_finite_or_nan(annotations.column("area")),
         ignored=annotations.column("iscrowd") > 0,
-        why_no_boxes=why_no_boxes,
+        why_no_boxes="" if len(annotations) else _EMPTY if has_annotations else _NO_ANNOTATIONS,
         ignored_hint="set iscrowd 0 if they are single objects",
         dropped=tuple(one for one in repaired if one[1]),
         broken=broken,
         unlisted=tuple(unlisted),
     )
+
+
+def _list_others(categories: Section, ids: np.ndarray) -> list[str]:
+    """Add categories of these ids, which the file does not list, to those that it does. Returns their names."""
+    names = [f"category {number}{NOT_LISTED}" for number in ids.tolist()]
+    categories.rows += [{"id": number, "name": name} for number, name in zip(ids.tolist(), names, strict=True)]
+    return names
 
 
 @dataclass(frozen=True)
