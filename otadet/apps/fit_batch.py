@@ -39,7 +39,7 @@ from otadet.structures import GroundTruth
 FEW = 4
 """Images, of which batch norms have statistics that are worse than those of a network that is trained already."""
 STEPS = 2
-"""Of a trial: the optimizer has its averages from the first on."""
+"""Of a trial: the second begins with what the first has left in the memory."""
 
 
 @dataclass(frozen=True)
@@ -217,12 +217,24 @@ def _make_steps(step: TrainStep, batch: Batch) -> None:
     """Whole ones, as at the end of a training, where losses have all of their terms; no weight moves."""
     step.schedule = lambda iteration: 0.0
     step.train_mode()
+    _begin_averages(step.optimizer)
     for _ in range(STEPS):
         # It needs no less memory for numbers that are too large.
         with suppress(NonFiniteError):
             step(batch, max((step.iterations or 1) - 1, 0), StopRequest(quiet=True))
     with suppress(NonFiniteError):
         step.check()
+
+
+def _begin_averages(optimizer: torch.optim.Optimizer) -> None:
+    """Let it allocate its averages: numbers that are too large, as fp16's are in most first steps, would keep it from a
+    step and so from these."""
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def _refuse(exp: BaseExp, fit: Fit, shape: str) -> None:

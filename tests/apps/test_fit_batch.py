@@ -105,6 +105,28 @@ def test_a_trial_is_whole_steps_of_the_training(exp: BaseExp, monkeypatch) -> No
         assert len(fresh.state_dict()) == len(step.ema.model.state_dict())
 
 
+class TooLarge(DetectionLoss):
+    """As of fp16 in its first steps, none of which is made."""
+
+    def sums(self, predictions, anchors, truths):
+        sums = super().sums(predictions, anchors, truths)
+        return replace(sums, terms={name: term * float("inf") for name, term in sums.terms.items()})
+
+
+@pytest.mark.parametrize("words", [["optimizer", "sgd"], ["optimizer", "adamw"]])
+def test_a_step_that_is_not_made_has_the_averages_too(exp: BaseExp, words: list[str], monkeypatch) -> None:
+    exp.override(words)
+    exp.build_loss = lambda: TooLarge(exp.assigner)  # type: ignore[method-assign]
+    step = fit_batch.build_step(exp, exp.build_model(2), 4, CPU, choose_precision(CPU, amp=False))
+    before = {name: weight.clone() for name, weight in step.model.named_parameters()}
+    batch = hardest_batch(exp, exp.build_train_dataset(), 4, 32).batch(4, (64, 64), CPU)
+    fit_batch._make_steps(step, batch)
+    trained = [weight for weight in step.model.parameters() if weight.requires_grad]
+    averages = [value for state in step.optimizer.state.values() for value in state.values() if value.dim()]
+    assert len(averages) == len(trained) * (2 if "adamw" in words else 1)
+    assert all(torch.equal(before[name], weight) for name, weight in step.model.named_parameters())
+
+
 def test_the_training_is_that_with_the_numbers_given_to_the_bit(exp: BaseExp, tmp_path: Path, monkeypatch) -> None:
     memory = watched(Small(3), monkeypatch)
     monkeypatch.setattr(fit_batch, "HostMeter", lambda processes, cached: memory)
