@@ -24,7 +24,7 @@ from otadet.data.transforms.compose import others_of
 from otadet.data.transforms.largest import Size, largest_sizes
 from otadet.distributed import alone, broadcast_object, from_main, gather_objects, processes_on_this_machine, world_size
 from otadet.engine.accumulation import check_can_be_summed
-from otadet.engine.freezing import NORMS, still_norms
+from otadet.engine.freezing import still_norms, training_norms
 from otadet.engine.guard import NonFiniteError
 from otadet.engine.memory import CudaMeter, Fit, HostMeter, Meter, largest_estimated, largest_tried, let_go
 from otadet.engine.precision import Precision
@@ -209,7 +209,7 @@ def _numbers(exp: BaseExp, model: nn.Module, share: int) -> list[int]:
     except UserError:
         return [share]
     still = still_norms(model, exp.run.freeze, all_of_them=exp.run.freeze_norms)
-    trains = any(isinstance(module, NORMS) and name not in still for name, module in model.named_modules())
+    trains = bool(training_norms(model) - still)
     return [number for number in range(min(share, 2 if trains else 1), share + 1) if share % number == 0]
 
 

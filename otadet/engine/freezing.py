@@ -32,6 +32,13 @@ def _frozen(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if not parameter.requires_grad)
 
 
+def training_norms(model: nn.Module) -> frozenset[str]:
+    """Names of the batch norms that use the statistics of the batch once `model` is in training mode, which this sets:
+    those of a pretrained backbone may stay as they are by themselves."""
+    model.train()
+    return frozenset(name for name, module in model.named_modules() if isinstance(module, NORMS) and module.training)
+
+
 def still_norms(model: nn.Module, parts: Sequence[str], *, all_of_them: bool = False) -> frozenset[str]:
     """Names of the batch norms, in those parts of `model` or everywhere, whose statistics are to stay.
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from otadet.data.check.statistics import Statistics, share_below
 from otadet.data.sample import TrainTransform
 from otadet.data.transforms import ColorJitter, Letterbox, RandomAffine, RandomFlip, ResizeShortestEdge
+from otadet.engine.freezing import training_norms
 from otadet.exp.base import BaseExp
 from otadet.exp.data import DataFolder
 from otadet.exp.fitting import Choice, Chooser, FittedExp
@@ -147,11 +147,11 @@ def fitting_rate(parameters: int) -> float:
 
 
 def network_of(exp: BaseExp, classes: int) -> tuple[int, bool]:
-    """How many parameters the experiment's network has, which is not really made, and whether any batch norms."""
+    """How many parameters the experiment's network has, which is not really made, and whether any of its batch norms
+    use the statistics of the batch."""
     with torch.device("meta"):
         model = unread(exp).build_model(classes)
-    has_norms = any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
-    return sum(parameter.numel() for parameter in model.parameters()), has_norms
+    return sum(parameter.numel() for parameter in model.parameters()), bool(training_norms(model))
 
 
 def _shown(resize: Letterbox | ResizeShortestEdge) -> str:

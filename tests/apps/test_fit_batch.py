@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from otadet.engine.checkpoint import load_checkpoint
 from otadet.engine.memory import Fit
 from otadet.engine.precision import choose_precision
 from otadet.errors import UserError
-from otadet.exp import BaseExp, ResizeShortestEdge, load_exp
+from otadet.exp import FCOS, BaseExp, ResizeShortestEdge, TorchvisionBackbone, load_exp
+from otadet.exp.fine_tune import network_of
+from otadet.exp.load import unread
 from otadet.losses import DetectionLoss
 from tests.engine.test_trainer import metrics_of
 from tests.helpers.tiny_experiment import write_tiny_experiment
@@ -290,6 +293,19 @@ def test_few_images_for_batch_norms_are_said(exp: BaseExp, monkeypatch) -> None:
     assert "batch norms see 2 at a time" in fitted(exp, memory)[1]
     exp.override(["run.freeze_norms", "true"])
     assert "batch norms" not in fitted(exp, memory)[1]
+
+
+def test_norms_that_a_backbone_keeps_by_itself_need_no_two_images(exp: BaseExp) -> None:
+    for weights, frozen_norms, numbers in (
+        ("imagenet", None, [1, 2, 4]),
+        ("imagenet", False, [2, 4]),
+        (None, None, [2, 4]),
+    ):
+        own = copy(exp)
+        backbone = TorchvisionBackbone("mobilenet_v3_small", weights, frozen_norms)
+        own.model, own.run = FCOS(backbone, channels=16, tower_depth=1), replace(exp.run, freeze_norms=False)
+        assert fit_batch._numbers(own, unread(own).build_model(2), 4) == numbers
+        assert network_of(own, 2)[1] == (numbers[0] == 2)
 
 
 def test_images_of_unknown_size_are_left_out(exp: BaseExp) -> None:
