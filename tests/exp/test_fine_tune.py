@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from otadet.apps.conversions import torchvision_experiment, yolox_experiment
-from otadet.convert import torchvision
+from otadet.convert.pyramid import PyramidLayout
 from otadet.convert.yolox import Layout
 from otadet.data.transforms import Letterbox, ResizeShortestEdge
 from otadet.errors import UserError
@@ -155,8 +155,8 @@ def test_frozen_norms_are_none_whose_statistics_could_be_frozen() -> None:
 
 
 def test_a_detector_of_torchvision_keeps_its_way_of_resizing() -> None:
-    layout = torchvision.Layout(True, 18, 1, 64, 256, 4, True, True, "p5", 91)
-    own = torchvision_experiment(layout, None, "fcos")
+    layout = PyramidLayout(18, 64, 1, 64, 256, "p5", tower_depth=4, tower_norm=True, tower_bias=True, num_classes=91)
+    own = torchvision_experiment(layout, is_fcos=True, size=None, name="fcos")
     exp, _ = fitted(Pictures(100, (480, 640), (40,)), exp=own)
     resize = exp.input.resize
     assert resize == replace(own.input.resize, sizes=resize.sizes, max_size=resize.max_size)
