@@ -116,8 +116,8 @@ def _train_in(
     log_data(exp, train_set, val_set, reasons)
     if batch_reason:
         logger.info(f"batch auto: {batch_reason}")
-    if advice:
-        logger.warning(advice)
+    for line in filter(None, (advice, validation.advice)):
+        logger.warning(line)
     if adopted is not None:
         log_adopted(begin, adopted)
     log_device(device, precision, insist_on_amp)

@@ -7,7 +7,7 @@ from torch import nn
 from otadet.apps.reading import images_to_evaluate
 from otadet.data.dataset import DetectionDataset
 from otadet.distributed import world_size
-from otadet.engine.columns import lower_is_better, training_columns
+from otadet.engine.columns import LOSS, lower_is_better, training_columns
 from otadet.engine.stop import EvaluationStopped, StopRequest
 from otadet.errors import UserError
 from otadet.evaluation.evaluator import Interrupted, evaluate
@@ -35,6 +35,8 @@ class Validation:
             self.lower_is_better = lower_is_better(self.best_by)
         else:
             self.lower_is_better = self.best_by in self.protocol.lower_is_better
+        self.advice = _advice(exp, self.best_by) if self.of_training else ""
+        """What is unwise about `best_by`, for the log; "" where nothing is."""
         self.result: Result | None = None
         """What the last call found, in the main process."""
         self.stop = StopRequest(quiet=True)
@@ -81,3 +83,14 @@ def _check_column(exp: BaseExp, protocol: Protocol, column: str) -> None:
         f"{', '.join(protocol.logged)}; the training has {', '.join(columns)}; choose one of them, or none for "
         f"{protocol.main}"
     )
+
+
+def _advice(exp: BaseExp, column: str) -> str:
+    """A line on a column that has a term which begins late, as any checkpoint before is better by it; else ""."""
+    for term, share in getattr(exp.build_loss(), "late_terms", {}).items():
+        if share > 0 and (column == term or (column == LOSS and share < 1)):
+            return (
+                f"run.best_by {brief(column)}: {term} is 0 in the first {100 * share:g} % of the training, so that "
+                f"its later checkpoints look worse than they are; choose a column without {term}"
+            )
+    return ""

@@ -55,6 +55,11 @@ class YOLOXLoss(SummedLoss):
         self._with_l1 = progress >= self.l1_from
 
     @property
+    def late_terms(self) -> dict[str, float]:
+        """Term -> share of the training, 0-1, up to which it is 0."""
+        return {"l1": self.l1_from}
+
+    @property
     def has_one_divisor(self) -> bool:
         return not getattr(self.assigner, "gives_scores", True)
 

@@ -86,6 +86,26 @@ def test_which_of_its_values_are_better(exp: BaseExp, column: str, of_training: 
     assert (found.of_training, found.lower_is_better) == (of_training, is_lower)
 
 
+@pytest.mark.parametrize(
+    ("words", "share"),
+    [
+        ("best_by loss", "95 %"),
+        ("best_by l1 loss.l1_from 0.5", "50 %"),
+        ("best_by l1 loss.l1_from 1", "100 %"),
+        ("best_by loss loss.l1_from 1", None),
+        ("best_by l1 loss.l1_from 0", None),
+        ("best_by box", None),
+        ("best_by AP", None),
+    ],
+)
+def test_a_column_whose_term_begins_late_is_warned_of(exp: BaseExp, words: str, share: str | None) -> None:
+    exp.override(["model", "yolox_nano", "loss", "bce_iou", *words.split()])
+    advice = Validation(exp, exp.build_val_dataset()).advice
+    column = words.split()[1]
+    said = f"run.best_by {column}: l1 is 0 in the first {share} of the training, so that its later checkpoints"
+    assert advice.startswith(said) if share else not advice
+
+
 def test_a_loss_of_ones_own_may_say_its_terms_or_not(exp: BaseExp, tmp_path: Path) -> None:
     class Own(nn.Module):
         def forward(self, predictions, anchors, truths):
