@@ -7,15 +7,11 @@ not go through the pipe, but each costs a descriptor and space in /dev/shm, whic
 
 from __future__ import annotations
 
-import errno
 import multiprocessing
 import os
-import pickle
 import random
 import signal
-import socket
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -30,8 +26,8 @@ import numpy as np
 import torch
 from loguru import logger
 
+from otadet.data.transport import LACKING, Failure, made, receive, send, what_is_lacking
 from otadet.errors import UserError
-from otadet.integers import ceil_div
 from otadet.signals import held_back_signals, stop_signals, take_signals
 from otadet.streams import flush_output
 
@@ -42,9 +38,6 @@ GRACE_SECONDS = 10.0
 _PATIENCE_SECONDS = 60.0
 """After which it is said that a result is waited for."""
 _POLL_SECONDS = 0.5
-_ALIGNMENT = 64
-_HAS_ANONYMOUS_FILES = hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd")
-_LACKING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -120,15 +113,15 @@ class _Pool:
         worker = self._workers[number % len(self._workers)]
         self._wait_for(worker)
         try:
-            result = _receive(worker.connection)
+            result = receive(worker.connection)
             worker.connection.send_bytes(b"+")
         except (EOFError, ConnectionError) as error:
             raise UserError(_cause_of_death(worker.process)) from error
         except OSError as error:
-            if error.errno in _LACKING:
-                raise UserError(_lacking(error)) from error
+            if error.errno in LACKING:
+                raise UserError(what_is_lacking(error)) from error
             raise UserError(_cause_of_death(worker.process)) from error
-        if isinstance(result, _Failure):
+        if isinstance(result, Failure):
             result.reraise()
         return result
 
@@ -180,7 +173,7 @@ def _work(work: Work, number: int, workers: int, connection: Connection, inherit
         for done, item in enumerate(islice(work.items, number, None, workers)):
             if done >= AHEAD and not _is_asked(connection):
                 return
-            _send(connection, _made(work.make, item))
+            send(connection, made(work.make, item))
         while _is_asked(connection):
             pass
     except ConnectionError:
@@ -203,90 +196,6 @@ def _is_asked(connection: Connection) -> bool:
     return False
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """An exception on its way to the main process."""
-
-    error: Exception
-    trace: str
-
-    def reraise(self) -> None:
-        if isinstance(self.error, UserError):
-            raise self.error
-        raise self.error from RuntimeError(f"in a loader process:\n{self.trace}")
-
-
-def _made(make: Callable[[Any], Any], item: Any) -> Any:
-    try:
-        return make(item)
-    except Exception as error:
-        return _failure(error)
-
-
-def _failure(error: Exception) -> _Failure:
-    trace = traceback.format_exc()
-    lacking = isinstance(error, MemoryError) or getattr(error, "errno", None) in _LACKING
-    if lacking and not isinstance(error, UserError):
-        return _Failure(UserError(_lacking(error)), trace)
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        error = RuntimeError(f"{type(error).__name__}: {error}")
-    return _Failure(error, trace)
-
-
-def _send(connection: Connection, result: Any) -> None:
-    """Pickled; its arrays, where that can be, in anonymous memory of which one descriptor goes along."""
-    if not _HAS_ANONYMOUS_FILES:
-        connection.send_bytes(pickle.dumps((result, None)))
-        return
-    memory = None
-    try:
-        buffers: list[pickle.PickleBuffer] = []
-        data = pickle.dumps(result, protocol=5, buffer_callback=buffers.append)
-        places = []
-        memory = os.memfd_create("otadet-batch")
-        with open(memory, "wb", closefd=False) as file:
-            for buffer in buffers:
-                with buffer.raw() as raw:
-                    start = ceil_div(file.tell(), _ALIGNMENT) * _ALIGNMENT
-                    file.seek(start)
-                    file.write(raw)
-                    places.append((start, start + len(raw)))
-        os.ftruncate(memory, max(places[-1][1], 1) if places else 1)
-        message = pickle.dumps((data, places))
-    except Exception as error:
-        message = pickle.dumps((_failure(error), None))
-        if memory is not None:
-            os.close(memory)
-            memory = None
-    try:
-        connection.send_bytes(message)
-        if memory is not None:
-            with socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-                socket.send_fds(channel, [b"m"], [memory])
-    finally:
-        if memory is not None:
-            os.close(memory)
-
-
-def _receive(connection: Connection) -> Any:
-    data, places = pickle.loads(connection.recv_bytes())
-    if places is None:
-        return data
-    with socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-        _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
-    if not descriptors:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-    try:
-        # Python's mmap would keep a descriptor open as long as a result lives.
-        size = os.fstat(descriptors[0]).st_size
-        memory = torch.from_file(f"/proc/self/fd/{descriptors[0]}", shared=True, size=size, dtype=torch.uint8).numpy()
-    finally:
-        os.close(descriptors[0])
-    return pickle.loads(data, buffers=[memory[start:end] for start, end in places])
-
-
 def _cause_of_death(process: BaseProcess) -> str:
     process.join(5)
     code = process.exitcode
@@ -302,9 +211,3 @@ def _cause_of_death(process: BaseProcess) -> str:
     }
     hint = "workers 0 loads the images in the main process and shows which image it is"
     return f"{who} was killed by {name}, {reasons.get(name, f'so it crashed: {hint}')}"
-
-
-def _lacking(error: Exception) -> str:
-    if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
-        return "too many open files: raise the limit, as in ulimit -n 4096, or use fewer workers"
-    return f"a loader process lacks memory ({error}): try fewer workers, or a smaller batch_size"
