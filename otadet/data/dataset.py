@@ -36,7 +36,7 @@ class DetectionDataset:
         class_names: the classes in the order of the labels. The file may lack some, and have others without boxes.
             None takes those of the file, less the headings among them.
         unreadable: what to do about image files that fail the pre-scan: "fail" raises, "skip" leaves the images out.
-        prescan: look at every image file first, without decoding it (`images.check_image`), and compare its size with
+        prescan: look at every image file first, without decoding it (`images.check_header`), and compare its size with
             the annotations'. Without it an unreadable file is found when its turn comes.
         options: how the files are read. With an orientation applied, the annotations must be for the upright pictures.
         notes: what the log is to say of where the data come from, one line each.

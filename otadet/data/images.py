@@ -84,16 +84,18 @@ def read_reduced(
     return np.ascontiguousarray(pixels[:height, :width]), size
 
 
-def read_size(path: str | Path, options: ReadOptions = DEFAULT) -> tuple[int, int]:
-    """(height, width) in pixels from the file's header, of what `read_image` returns.
+def look_at_header(path: str | Path, options: ReadOptions = DEFAULT) -> Header:
+    """The header alone.
 
     Raises `UserError` naming the file when it is missing, no regular file, too large, or no image.
     """
-    return shape(look_at_header(path, options), options)
+    path = Path(path)
+    with open_regular(path) as file:
+        return _header(path, file, options)
 
 
-def check_image(path: str | Path, options: ReadOptions = DEFAULT) -> tuple[int, int]:
-    """(height, width) of a file that can be expected to decode, without decoding it.
+def check_header(path: str | Path, options: ReadOptions = DEFAULT) -> Header:
+    """The header of a file that can be expected to decode, without decoding it.
 
     Checked: the file exists, is a regular file and not empty, its header is that of a known format and of a size that
     is allowed, and a JPEG or PNG ends with the format's end marker; only a file without the marker is decoded, to tell
@@ -102,11 +104,6 @@ def check_image(path: str | Path, options: ReadOptions = DEFAULT) -> tuple[int, 
 
     Raises `UserError` naming the file.
     """
-    return shape(check_header(path, options), options)
-
-
-def check_header(path: str | Path, options: ReadOptions = DEFAULT) -> Header:
-    """The header of a file that passes `check_image`; raises as that does."""
     path = Path(path)
     with open_regular(path) as file:
         header = _header(path, file, options)
@@ -116,13 +113,6 @@ def check_header(path: str | Path, options: ReadOptions = DEFAULT) -> Header:
     if not whole:
         _read(path, options)
     return header
-
-
-def look_at_header(path: str | Path, options: ReadOptions = DEFAULT) -> Header:
-    """The header alone; raises as `read_size` does."""
-    path = Path(path)
-    with open_regular(path) as file:
-        return _header(path, file, options)
 
 
 def largest_value(path: str | Path, options: ReadOptions = DEFAULT) -> int:

@@ -44,7 +44,7 @@ def scan_images(
     Args:
         paths: I files.
         sizes: (S, 2) height, width in pixels as the annotations have it, 0 where they do not.
-        whole: check every file with `images.check_image`; False only reads the header where a size is missing.
+        whole: check every file with `images.check_header`; False only reads the header where a size is missing.
         options: how the files will be read.
         folder: where files that are missing are looked for under another writing of their name.
     """

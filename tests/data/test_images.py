@@ -15,8 +15,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 from PIL.PngImagePlugin import PngInfo
 
 from otadet.data.image_file import shown
-from otadet.data.images import UPRIGHT, ReadOptions, check_image, look_at_header, read_image, read_size, upright
+from otadet.data.images import UPRIGHT, ReadOptions, look_at_header, read_image, upright
 from otadet.errors import UserError
+from tests.helpers.image_sizes import check_image, read_size
 
 RAMP = np.arange(24 * 40, dtype=np.uint16).reshape(24, 40) * 60
 GREY = (RAMP >> 8).astype(np.uint8)

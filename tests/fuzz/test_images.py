@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from otadet.data.images import ReadOptions, check_image, read_image, read_size
+from otadet.data.images import ReadOptions, read_image
 from otadet.errors import UserError
+from tests.helpers.image_sizes import check_image, read_size
 
 FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "PPM", "TGA", "PCX", "ICO"] + [
     name for name, feature in (("WEBP", "webp"), ("JPEG2000", "jpg_2000"), ("AVIF", "avif")) if features.check(feature)
