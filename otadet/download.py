@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ _PATIENCE = 0.1
 """Seconds between two looks at whether another process has finished."""
 MAX_BYTES = 1 << 31
 """Of a file whose size nobody has said."""
+
+_THREADS = threading.Lock()
+"""Locks of files are a process's, and keep no two of its threads apart."""
 
 
 def cache_folder() -> Path:
@@ -72,14 +76,15 @@ def _check_writable(path: Path) -> None:
 
 @contextmanager
 def _one_process(path: Path) -> Iterator[None]:
-    """Wait until no other process fetches `path`, and keep others from it for the block."""
+    """Wait until no other process or thread fetches `path`, and keep others from it for the block."""
     file = path.with_name(f".{path.name}.lock")
-    handle = _locked(file)
-    try:
-        yield
-    finally:
-        if handle is not None:
-            unlock(handle, file)
+    with _THREADS:
+        handle = _locked(file)
+        try:
+            yield
+        finally:
+            if handle is not None:
+                unlock(handle, file)
 
 
 def _locked(file: Path) -> int | None:
@@ -123,7 +128,7 @@ def _transfer(address: str, part: Path, path: Path, size: int | None) -> None:
                     file.write(block)
                     _show_progress(file.tell(), size)
                     if file.tell() > (size or MAX_BYTES):
-                        break
+                        return  # it is another file, as will be found
             expected = answer.length
         if expected:
             raise HTTPException(f"{expected} bytes are missing")

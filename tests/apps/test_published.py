@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
 from pathlib import Path
@@ -117,6 +118,29 @@ def test_another_file_is_not_kept(server: Server, tmp_path: Path, sha256: str, s
     with pytest.raises(UserError, match=f"{problem}.*; remove it to have it fetched anew"):
         fetch(server.address, tmp_path / "a.pth", sha256, size)
     assert (tmp_path / "a.pth").read_bytes() == CONTENT
+
+
+def test_one_that_is_longer_is_another_file_at_once(server: Server, tmp_path: Path) -> None:
+    server.content = bytes(4 << 20)
+    for begun in (False, True):
+        if begun:
+            (tmp_path / "a.pth.part").write_bytes(bytes(1 << 20))
+        with pytest.raises(
+            UserError, match=r"not the file that was published: it has .* but should have 10,240; it was"
+        ):
+            fetch(server.address, tmp_path / "a.pth", DIGEST, len(CONTENT))
+        assert not list(tmp_path.iterdir())
+
+
+def test_of_several_threads_one_fetches(server: Server, tmp_path: Path) -> None:
+    server.may_answer.clear()
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(fetch, server.address, tmp_path / "a.pth", DIGEST) for _ in range(3)]
+        # As long as one waits for its answer, no other asks.
+        wait(futures, timeout=0.3)
+        server.may_answer.set()
+        assert [future.result(60).read_bytes() == CONTENT for future in futures] == [True] * 3
+    assert server.ranges == [None]
 
 
 def test_without_a_net_there_is_a_way(server: Server, tmp_path: Path) -> None:
