@@ -20,6 +20,7 @@ GROUND = {
     "errors",
     "files",
     "focal",
+    "generators",
     "integers",
     "limits",
     "locks",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy, deepcopy
@@ -33,6 +32,7 @@ from otadet.engine.train_step import TrainStep
 from otadet.errors import UserError
 from otadet.exp import BaseExp
 from otadet.exp.load import unread
+from otadet.generators import kept_generators
 from otadet.models.detector import as_detector
 from otadet.structures import GroundTruth
 
@@ -260,9 +260,6 @@ def _settings(batch_size: int, accumulate: int) -> str:
 @contextmanager
 def _untouched(device: torch.device) -> Iterator[None]:
     """Afterwards no generator of random numbers is another, and the memory is free again."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with kept_generators(device):
         yield
-    random.setstate(python)
-    np.random.set_state(numpy)
     let_go(device)

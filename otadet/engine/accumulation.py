@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from otadet.distributed import mean_over_ranks
 from otadet.engine.gradient import parameters_of
 from otadet.errors import UserError
+from otadet.generators import kept_generators
 
 if TYPE_CHECKING:
     from otadet.data.batch import Batch
@@ -145,7 +146,7 @@ def _add(totals: dict[str, Tensor], terms: Mapping[str, Tensor]) -> None:
 def _unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
     """What passes through the model here changes neither its buffers, such as norm statistics, nor generators."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with kept_generators(device):
         yield
     for buffer, before in buffers:
         buffer.copy_(before)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from otadet.data.cache.room import free_memory
+from otadet.data.transforms.largest import Size
 from otadet.errors import UserError
 from otadet.system_files import text_of
 
@@ -35,8 +36,6 @@ class Fit:
     """The smallest number that was asked for."""
 
 
-Size = tuple[int, int]
-"""(height, width) in pixels."""
 Trial = Callable[[int, Size], None]
 """(images at once, their size) -> a whole step of the training."""
 

@@ -16,6 +16,7 @@ from otadet.data.sample import Sample
 from otadet.data.transforms.objects import Objects
 from otadet.data.transforms.result import name_of
 from otadet.errors import UserError
+from otadet.generators import kept_generators
 
 _IGNORED = -1
 """Label of the ignored regions, which travel among the boxes."""
@@ -108,13 +109,8 @@ def _as_tensors(sample: Sample) -> dict[str, Tensor]:
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """The global generators, those of the CPU, begin at `seed`, and are afterwards as they were before."""
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.default_generator.manual_seed(seed)
-    try:
+    with kept_generators():
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.default_generator.manual_seed(seed)
         yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])
