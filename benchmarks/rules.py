@@ -41,7 +41,7 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from otadet.apps.arguments import experiment_parser, parse, pick_device
+from otadet.apps.arguments import AUTO, experiment_parser, parse, pick_device
 from otadet.cli import run
 from otadet.errors import UserError
 from otadet.files import atomic_write, check_writable
@@ -194,7 +194,7 @@ def show(tables: list[list[Row]], path: Path | None) -> None:
 def train(entry: Entry, contest: Contest, args: Namespace, device: torch.device) -> Row:
     """Train to the end, or go on with it, and measure. Raises `Stopped` where it was interrupted."""
     from benchmarks.rulebench.measures import measured
-    from otadet.apps.training import AUTO, train_experiment
+    from otadet.apps.training import train_experiment
 
     folder = args.folder / entry.id
     if not train_experiment(entry.exp, device, folder, resume=AUTO, checkpoint=args.checkpoint):

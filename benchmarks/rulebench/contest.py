@@ -19,6 +19,7 @@ from otadet.apps.arguments import paths_named
 from otadet.apps.compose import build_datasets
 from otadet.assigners import Assigner
 from otadet.data.dataset import DetectionDataset
+from otadet.engine.checkpoint import weights_of
 from otadet.engine.cores import usable_cores
 from otadet.errors import UserError
 from otadet.exp import BaseExp, load_exp
@@ -168,7 +169,7 @@ def _content(dataset: DetectionDataset) -> list[Any]:
 
 
 def _weights(state: Mapping[str, Any]) -> list[Any]:
-    tensors = state["ema"] or state["model"]
+    tensors = weights_of(state)
     return [list(tensors), *(tensor.detach().cpu().contiguous() for tensor in tensors.values())]
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from otadet.exp import BaseExp
 
 DEVICES = ("cpu", "cuda", "mps")
+AUTO = "auto"
+"""In place of a checkpoint to resume: go on with what the output folder has, else start."""
 
 
 def experiment_parser(description: str | None, *, device: bool = True) -> ArgumentParser:

@@ -31,7 +31,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otadet.apps.arguments import described_exp, experiment_parser, pick_device
+from otadet.apps.arguments import AUTO, described_exp, experiment_parser, pick_device
 from otadet.apps.published import checkpoint_path
 from otadet.engine.stop import Stopped
 from otadet.errors import UserError
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from otadet.exp import BaseExp
     from otadet.user_modules import Portable
 
-AUTO = "auto"
 DEFAULT = "quickstart"
 """The experiment where none is named."""
 OWN_PICTURES = "my_data"

@@ -12,6 +12,7 @@ import torch
 from loguru import logger
 from torch import nn
 
+from otadet.apps.arguments import AUTO
 from otadet.apps.compose import build_datasets, build_trainer
 from otadet.apps.fit_batch import with_fitting_batch
 from otadet.apps.results import draw_results
@@ -40,9 +41,6 @@ from otadet.exp.pretrained import input_advice
 from otadet.exp.start import read_start, start_from
 from otadet.files import remove_temporaries
 from otadet.names import names_as_trained
-
-AUTO = "auto"
-"""In place of a checkpoint to resume: go on with what the output folder has, else start."""
 
 
 def train_experiment(

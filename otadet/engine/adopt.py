@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from otadet.engine.checkpoint import weights_of
 from otadet.engine.weights import misfit, without_counters
 from otadet.errors import UserError
 from otadet.names import name_list
@@ -55,7 +56,7 @@ def adopt(model: nn.Module, path: object, state: Mapping[str, Any], class_names:
 
     Raises `UserError` where nothing fits.
     """
-    weights = state["ema"] or state["model"]
+    weights = weights_of(state)
     own = model.state_dict()
     trained = list(state["class_names"])
     layer = set() if trained == list(class_names) else class_tensors(own)
@@ -96,7 +97,7 @@ def class_tensors(names: Iterable[str]) -> set[str]:
 
 def has_all_of(state: Mapping[str, Any], model: nn.Module, part: str) -> bool:
     """Whether a checkpoint has every tensor of one of the network's children, in its shape."""
-    weights = state["ema"] or state["model"]
+    weights = weights_of(state)
     own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(f"{part}.")}
     return all(name in weights and weights[name].shape == own[name].shape for name in without_counters(own))
 

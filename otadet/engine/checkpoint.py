@@ -113,6 +113,11 @@ class ReadCheckpoint:
         return found.st_ino, found.st_mtime_ns, found.st_size
 
 
+def weights_of(state: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """What a checkpoint, as `load_checkpoint` returns it, is used with: the averaged weights where it has them."""
+    return state["ema"] or state["model"]
+
+
 def newest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint that a run in `folder` goes on from, if it has one: its last.pth, else the one before."""
     path = folder / "last.pth"

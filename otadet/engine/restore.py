@@ -10,6 +10,7 @@ import torch
 from loguru import logger
 from torch import Tensor, nn
 
+from otadet.engine.checkpoint import weights_of
 from otadet.engine.gradient import all_finite
 from otadet.errors import UserError
 from otadet.names import clean_name
@@ -54,7 +55,7 @@ def restore_ema(path: object, model: nn.Module, state: Mapping[str, Any]) -> Non
     """Load the averaged weights into `model`, or the plain ones where a run without an average gets one."""
     if state["ema"] is None:
         logger.warning(f"{path}: holds no averaged weights; the average starts from its weights")
-    restore_model(path, model, state["ema"] or state["model"])
+    restore_model(path, model, weights_of(state))
 
 
 def restore_optimizer(path: object, optimizer: torch.optim.Optimizer, kind: str, state: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from otadet.engine.checkpoint import load_checkpoint
+from otadet.engine.checkpoint import load_checkpoint, weights_of
 from otadet.errors import UserError
 from otadet.names import name_list
 
@@ -30,7 +30,7 @@ def put_weights(
     """
     if class_names is not None:
         check_class_names(path, state, class_names)
-    weights = state["ema"] or state["model"]
+    weights = weights_of(state)
     if different := misfit(model, weights):
         raise UserError(
             f"{path}: does not fit the experiment's model: {different}; use the experiment file and overrides that it "

@@ -12,7 +12,7 @@ from otadet.convert.coco import COCO_CLASSES
 from otadet.convert.programs import PROGRAMS, program_of, read_published
 from otadet.convert.published import PUBLISHED, fetch_published, is_published, meant_name
 from otadet.engine.adopt import Adopted, adopt, class_tensors
-from otadet.engine.checkpoint import load_checkpoint
+from otadet.engine.checkpoint import load_checkpoint, weights_of
 from otadet.engine.weights import misfit
 from otadet.errors import UserError
 
@@ -59,7 +59,7 @@ def _all_but_classes(network: nn.Module, weights: str, state: Mapping[str, Any])
     """The weights, the averaged ones where there are any. Raises `UserError` where they are not the network's."""
     own = network.state_dict()
     layer = class_tensors(own)
-    theirs = {name: tensor for name, tensor in (state["ema"] or state["model"]).items() if name not in layer}
+    theirs = {name: tensor for name, tensor in weights_of(state).items() if name not in layer}
     if different := misfit(network, {**theirs, **{name: own[name] for name in layer}}):
         raise UserError(
             f"weights {weights}: not those of this network: {different}; choose the model that they are of, or weights "
