@@ -100,8 +100,10 @@ def with_fitting_batch(
         from_main(lambda: _refuse(exp, fit, shape))
     accumulate = share // fit.images
     why = "all that a step needs" if accumulate == 1 else "more would need too much"
-    if accumulate > 1 and fit.fewest > 1 and fit.images < FEW:
-        why += f"; batch norms see {fit.images} at a time: if the network is trained already, set run.freeze_norms true"
+    # On several GPUs they are synchronised.
+    seen = fit.images * (devices if device.type == "cuda" else 1)
+    if accumulate > 1 and fit.fewest > 1 and seen < FEW:
+        why += f"; batch norms see {seen} at a time: if the network is trained already, set run.freeze_norms true"
     reason = (
         f"{_settings(fit.images * devices, accumulate)}: {fit.images} of the hardest images at once, {shape} each, "
         f"take {in_bytes(fit.peak)} of the {in_bytes(fit.room)} that may be taken; {why}"

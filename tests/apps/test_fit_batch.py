@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -293,6 +294,23 @@ def test_few_images_for_batch_norms_are_said(exp: BaseExp, monkeypatch) -> None:
     assert "batch norms see 2 at a time" in fitted(exp, memory)[1]
     exp.override(["run.freeze_norms", "true"])
     assert "batch norms" not in fitted(exp, memory)[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "images", "seen"), [("cpu", 2, 2), ("cuda", 2, None), ("cuda", 1, 2), ("cpu", 4, None)]
+)
+def test_batch_norms_of_several_gpus_see_the_batch_of_all(
+    exp: BaseExp, kind: str, images: int, seen: int | None, monkeypatch
+) -> None:
+    exp.override(["batch_size", "16"])
+    train_set = exp.build_train_dataset()
+    found = hardest_batch(exp, train_set, 8, 32), Fit(images, 5, 10, 2)
+    monkeypatch.setattr(fit_batch, "world_size", lambda: 2)
+    monkeypatch.setattr(fit_batch, "_untouched", lambda device: nullcontext())
+    monkeypatch.setattr(fit_batch, "_search", lambda *arguments: found)
+    chosen, reason = with_fitting_batch(exp, train_set, torch.device(kind), choose_precision(CPU, amp=False))
+    assert (chosen.run.batch_size, chosen.run.accumulate) == (2 * images, 8 // images)
+    assert (f"batch norms see {seen} at a time" in reason) == (seen is not None) == ("batch norms" in reason)
 
 
 def test_norms_that_a_backbone_keeps_by_itself_need_no_two_images(exp: BaseExp) -> None:
