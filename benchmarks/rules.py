@@ -42,6 +42,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from otadet.apps.arguments import AUTO, experiment_parser, parse, pick_device
+from otadet.apps.evaluate import SPLITS
 from otadet.cli import run
 from otadet.errors import UserError
 from otadet.files import atomic_write, check_writable
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from benchmarks.rulebench.rows import Row
 
 RULES = ("ota", "simota", "tal_soft", "dsla", "atss", "fcos")
-SPLITS = ("train", "val", "test")
 OUTPUT = Path("runs/rules/rules.csv")
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,6 +172,17 @@ def load_trained(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, dict[
 def say(text: str, as_json: bool = False) -> None:
     """Print a line for people: on stderr where stdout is JSON."""
     print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
+
+
+def counter(name: str, total: int) -> Callable[[int], None]:
+    """Says on a terminal how many images are done."""
+
+    def count(done: int) -> None:
+        if sys.stderr.isatty():
+            end = "\r" if done < total else "\r\033[K"
+            print(f"{name}: {done:,} of {total:,} images", end=end, file=sys.stderr, flush=True)
+
+    return count
 
 
 def chosen_rule(exp: BaseExp, word: str) -> Assigner:

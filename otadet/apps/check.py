@@ -17,12 +17,12 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otadet.apps.arguments import parse, say
+from otadet.apps.arguments import counter, parse, say
 
 if TYPE_CHECKING:
     from otadet.data.annotations import Annotations
@@ -169,17 +169,6 @@ def look_at_files(
         )
         splits.append(Split(name, one, files))
     return splits
-
-
-def counter(name: str, total: int) -> Callable[[int], None]:
-    """Says on a terminal how many image files are done."""
-
-    def count(done: int) -> None:
-        if sys.stderr.isatty():
-            end = "\r" if done < total else "\r\033[K"
-            print(f"{name}: {done:,} of {total:,} images", end=end, file=sys.stderr, flush=True)
-
-    return count
 
 
 def given_size(text: str | None, exp: BaseExp | None) -> Resize | None:

@@ -21,11 +21,19 @@ import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otadet.apps.arguments import add_tta, experiment_parser, load_trained, parse, paths_named, pick_device, say
+from otadet.apps.arguments import (
+    add_tta,
+    counter,
+    experiment_parser,
+    load_trained,
+    parse,
+    paths_named,
+    pick_device,
+    say,
+)
 from otadet.errors import UserError
 from otadet.evaluation.judge import AUTO, JUDGES
 from otadet.names import name_list, one_agrees
@@ -102,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         unreadable=exp.data.unreadable,
         protocol=args.protocol,
         judge=args.judge,
-        progress=partial(show_progress, len(dataset)),
+        progress=counter(f"{args.split} split", len(dataset)),
     )
     if evaluation is None:
         raise UserError("this is not the main process; evaluate in one process alone")
@@ -173,10 +181,3 @@ def free_ids(dataset: DetectionDataset, predicted: set[int]) -> str:
     listed = name_list([f"{number} for {name}" for number, name in names if number in free])
     said = f"{dataset.source} lacks classes that are predicted; their category ids are free ones: {listed}"
     return said if free else ""
-
-
-def show_progress(images: int, done: int) -> None:
-    """A line in the terminal that counts the images."""
-    if sys.stderr.isatty():
-        end = "\n" if done == images else ""
-        print(f"\r{done}/{images} images", end=end, file=sys.stderr, flush=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from otadet.apps.onnx_file import is_onnx
 from otadet.apps.published import checkpoint_path
 from otadet.engine.checkpoint import load_checkpoint
 from otadet.engine.devices import choose_device
@@ -18,7 +19,7 @@ from otadet.inference.predictor import Predictor
 
 def load(path: str | Path, device: torch.device | str | None = None) -> Predictor | OnnxPredictor:
     """What `otadet.load` returns, and raises."""
-    if Path(path).suffix.lower() == ".onnx":
+    if is_onnx(path):
         return OnnxPredictor(path, providers_for(device))
     path = checkpoint_path(path)
     state = load_checkpoint(path)
