@@ -62,9 +62,8 @@ def load_experiment(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, di
     """The experiment of -f, else the one that the checkpoint describes, with the pairs applied; and the checkpoint.
 
     What the checkpoint of -c holds is read once and returned; None without one. A published name becomes its file in
-    `args`. needed: parts of the experiment that
-    must be had; of pairs that set anything of others stderr is told that they change nothing here. Raises `UserError`,
-    also where neither says what the experiment is.
+    `args`. needed: parts of the experiment that must be had; of pairs that set anything of others stderr is told that
+    they change nothing here. Raises `UserError`, also where neither says what the experiment is.
     """
     from otadet.apps.published import checkpoint_path
     from otadet.engine.checkpoint import load_checkpoint
