@@ -20,7 +20,8 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from otadet.evaluation.result import Result
     from otadet.exp import BaseExp
     from otadet.inference.pipeline import PixelDetector
+    from otadet.structures import Detections
 
 SPLITS = ("train", "val", "test")
 NEEDED = ("data", "input", "model", "postprocess", "run")
@@ -83,31 +85,22 @@ def parser() -> ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(parser(), argv)
     from otadet.apps.reading import images_to_evaluate
-    from otadet.evaluation.coco import coco_predictions
     from otadet.evaluation.evaluator import evaluate
-    from otadet.files import atomic_write, check_writable
-    from otadet.names import names_as_trained
+    from otadet.files import check_writable
 
     check_writable(args.save_json, args.metrics)
-    exp, trained, of_training, pipeline_for = _to_evaluate(args)
-    if args.split == "val" and not of_training and not _sets_the_split(exp, args.overrides):
-        exp.data = exp.data.untrained()
-    build = {"train": exp.build_train_dataset, "val": exp.build_val_dataset, "test": exp.build_test_dataset}[args.split]
-    dataset = build(names_as_trained(exp.data.class_names, trained))
-    for line in (*dataset.notes, f"{args.split} split, {dataset.source}", dataset.summary()):
-        say(line, args.json)
-    for line in dataset.warnings:
-        print(f"warning: {line}", file=sys.stderr)
-    pipeline = pipeline_for(dataset.class_names)
+    subject = _subject(args)
+    dataset, run = _dataset(args, subject), subject.exp.run
+    pipeline = subject.pipeline_for(dataset.class_names)
     if args.tta:
         say(str(pipeline), args.json)
     evaluation = evaluate(
         pipeline,
-        images_to_evaluate(exp.run, dataset, pipeline.transform),
+        images_to_evaluate(run, dataset, pipeline.transform),
         # Images as they are take more memory than those that are resized.
-        batch_size=args.batch if args.batch is not None else 1 if args.tta else exp.run.batch_size,
-        workers=exp.run.workers,
-        unreadable=exp.data.unreadable,
+        batch_size=args.batch if args.batch is not None else 1 if args.tta else run.batch_size,
+        workers=run.workers,
+        unreadable=subject.exp.data.unreadable,
         protocol=args.protocol,
         judge=args.judge,
         progress=counter(f"{args.split} split", len(dataset)),
@@ -116,18 +109,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("this is not the main process; evaluate in one process alone")
     # What took long is on the disk before anything else can go wrong.
     if args.save_json:
-        found = coco_predictions(evaluation.detections, dataset.source_ids)
-        with atomic_write(args.save_json, "w") as file:
-            json.dump(found, file)
-        if note := free_ids(dataset, {entry["category_id"] for entry in found}):
-            print(f"note: {note}", file=sys.stderr)
+        save_predictions(args.save_json, evaluation.detections, dataset)
     measured_on = {"split": args.split, "file": str(dataset.source), "images": len(evaluation.detections)}
     report(args, evaluation.result, measured_on | ({"tta": str(pipeline)} if args.tta else {}))
 
 
-def _to_evaluate(args: Namespace) -> tuple[BaseExp, Sequence[str], bool, Callable[[Sequence[str]], PixelDetector]]:
-    """The experiment of the data; the classes of what is evaluated, whether otadet trained it, and (classes of the
-    data) -> its pipeline."""
+@dataclass(frozen=True)
+class _Subject:
+    """What is evaluated, and the experiment whose data it is measured on."""
+
+    exp: BaseExp
+    class_names: Sequence[str]
+    """Of what is evaluated, by label."""
+    from_training: bool
+    """Whether otadet trained it, so that some of the images may have been trained on; False where it was converted."""
+    pipeline_for: Callable[[Sequence[str]], PixelDetector]
+    """Classes of the data, by label -> the detector. Raises `UserError` where its own are others."""
+
+
+def _subject(args: Namespace) -> _Subject:
+    """That of -c: an ONNX file or a checkpoint."""
     from otadet.apps.onnx_file import check_classes, is_onnx, load_onnx
     from otadet.engine.content import is_of_training
     from otadet.exp import load_pipeline
@@ -139,19 +140,47 @@ def _to_evaluate(args: Namespace) -> tuple[BaseExp, Sequence[str], bool, Callabl
             check_classes(args.checkpoint, file.class_names, names)
             return file
 
-        return exp, file.class_names, file.metadata.from_training, checked
+        return _Subject(exp, file.class_names, file.metadata.from_training, checked)
     exp, state = load_trained(args, NEEDED)
     device = pick_device(args.device)
 
     def loaded(names: Sequence[str]) -> PixelDetector:
         return load_pipeline(exp, args.checkpoint, names, state=state, tta=args.tta).to(device)
 
-    return exp, state["class_names"], is_of_training(state), loaded
+    return _Subject(exp, state["class_names"], is_of_training(state), loaded)
+
+
+def _dataset(args: Namespace, subject: _Subject) -> DetectionDataset:
+    """The split to measure on, and what there is to say of it."""
+    from otadet.names import names_as_trained
+
+    exp = subject.exp
+    if args.split == "val" and not subject.from_training and not _sets_the_split(exp, args.overrides):
+        exp.data = exp.data.untrained()
+    build = {"train": exp.build_train_dataset, "val": exp.build_val_dataset, "test": exp.build_test_dataset}[args.split]
+    dataset = build(names_as_trained(exp.data.class_names, subject.class_names))
+    for line in (*dataset.notes, f"{args.split} split, {dataset.source}", dataset.summary()):
+        say(line, args.json)
+    for line in dataset.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    return dataset
 
 
 def _sets_the_split(exp: BaseExp, overrides: Sequence[str]) -> bool:
     """Whether the pairs say how a validation split is made."""
     return any(path.rpartition(".")[2] in ("val_share", "split_seed", "group") for path in paths_named(exp, overrides))
+
+
+def save_predictions(path: Path, detections: Mapping[int, Detections], dataset: DetectionDataset) -> None:
+    """Write them in COCO's result format. detections: by image id."""
+    from otadet.evaluation.coco import coco_predictions
+    from otadet.files import atomic_write
+
+    found = coco_predictions(detections, dataset.source_ids)
+    with atomic_write(path, "w") as file:
+        json.dump(found, file)
+    if note := free_ids(dataset, {entry["category_id"] for entry in found}):
+        print(f"note: {note}", file=sys.stderr)
 
 
 def report(args: Namespace, result: Result, measured_on: dict[str, Any]) -> None:
