@@ -47,7 +47,10 @@ class Meter(Protocol):
     """Bytes that may be taken in all."""
 
     def peak(self, call: Callable[[], None]) -> int | None:
-        """Bytes that are taken at the most during the call; None where it was more than there are."""
+        """Bytes that are taken at the most during the call; None where it was more than there are.
+
+        What the call leaves behind may stay until the next one: `let_go` gives it back.
+        """
 
 
 def let_go(device: torch.device) -> None:
@@ -65,11 +68,12 @@ class CudaMeter:
         self._device = device = torch.device(
             "cuda", torch.cuda.current_device() if device.index is None else device.index
         )
-        let_go(device)
         free, self._total = torch.cuda.mem_get_info(device)
+        # What the allocator keeps is this process's to use, whether it is in use or not.
         self.room = int((1 - MARGIN) * (free + torch.cuda.memory_reserved(device)))
 
     def peak(self, call: Callable[[], None]) -> int | None:
+        # What another call has left would count as this one's. What this one leaves is the next one's to give back.
         let_go(self._device)
         cuda: Any = torch.cuda
         before = getattr(cuda, "get_per_process_memory_fraction", lambda device: 1.0)(self._device)
@@ -84,7 +88,6 @@ class CudaMeter:
             return None
         finally:
             torch.cuda.set_per_process_memory_fraction(before, self._device)
-            let_go(self._device)
 
 
 class HostMeter:

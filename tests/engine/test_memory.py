@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from otadet.engine.memory import MARGIN, CudaMeter, HostMeter, largest_estimated, largest_tried
+from otadet.engine.memory import MARGIN, CudaMeter, HostMeter, largest_estimated, largest_tried, let_go
 from otadet.errors import UserError
 
 SIZES = [(32, 32), (64, 64), (128, 128)]
@@ -139,6 +139,16 @@ def test_a_gpu_gives_no_more_than_there_is_room_for(gpu: dict[str, float]) -> No
     assert gpu["fraction"] == 1.0
 
 
+def test_what_one_call_leaves_does_not_count_as_the_next_ones(gpu: dict[str, float], monkeypatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("otadet.engine.memory.let_go", lambda device: done.append("let go"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: done.append("forget the peak"))
+    meter = CudaMeter(torch.device("cuda"))
+    meter.peak(lambda: done.append("call"))
+    meter.peak(lambda: done.append("call"))
+    assert done == ["let go", "forget the peak", "call"] * 2
+
+
 def test_another_error_of_a_gpu_is_not_taken_for_a_lack_of_memory(gpu: dict[str, float]) -> None:
     def broken() -> None:
         raise RuntimeError("CUDA out of memory, says something else")
@@ -164,4 +174,5 @@ def test_a_real_gpu_runs_out_of_memory_and_goes_on() -> None:
     numbers = [1, 2, 4, 8]
     found = largest_tried(numbers, [(1, 1)], lambda images, size: take(images * meter.room // 5), meter)
     assert found.images == 4
+    let_go(device)
     assert torch.cuda.memory_reserved(device) < meter.room // 10
