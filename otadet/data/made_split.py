@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import PurePosixPath
 
@@ -19,6 +20,35 @@ _FRAME = re.compile(
     re.IGNORECASE,
 )
 """Frames of a film that say so: CLIP_frame_0012, CLIP_mp4-12_jpg."""
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """How a validation split is made of images that have none."""
+
+    share: float = 0.2
+    """Of the images, in 0-1; 0: none is made; 1: all are, as nothing is trained on."""
+    seed: int = 0
+    """Another one is another split."""
+    group: str | None = None
+    """As in `in_val`."""
+
+    @property
+    def is_set(self) -> bool:
+        """Whether somebody has said how."""
+        return self != SplitRule()
+
+    def check(self, split: str, *, no_val: str, whose: str = "") -> None:
+        """Raise `UserError` where "train" or "val" would have nothing: the message `no_val`, or one that begins with
+        `whose`."""
+        if split == "val" and not self.share:
+            raise UserError(no_val)
+        if split == "train" and self.share == 1:
+            raise UserError(f"{whose}data.val_share 1: leaves nothing to train on; set data.val_share 0.2")
+
+    def in_val(self, names: Sequence[str]) -> np.ndarray:
+        """`in_val` by this rule, whose share is neither 0 nor 1."""
+        return in_val(names, self.share, self.seed, self.group)
 
 
 def in_val(names: Sequence[str], share: float, seed: int, group: str | None = None) -> np.ndarray:
@@ -36,7 +66,7 @@ def in_val(names: Sequence[str], share: float, seed: int, group: str | None = No
 
     Raises `UserError` where there is only one group.
     """
-    keys = [group_of(name) if group is None else key_of(name, group) for name in names]
+    keys = _keys(names, group)
     sizes = Counter(keys)
     if len(sizes) < 2:
         what = f"its {len(keys)} images are all of one group" if sizes else "there are no images"
@@ -54,7 +84,12 @@ def in_val(names: Sequence[str], share: float, seed: int, group: str | None = No
 
 def groups_of(names: Sequence[str], group: str | None = None) -> int:
     """How many groups the images are of."""
-    return len({group_of(name) if group is None else key_of(name, group) for name in names})
+    return len(set(_keys(names, group)))
+
+
+def _keys(names: Sequence[str], group: str | None) -> list[str]:
+    """(S,) what stays together has the same."""
+    return [group_of(name) if group is None else key_of(name, group) for name in names]
 
 
 def group_of(name: str) -> str:

@@ -9,19 +9,9 @@ import numpy as np
 
 from otadet.data.annotations import Annotations
 from otadet.data.formats.layout import ALL, Layout
-from otadet.data.made_split import groups_of, in_val
+from otadet.data.made_split import SplitRule, groups_of
 from otadet.errors import UserError
 from otadet.names import name_list, one_agrees
-
-
-@dataclass(frozen=True)
-class SplitRule:
-    """How a validation split is made; see `made_split.in_val`."""
-
-    share: float = 0.2
-    """Of the images, in 0-1; 0: none is made; 1: all are, as nothing is trained on."""
-    seed: int = 0
-    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +36,7 @@ def read_split(path: str | Path, layout: Layout, split: str, rule: SplitRule) ->
         raise UserError(f"{path}: no {missing} split: there is {_there(layout)}, which is not trained on")
     if "val" in layout.splits or split == "test":
         annotations, made = layout.splits[whole if split == "train" else split].read(), ""
-        if rule != SplitRule():
+        if rule.is_set:
             made = f"{path}: has a val split of its own, in which val_share, split_seed and group have no say"
     else:
         annotations, made = _made(path, layout, whole, split, rule)
@@ -56,13 +46,12 @@ def read_split(path: str | Path, layout: Layout, split: str, rule: SplitRule) ->
 
 def _made(path: str | Path, layout: Layout, whole: str, split: str, rule: SplitRule) -> tuple[Annotations, str]:
     """The training or the validation part of the split `whole`."""
-    if not rule.share and split == "val":
-        raise UserError(
-            f"{path}: no validation split: there is {_there(layout)}; add one, or set data.val_share 0.2 to "
-            "have a part of the training images for it"
-        )
-    if rule.share == 1 and split == "train":
-        raise UserError(f"{path}: data.val_share 1: leaves nothing to train on; set data.val_share 0.2")
+    rule.check(
+        split,
+        no_val=f"{path}: no validation split: there is {_there(layout)}; add one, or set data.val_share 0.2 to "
+        "have a part of the training images for it",
+        whose=f"{path}: ",
+    )
     annotations = layout.splits[whole].read()
     if not rule.share:
         return annotations, ""
@@ -71,7 +60,7 @@ def _made(path: str | Path, layout: Layout, whole: str, split: str, rule: SplitR
         return annotations, f"no val split, so that is what there is: {number} (val_share 1)"
     names = list(annotations.file_names)
     try:
-        is_val = in_val(names, rule.share, rule.seed, rule.group)
+        is_val = rule.in_val(names)
     except UserError as error:
         raise UserError(f"{annotations.source}: {error}") from error
     groups = groups_of(names, rule.group)

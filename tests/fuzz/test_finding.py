@@ -17,7 +17,8 @@ from otadet.data.dataset import DetectionDataset
 from otadet.data.formats.coco import find_coco
 from otadet.data.formats.detect import FINDERS, find_data
 from otadet.data.formats.layout import ALL, SPLITS, Layout
-from otadet.data.splits import SplitRule, read_split
+from otadet.data.made_split import SplitRule
+from otadet.data.splits import read_split
 from otadet.errors import UserError
 from otadet.exp import PythonData
 from tests.fuzz.test_readers import CROWDHUMAN, TEXTS, VOC, YOLO, check_message

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from otadet.data.dataset import DetectionDataset
 from otadet.data.formats.layout import Layout
 from otadet.data.images import DEFAULT, ReadOptions
-from otadet.data.made_split import check_group
-from otadet.data.splits import Split, SplitRule, read_split
+from otadet.data.made_split import SplitRule, check_group
+from otadet.data.splits import Split, read_split
 from otadet.errors import UserError
 from otadet.limits import Limits
 from otadet.names import clean_class_names
@@ -143,7 +143,7 @@ class FileData(Data):
         return replace(self, prescan=False, unreadable="fail")
 
     def untrained(self) -> FileData:
-        if self._rule != SplitRule() or "val" in self.layout().splits:
+        if self._rule.is_set or "val" in self.layout().splits:
             return self
         return replace(self, val_share=1.0)
 

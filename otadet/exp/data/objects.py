@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from otadet.data.dataset import DetectionDataset
 from otadet.data.item_dataset import ItemDataset
 from otadet.data.items import Items
-from otadet.data.made_split import in_val
-from otadet.data.splits import Split, SplitRule
+from otadet.data.made_split import SplitRule
+from otadet.data.splits import Split
 from otadet.errors import UserError
 from otadet.exp.data.base import Data
 from otadet.limits import Limits
@@ -56,7 +56,7 @@ class PythonData(Data):
         return self
 
     def untrained(self) -> PythonData:
-        if self.val_items is not None or SplitRule(self.val_share, self.split_seed) != SplitRule():
+        if self.val_items is not None or self._rule.is_set:
             return self
         return replace(self, val_share=1.0)
 
@@ -81,16 +81,19 @@ class PythonData(Data):
             raise UserError("data.test_items: there is no test split")
         if name == "test" or self.val_items is not None:
             return given, ""
+        self._rule.check(
+            name, no_val="data.val_items: there is no validation split; give one, or set data.val_share 0.2"
+        )
         if not self.val_share:
-            if name == "train":
-                return given, ""
-            raise UserError("data.val_items: there is no validation split; give one, or set data.val_share 0.2")
+            return given, ""
         if self.val_share == 1:
-            if name == "train":
-                raise UserError("data.val_share 1: leaves nothing to train on; set data.val_share 0.2")
             return self.train_items, "no val_items, so all are (val_share 1)"
         rows = range(len(self.train_items))
-        is_val = in_val([str(row) for row in rows], self.val_share, self.split_seed)
+        is_val = self._rule.in_val([str(row) for row in rows])
         chosen = [row for row in rows if is_val[row] == (name == "val")]
         note = f"no val_items, so they are made: {is_val.sum()} of {len(is_val)} items (val_share {self.val_share:g})"
         return Items(self.train_items.items, chosen), note
+
+    @property
+    def _rule(self) -> SplitRule:
+        return SplitRule(self.val_share, self.split_seed)
