@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,10 +155,12 @@ def coco_file(path: Path, *, outside_images: bool = False) -> Layout:
     names = first_file_names(path)
     if names is None:
         raise UserError(
-            f"{shown(path)}: is no COCO file, which has lists named images, annotations and categories; of "
-            "and the like as COCO"
+            f"{shown(path)}: is no COCO file, which has lists named images, annotations and categories; export what is "
+            "in it as COCO, YOLO or Pascal VOC"
         )
-    file, folder = CocoFile(path, names, ALL), path.absolute().parent
+    # Absolute, as the folders around a file that is named from its own folder have no names otherwise.
+    file = CocoFile(Path(os.path.abspath(path)), names, ALL)
+    folder = file.path.parent
     # annotations/all.json is beside images/.
     folder = folder.parent if folder.name.lower() == "annotations" else folder
     source = CocoSource(path, image_folder(file, folder, outside_images), outside_images)

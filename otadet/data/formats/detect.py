@@ -117,9 +117,11 @@ def _of_file(path: Path, format: str, options: FindOptions) -> Layout:
     known = FILES[suffix]
     if format not in ("auto", known):
         raise UserError(f"{shown(path)}: is a file of format {known}, but data.format is {format}; set it to auto")
+    if not os.path.getsize(path):
+        raise UserError(f"{shown(path)}: is an empty file; name the folder of the data, or another file")
     layout = FINDERS[known](path, options)
     if layout is None:
-        raise UserError(f"{shown(path)}: describes no {known} data")
+        raise UserError(f"{shown(path)}: describes no {known} data; name their folder, and it is said what is there")
     return layout
 
 

@@ -1,6 +1,7 @@
 """Which format a folder is in, what is said where it is in none or in two, and single files."""
 
 import json
+import os
 
 import pytest
 
@@ -98,6 +99,22 @@ def test_the_file_itself(write_files):
         find_data(folder / "notes.txt")
     with pytest.raises(UserError, match=r"is a file of format yolo, but data\.format is coco"):
         find_data(folder / "data.yaml", "coco")
+
+
+@pytest.mark.parametrize("where", ["", "annotations", "images", "annotations/deep"])
+@pytest.mark.parametrize("name", ["annotations/boxes.json", "all.json", "data.yaml"])
+def test_a_file_is_named_from_anywhere(write_files, monkeypatch, name, where):
+    boxes = coco("a.jpg")
+    folder = write_files({"annotations/boxes.json": boxes, "all.json": boxes, **YOLO, "annotations/deep/x": ""})
+    monkeypatch.chdir(folder / where)
+    layout = find_data(os.path.relpath(folder / name))
+    assert {len(source.read().file_names) for source in layout.splits.values()} == {1}
+
+
+def test_an_empty_file(write_files):
+    for name in ("a.json", "data.yaml", "a.odgt"):
+        with pytest.raises(UserError, match=f"{name}: is an empty file"):
+            find_data(write_files({name: ""}) / name)
 
 
 def yolo(folder, names="train valid test"):
