@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -42,25 +43,27 @@ class CrowdHumanSplit:
 def find_crowdhuman(path: str | Path, *, boxes: Which = "full") -> Layout | None:
     """The `.odgt` files of a folder, whose names say the split; None where there is none.
 
-    Raises `UserError` where two are for the same split, or one of several names none.
+    Where none is in it they may be in the folders right in it, `annotations` or one per split, whose names count then;
+    several for a split are data sets of their own. Raises `UserError` where two in the folder itself are for the same
+    split, or one of several names none.
     """
-    folder = Path(path)
-    found = [folder / name for name in Listings().files(absolute(folder)) if name.lower().endswith(".odgt")]
-    found = [file for file in found if _is_crowdhuman(file)]
+    folder, listings = Path(path), Listings()
+    found = _odgt_files(folder, listings)
+    if found:
+        splits = _by_split(found, folder)
+    else:
+        found = [file for name in listings.folders(absolute(folder)) for file in _odgt_files(folder / name, listings)]
+        try:
+            splits = _by_split(found, folder)
+        except UserError:
+            return None
     if not found:
         return None
-    splits: dict[str, CrowdHumanSplit] = {}
-    for file in found:
-        split = _split(file) or (ALL if len(found) == 1 else None)
-        if split is None or split in splits:
-            problem = f"is for {split}, as {splits[split].path.name} is" if split else "does not say train, val or test"
-            raise UserError(f"{shown(file)}: {problem}; rename it, as in annotation_train.odgt, or remove it")
-        splits[split] = CrowdHumanSplit(file, folder, boxes)
     order = {split: place for place, split in enumerate((*SPLITS, ALL))}
     return Layout(
         "CrowdHuman",
-        ", ".join(file.name for file in found),
-        {split: splits[split] for split in sorted(splits, key=order.__getitem__)},
+        ", ".join(shown(file.relative_to(folder)) for file in found),
+        {split: CrowdHumanSplit(splits[split], folder, boxes) for split in sorted(splits, key=order.__getitem__)},
     )
 
 
@@ -120,8 +123,25 @@ def _image_names(path: Path, ids: dict[str, int], image_dir: Path) -> list[str]:
     return [by_id.get(name, f"{name}.jpg") for name in ids]
 
 
-def _split(file: Path) -> str | None:
-    words = {split_name(word) for word in re.split(r"[^a-z]+", file.stem.lower())} & set(SPLITS)
+def _odgt_files(folder: Path, listings: Listings) -> list[Path]:
+    files = [folder / name for name in listings.files(absolute(folder)) if name.lower().endswith(".odgt")]
+    return [file for file in files if _is_crowdhuman(file)]
+
+
+def _by_split(files: Sequence[Path], folder: Path) -> dict[str, Path]:
+    splits: dict[str, Path] = {}
+    for file in files:
+        split = _split(file.stem) or (_split(file.parent.name) if file.parent != folder else None)
+        split = split or (ALL if len(files) == 1 else None)
+        if split is None or split in splits:
+            problem = f"is for {split}, as {splits[split].name} is" if split else "does not say train, val or test"
+            raise UserError(f"{shown(file)}: {problem}; rename it, as in annotation_train.odgt, or remove it")
+        splits[split] = file
+    return splits
+
+
+def _split(name: str) -> str | None:
+    words = {split_name(word) for word in re.split(r"[^a-z]+", name.lower())} & set(SPLITS)
     return words.pop() if len(words) == 1 else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from otadet.data.class_list import SourceClasses
 from otadet.data.formats.folders import Listings, absolute, name_in
 from otadet.data.formats.json_file import brief_value
 from otadet.data.formats.layout import Layout
-from otadet.data.formats.text_file import read_many, read_text
+from otadet.data.formats.text_file import read_many
 from otadet.data.formats.voc_file import VocObjects
 from otadet.data.formats.voc_images import VocImages
 from otadet.data.formats.voc_layout import find_layout
+from otadet.data.formats.voc_lists import check_named, named_in
 from otadet.data.formats.xml_file import LARGEST
 from otadet.data.image_file import shown
 from otadet.data.image_names import ImageNames, name_problem
@@ -32,11 +33,13 @@ class VocSplit:
     image_dir: Path
     lists: tuple[Path, ...] = ()
     """Files of ImageSets; none: all XML files."""
+    all_lists: tuple[Path, ...] = ()
+    """Those of all splits: what none of them names is counted."""
     lenient: bool = False
 
     def read(self) -> Annotations:
         """As `read_voc`."""
-        return read_voc(self.xml_dir, self.image_dir, self.lists, lenient=self.lenient)
+        return read_voc(self.xml_dir, self.image_dir, self.lists, all_lists=self.all_lists, lenient=self.lenient)
 
 
 def find_voc(path: str | Path) -> Layout | None:
@@ -50,7 +53,12 @@ def find_voc(path: str | Path) -> Layout | None:
 
 
 def read_voc(
-    xml_dir: str | Path, image_dir: str | Path, lists: Sequence[str | Path] = (), *, lenient: bool = False
+    xml_dir: str | Path,
+    image_dir: str | Path,
+    lists: Sequence[str | Path] = (),
+    *,
+    all_lists: Sequence[str | Path] = (),
+    lenient: bool = False,
 ) -> Annotations:
     """The annotations of one split, its classes sorted by name. Objects that are `difficult` become ignored regions.
 
@@ -62,6 +70,7 @@ def read_voc(
         image_dir: the folder of the images; both with the folders below them.
         lists: files of ImageSets, an image's name per line, a second column of which is 1, 0 or -1. An image of a list
             that has no XML file is background. None: all XML files; images without one are left out.
+        all_lists: those of the other splits as well, by which XML files that no list names are counted.
         lenient: for whoever looks for faults: leave out files and objects that are wrong, and say which, in place of an
             error.
 
@@ -91,7 +100,8 @@ def read_voc(
     _check_names(names, [files.get(key, "") for key in wanted])
     unlabelled = 0 if lists else len(images.names) - len(set(names) & images.names)
     counts = {
-        "images without an XML file, which are background": background,
+        "XML files in none of the lists left out": _in_no_list(all_lists, files) if all_lists else 0,
+        "images without an XML file, taken as background": background,
         "images without an XML file left out": unlabelled,
         "images listed twice, taken once": twice,
     }
@@ -99,31 +109,28 @@ def read_voc(
     return _annotations(source, image_dir, objects, names, tuple((what, n) for what, n in counts.items() if n))
 
 
-def _listed(lists: Sequence[str | Path], files: dict[str, str], images: VocImages) -> tuple[list[str], int]:
-    """Names of the XML files, or images, that the lists name, and how many they name again."""
+def _listed(lists: Sequence[str | Path], files: Mapping[str, str], images: VocImages) -> tuple[list[str], int]:
+    """Names of the XML files, or images, that the lists name, and how many a list names again."""
+
+    def key_of(name: str) -> str | None:
+        return name if name in files or images.by_stem(name) else None
+
     wanted: dict[str, None] = {}
     again = 0
-    for path in lists:
-        for number, line in enumerate(read_text(path, "list of images", errors="surrogateescape").split("\n"), start=1):
-            line = line.strip().replace("\\", "/")
-            if not line:
-                continue
-            name = _without_flag(line)
-            meant = (line, name, os.path.splitext(name)[0])
-            key = next((key for key in meant if key in files or images.by_stem(key)), None)
-            if key is None:
-                raise UserError(
-                    f"{shown(path)}: line {number}: {brief_value(name)} has no XML file and no image; remove it"
-                )
-            again += key in wanted
+    for path in map(Path, lists):
+        here: set[str] = set()
+        for number, name, found in named_in(path, key_of):
+            key = check_named(path, number, name, found)
+            again += key in here
+            here.add(key)
             wanted[key] = None
     return list(wanted), again
 
 
-def _without_flag(line: str) -> str:
-    """A line of a list less its second column, whether the image has objects of the list's class."""
-    name, _, flag = line.rpartition(" ")
-    return name.rstrip() if flag in ("1", "0", "-1") and name else line
+def _in_no_list(lists: Sequence[str | Path], files: Mapping[str, str]) -> int:
+    """How many XML files none of the lists names."""
+    named = {key for path in lists for _, _, key in named_in(Path(path), lambda name: name if name in files else None)}
+    return len(files.keys() - named)
 
 
 def _check_names(names: Sequence[str], files: Sequence[str]) -> None:

@@ -68,7 +68,12 @@ class VocObjects:
     def _add(self, entry: Element, row: int) -> None:
         box = entry.find("bndbox")
         if box is None:
-            raise ValueError("has no bndbox; expected is a box with xmin, ymin, xmax and ymax")
+            hint = (
+                "; it is LabelMe's polygon: export as Pascal VOC, COCO or YOLO"
+                if entry.find("polygon/pt") is not None
+                else ""
+            )
+            raise ValueError(f"has no bndbox; expected is a box with xmin, ymin, xmax and ymax{hint}")
         texts = [box.findtext(key) for key in ("xmin", "ymin", "xmax", "ymax")]
         try:
             xmin, ymin, xmax, ymax = map(float, texts)  # type: ignore[arg-type]

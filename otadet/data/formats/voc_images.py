@@ -55,6 +55,9 @@ class VocImages:
             if image := self.by_stem(name):
                 return image
         for last in (filename, stem(filename), os.path.basename(key)):
+            if last in self.names or self.by_stem(last):
+                # The XML files lie in folders, the images do not.
+                return last if last in self.names else str(self.by_stem(last))
             found = self._by_last.get(last, [])
             if last and len(found) == 1:
                 return found[0]

@@ -9,21 +9,23 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from otadet.data.formats.folders import Listings, absolute, is_image
-from otadet.data.formats.layout import ALL, SPLITS, of_splits, said_split, split_name
+from otadet.data.formats.folders import Listings, absolute, is_image, stem
+from otadet.data.formats.layout import ALL, SPLITS, of_splits, said_split
 from otadet.data.formats.text_file import read_bytes
+from otadet.data.formats.voc_lists import find_lists
 from otadet.data.image_file import shown
 from otadet.errors import UserError
 
-_WORDS = (*SPLITS, "valid", "validation", "trainval")
 _XML_FOLDERS = ("Annotations", "annotations", "xml", "xmls", "labels")
 _IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "imgs", "img")
 _LOOKED_AT = 20
+_FOLDERS_AT_MOST = 200
+"""Below one that may hold the images."""
 _START = 2**16
 _ROOT = re.compile(rb"<annotation[\s>/]")
 
-Where = tuple[Path, Path, tuple[Path, ...]]
-"""Folder of XML files, folder of images, lists."""
+Where = tuple[Path, Path, tuple[Path, ...], tuple[Path, ...]]
+"""Folder of XML files, folder of images, lists of the split, lists of all splits."""
 
 
 @dataclass(frozen=True)
@@ -47,42 +49,73 @@ def find_layout(path: Path) -> Found | None:
             return Found(", ".join(f"{where[0].relative_to(path)}/*.xml" for where in of_folders.values()), of_folders)
         return _devkit(path, listings)
     xml_dir, image_dir = pair
-    lists = _lists(path, listings)
+    lists, all_lists, other = find_lists(path, listings)
+    unused = f" (not {shown(other[0].relative_to(path))}, which names no split)" if other else ""
     if lists:
-        return Found(f"ImageSets ({', '.join(lists)})", {split: (*pair, (file,)) for split, file in lists.items()})
+        why = f"ImageSets ({', '.join(lists)}){unused}"
+        return Found(why, {split: (*pair, files, all_lists) for split, files in lists.items()})
     inner = _of_splits(xml_dir, listings.folders(absolute(xml_dir)))
     if xml_dir != path and inner:
-        images = {name: image_dir / name for name in inner.values()}
-        splits: dict[str, Where] = {
-            split: (xml_dir / name, images[name] if images[name].is_dir() else image_dir, ())
-            for split, name in inner.items()
-        }
+        splits: dict[str, Where] = {}
+        for split, name in inner.items():
+            images = next((place for place in (image_dir / name, path / name) if place.is_dir()), image_dir)
+            splits[split] = (xml_dir / name, images, (), ())
         return Found(f"{xml_dir.name}/{next(iter(inner.values()))}/*.xml", splits)
-    return Found(f"{xml_dir.name}/*.xml" if xml_dir != path else "*.xml", {ALL: (*pair, ())})
+    why = f"{xml_dir.name}/*.xml" if xml_dir != path else "*.xml"
+    return Found(why + unused, {ALL: (*pair, (), ())})
 
 
 def _pair(path: Path, listings: Listings) -> tuple[Path, Path] | None:
     """The folders of XML files and of images in a folder, which may be that itself."""
     folders = listings.folders(absolute(path))
     for xml in _XML_FOLDERS:
-        if xml in folders and _has_annotations(path / xml, listings, deep=True):
-            images = next((name for name in _IMAGE_FOLDERS if name in folders), None)
-            if images is not None:
-                return path / xml, path / images
-            has_images = any(is_image(name) for name in listings.files(absolute(path)))
-            return path / xml, path if has_images else path / xml
-    if _has_annotations(path, listings, deep=False):
-        images = next((name for name in _IMAGE_FOLDERS if name in folders), None)
-        beside = any(is_image(name) for name in listings.files(absolute(path)))
-        return path, path if beside or images is None else path / images
-    return None
+        if xml in folders and _xml_files(path / xml, listings, deep=True):
+            return path / xml, _image_folder(path, path / xml, listings)[0]
+    if _xml_files(path, listings, deep=False):
+        return path, _image_folder(path, path, listings)[0]
+    # A folder by any other name, if that of its images can be told as well.
+    others = [
+        path / name
+        for name in folders
+        if not (name in _IMAGE_FOLDERS or said_split(name) or name == "trainval") and _xml_files(path / name, listings)
+    ]
+    if len(others) != 1:
+        return None
+    images, found = _image_folder(path, others[0], listings)
+    return (others[0], images) if found and images != others[0] else None
+
+
+def _image_folder(path: Path, xml_dir: Path, listings: Listings) -> tuple[Path, int]:
+    """The folder in `path` in which most images of the first XML files are, of equal ones the likelier, and how many.
+
+    Where there is none it is the likeliest that there is."""
+    folders = listings.folders(absolute(path))
+    own = [path] if any(is_image(name) for name in listings.files(absolute(path))) else []
+    known = [path / name for name in _IMAGE_FOLDERS if name in folders]
+    # Beside XML files that lie in `path` itself their images are likelier than in a folder.
+    likely = [*own, *known] if xml_dir == path else [*known, *own]
+    likely = list(dict.fromkeys([*likely, xml_dir, *(path / name for name in folders)]))
+    wanted = {stem(os.path.basename(file)) for file in _xml_files(xml_dir, listings, deep=True)}
+    there = [len(wanted & _image_stems(folder, listings, deep=folder != path)) for folder in likely]
+    best = max(there)
+    return likely[there.index(best)], best
+
+
+def _image_stems(folder: Path, listings: Listings, deep: bool) -> set[str]:
+    root = absolute(folder)
+    return {
+        stem(name)
+        for place in (islice(listings.below(root), _FOLDERS_AT_MOST) if deep else [root])
+        for name in listings.files(place)
+        if is_image(name)
+    }
 
 
 def _split_folders(path: Path, listings: Listings) -> dict[str, Where]:
     """`train`, `valid`, ... with their own XML files."""
     named = [name for name in listings.folders(absolute(path)) if said_split(name) or name == "trainval"]
     pairs = {name: pair for name in named if (pair := _pair(path / name, listings))}
-    return {split: (*pairs[name], ()) for split, name in _of_splits(path, list(pairs)).items()}
+    return {split: (*pairs[name], (), ()) for split, name in _of_splits(path, list(pairs)).items()}
 
 
 def _of_splits(path: Path, folders: Sequence[str]) -> dict[str, str]:
@@ -98,43 +131,21 @@ def _of_splits(path: Path, folders: Sequence[str]) -> dict[str, str]:
     return {split: found[split] for split in SPLITS if split in found}
 
 
-def _lists(path: Path, listings: Listings) -> dict[str, Path]:
-    """The lists of splits in ImageSets; those of classes, such as cat_train.txt, are passed over."""
-    for folder in (path / "ImageSets" / "Main", path / "ImageSets"):
-        files = listings.files(absolute(folder))
-        found: dict[str, Path] = {}
-        for word in _WORDS:
-            # Tools write one per split, also of a split that nothing is in.
-            if f"{word}.txt" not in files or not os.path.getsize(folder / f"{word}.txt"):
-                continue
-            split = split_name(word)
-            if split in found:
-                raise UserError(f"{shown(folder)}: has both {found[split].name} and {word}.txt; which is {split}?")
-            found[split] = folder / f"{word}.txt"
-        if "trainval" in found:
-            both = found.pop("trainval")
-            if "train" not in found:
-                found = {"train" if found else ALL: both, **found}
-        if not found and "default.txt" in files:
-            found = {ALL: folder / "default.txt"}
-        if found:
-            return found
-    return {}
-
-
 def _devkit(path: Path, listings: Listings) -> Found | None:
     """VOCdevkit, which has a folder per year."""
     years = [name for name in listings.folders(absolute(path)) if name.startswith("VOC")]
     found = {name: layout for name in years if (layout := find_layout(path / name)) is not None}
     if len(found) > 1:
-        raise UserError(f"{shown(path)}: has {len(found)} VOC data sets, {', '.join(found)}; name one of them")
+        raise UserError(
+            f"{shown(path)}: has {len(found)} VOC data sets, {', '.join(found)}; name one, or a DataList of them"
+        )
     for name, layout in found.items():
         return Found(f"{name}: {layout.why}", layout.splits)
     return None
 
 
-def _has_annotations(folder: Path, listings: Listings, deep: bool) -> bool:
-    """Whether one of the first XML files is an annotation."""
+def _xml_files(folder: Path, listings: Listings, deep: bool = False) -> list[str]:
+    """The first XML files that are annotations, if there is one among the first of all."""
     root = absolute(folder)
     files = (
         os.path.join(place, name)
@@ -142,7 +153,7 @@ def _has_annotations(folder: Path, listings: Listings, deep: bool) -> bool:
         for name in listings.files(place)
         if name.lower().endswith(".xml")
     )
-    return any(_is_annotation(file) for file in islice(files, _LOOKED_AT))
+    return [file for file in islice(files, _LOOKED_AT) if _is_annotation(file)]
 
 
 def _is_annotation(path: str) -> bool:

@@ -80,6 +80,26 @@ def test_the_folders_of_crowdhuman(write_files):
     assert len(layout.splits["val"].read().boxes) == 2
 
 
+@pytest.mark.parametrize(
+    ("files", "splits"),
+    [
+        (("annotations/annotation_train.odgt", "annotations/annotation_val.odgt"), ["train", "val"]),
+        (("train/annotation.odgt", "val/annotation.odgt"), ["train", "val"]),
+        (("labels/people.odgt",), ["all"]),
+        (("one/train.odgt", "two/train.odgt"), None),
+    ],
+)
+def test_files_in_the_folders_below(write_files, files, splits):
+    named = {file: odgt(entry(PERSON, name=f"{number}")) for number, file in enumerate(files)}
+    folder = write_files({**named, **{f"Images/{number}.jpg": (100, 50) for number in range(len(files))}})
+    layout = find_crowdhuman(folder)
+    assert (layout and list(layout.splits)) == splits
+    if layout:
+        assert layout.why == ", ".join(files)
+        read = [list(source.read().file_names) for source in layout.splits.values()]
+        assert read == [[os.path.join("Images", f"{number}.jpg")] for number in range(len(files))]
+
+
 def test_a_file_that_names_no_split(write_files, tmp_path):
     folder = write_files({"people.odgt": odgt(entry(PERSON))})
     assert list(find_crowdhuman(folder).splits) == ["all"]

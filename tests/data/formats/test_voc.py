@@ -90,8 +90,51 @@ def test_the_devkit(write_files):
             {**{k: v for k, v in DEVKIT.items() if "Sets" not in k}, "ImageSets/Main/default.txt": "a\nb"},
             {"all": ["a.jpg", "b.jpg"]},
         ),
+        (
+            {
+                **{k: v for k, v in DEVKIT.items() if "Sets" not in k},
+                "ImageSets/Main/Train.txt": "a\nb",
+                "ImageSets/Main/Validation.txt": "c",
+                "ImageSets/Main/cow_Train.txt": "a 1\nb -1",
+            },
+            {"train": ["a.jpg", "b.jpg"], "val": ["c.jpg"]},
+        ),
+        (
+            {
+                **{k: v for k, v in DEVKIT.items() if "Sets" not in k},
+                "ImageSets/Main/cow_train.txt": "a  1\nb -1",
+                "ImageSets/Main/ape_train.txt": "a  1\nb  1",
+                "ImageSets/Main/cow_trainval.txt": "a  1\nb -1\nc -1",
+                "ImageSets/Main/cow_val.txt": "c -1",
+            },
+            {"train": ["a.jpg", "b.jpg"], "val": ["c.jpg"]},
+        ),
+        (
+            {
+                **{k: v for k, v in DEVKIT.items() if "Sets" not in k},
+                "ImageSets/Main/train2012.txt": "JPEGImages/a.jpg\n/home/me/voc/JPEGImages/b.jpg",
+                "ImageSets/Main/val2012.txt": '"c" 1',
+            },
+            {"train": ["a.jpg", "b.jpg"], "val": ["c.jpg"]},
+        ),
+        ({"labels/a.xml": annotation(), "data/a.png": (9, 9)}, {"all": ["a.png"]}),
+        ({"annots/a.xml": annotation(), "images/a.png": (9, 9), "masks/b.png": (9, 9)}, {"all": ["a.png"]}),
+        ({"annotations/xmls/a.xml": annotation(), "images/a.jpg": (9, 9)}, {"all": ["a.jpg"]}),
+        (
+            {
+                "annotations/train/a.xml": annotation(),
+                "annotations/val/b.xml": annotation(),
+                "train/a.jpg": (9, 9),
+                "val/b.jpg": (9, 9),
+            },
+            {"train": ["a.jpg"], "val": ["b.jpg"]},
+        ),
     ],
-    ids=["flat", "two folders", "deep", "images above", "Roboflow", "splits below", "VOCdevkit", "trainval", "CVAT"],
+    ids=[
+        *("flat", "two folders", "deep", "images above", "Roboflow", "splits below", "VOCdevkit", "trainval", "CVAT"),
+        *("CVAT's subsets", "lists per class alone", "lists of paths", "FiftyOne", "another name", "deep XML alone"),
+        "images by split",
+    ],
 )
 def test_other_folders(write_files, files, splits):
     assert names(write_files(files)) == splits
@@ -144,6 +187,7 @@ def test_the_image_of_an_xml_file(write_files, filename, images, expected):
         (annotation(thing(box=(1, "1_0", 3, 4))), r"object\[0\]: ymin is '1_0', not a number"),
         (annotation(thing(box=(1, 2, 3))), r"object\[0\]: its bndbox has no ymax"),
         (annotation("<object><name>ape</name></object>"), r"object\[0\]: has no bndbox"),
+        (annotation("<object><name>ape</name><polygon><pt/></polygon></object>"), ".* export as Pascal VOC"),
         (annotation(thing(" ")), r"object\[0\]: has no name"),
         (annotation(thing().replace("name", "label")), r"object\[0\]: has no name"),
         (annotation(thing("x" * 300)), r"object\[0\]: name .* has 300 characters"),
@@ -177,7 +221,11 @@ def test_what_is_left_out_is_counted(write_files):
     folder = write_files({**DEVKIT, "JPEGImages/d.jpg": (9, 9), "ImageSets/Main/train.txt": "a\na\nd.jpg\n"})
     train, every = find_voc(folder).splits["train"].read(), read_voc(folder / "Annotations", folder / "JPEGImages")
     assert list(train.file_names) == ["a.jpg", "d.jpg"]
-    assert [number for _, number in train.dropped] == [1, 1]
+    assert dict(train.dropped) == {
+        "XML files in none of the lists left out": 1,
+        "images without an XML file, taken as background": 1,
+        "images listed twice, taken once": 1,
+    }
     assert every.dropped == (("images without an XML file left out", 1),)
 
 
@@ -195,6 +243,17 @@ def test_lists_and_files_that_contradict_each_other(write_files):
     )
     with pytest.raises(UserError, match="has 2 VOC data sets, VOC2007, VOC2012; name one"):
         find_voc(folder)
+
+
+def test_a_list_of_no_split_is_said(write_files):
+    files = {**{k: v for k, v in DEVKIT.items() if "Sets" not in k}, "ImageSets/Main/fold1.txt": "a"}
+    assert find_voc(write_files(files)).why == "Annotations/*.xml (not ImageSets/Main/fold1.txt, which names no split)"
+
+
+def test_names_in_quotes(write_files):
+    folder = write_files({"Annotations/my a.xml": annotation(), "JPEGImages/my a.jpg": (9, 9)})
+    write_files({"ImageSets/Main/default.txt": '"my a"\n', "ImageSets/Main/cow_default.txt": '"my a"  1\n'})
+    assert names(folder) == {"all": ["my a.jpg"]}
 
 
 def test_unknown_classes_are_listed_in_one_error(write_files):
