@@ -49,8 +49,8 @@ def draw_results(exp: BaseExp, trainer: Trainer, val_set: DetectionDataset) -> N
     prediction_sheet(images, predictor(images), val_set.class_names, trainer.output / "predictions.png", truths)
     plot_curves(trainer.output / "metrics.csv", trainer.output / "curves.png")
     score = trainer.settings.best_by
-    if trainer.best is None or trainer.settings.is_none(trainer.best):
+    if trainer.best.value is None or trainer.settings.is_none(trainer.best.value):
         best = f"no {score} on the validation set, so that {trainer.best_checkpoint} is of the last evaluation"
     else:
-        best = f"best {score} {trainer.settings.shown(trainer.best)}, in {trainer.best_checkpoint}"
+        best = f"best {score} {trainer.settings.shown(trainer.best.value)}, in {trainer.best_checkpoint}"
     logger.info(f"{best}; curves.png and predictions.png are beside it")

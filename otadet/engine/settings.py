@@ -35,6 +35,14 @@ class TrainSettings:
     data_advice: str = ""
     """What to do where the training waits for its data more than it computes."""
 
+    def evaluates_after(self, iteration: int) -> bool:
+        """Whether an evaluation follows that iteration, which counts from 1."""
+        every, left = self.eval_every, self.iterations - iteration
+        if every is None or left == 0:
+            return left == 0
+        # The last one is not made twice, where the length is no whole multiple.
+        return left >= every / 10 and iteration == round(every * max(1, round(iteration / every)))
+
     def merit(self, value: float) -> float:
         """What is higher for a better value, and lowest for none."""
         if self.is_none(value):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,16 +21,15 @@ from otadet.distributed import (
     rank,
     world_size,
 )
+from otadet.engine.best import Best
 from otadet.engine.checkpoint import load_training, previous_checkpoint, save_checkpoint
-from otadet.engine.columns import training_columns
 from otadet.engine.freezing import parameters_said
 from otadet.engine.guard import NonFiniteError
 from otadet.engine.older import TRAINING, check_same_values, flat, values_of
-from otadet.engine.patience import Patience
 from otadet.engine.precision import precision_name
 from otadet.engine.recorder import LossSums, Recorder
 from otadet.engine.restore import restore_rng, rng_state, warn_of_changes
-from otadet.engine.settings import NO_SCORE, TrainSettings
+from otadet.engine.settings import TrainSettings
 from otadet.engine.stop import EvaluationStopped, StopRequest
 from otadet.engine.train_step import TrainStep
 from otadet.engine.weights import check_class_names
@@ -76,11 +74,8 @@ class Trainer:
         self.stop = StopRequest(quiet=not is_main())
         self.iteration = 0
         """Iterations done."""
-        self.best: float | None = None
-        """Best value of `best_by` at the evaluations done."""
-        self.patience = Patience(settings)
-        self._latest: float | None = None
-        """Newest value of `best_by`, where that is a column of the training; that of the main process counts."""
+        self.best = Best(settings)
+        """Of the evaluations done."""
         self._evaluated_at: int | None = None
         self._saved_at: int | None = None
         """Iteration of the last.pth that this process wrote or resumed from."""
@@ -146,13 +141,13 @@ class Trainer:
             batch = self._next(batches)
             with self._adding_what_is_safe():
                 result = self.step(batch, self.iteration, self.stop)
-            self._check_column(result.losses)
+            self.best.check_columns(result.losses)
             self.iteration += 1
             recorder.update(self.iteration, result.losses)
             at_end = self.iteration == settings.iterations
             is_judged = settings.of_training and self._evaluation_due()
             if at_end or is_judged or self.iteration % settings.log_every == 0:
-                self._latest = recorder.log_losses(self.iteration, self.step.lr).get(settings.best_by)
+                self.best.hear_training(recorder.log_losses(self.iteration, self.step.lr))
             # Before an evaluation too, so that one that is cut short costs nothing but itself.
             if result.stop or at_end or self._evaluation_due() or self.iteration % settings.save_every == 0:
                 self.save()
@@ -188,22 +183,18 @@ class Trainer:
         return self.iteration < self.settings.iterations or self._evaluation_due()
 
     def _ended_early(self) -> bool:
-        return self.patience.is_over and self.iteration < self.settings.iterations
+        return self.best.patience.is_over and self.iteration < self.settings.iterations
 
     def _why_no_work_is_left(self) -> str:
         if self._ended_early():
             place = f"at iteration {self.iteration} of {self.settings.iterations}"
-            return f"{place} {self.patience}; to go on raise run.patience, or set it to none"
+            return f"{place} {self.best.patience}; to go on raise run.patience, or set it to none"
         return f"the run has all of its {self.iteration} iterations; to train longer raise the length"
 
     def _evaluation_due(self) -> bool:
         if self.evaluate is None or self.iteration in (0, self._evaluated_at):
             return False
-        every, left = self.settings.eval_every, self.settings.iterations - self.iteration
-        if every is None or left == 0:
-            return left == 0
-        # The last one is not made twice, where the length is no whole multiple.
-        return left >= every / 10 and self.iteration == round(every * max(1, round(self.iteration / every)))
+        return self.settings.evaluates_after(self.iteration)
 
     def _evaluate(self, recorder: Recorder) -> None:
         assert self.evaluate is not None  # as _evaluation_due sees to
@@ -217,40 +208,16 @@ class Trainer:
         self._evaluated_at = self.iteration
         # The value is the main process's in all of them, and so is what follows from it.
         value = from_main(lambda: self._value(scores))
-        best = ""
-        if value is not None:
-            self.patience.hear(value)
-            if self._is_best(value):
-                self.best = value
-                self.save(self.best_checkpoint)
-                best = "" if self.settings.is_none(value) else self._best_said(value)
-        recorder.log_scores(self.iteration, scores, best=best)
-
-    def _is_best(self, value: float) -> bool:
-        merit = self.settings.merit
-        return self.best is None or merit(value) >= merit(self.best)
-
-    def _best_said(self, value: float) -> str:
-        settings = self.settings
-        return f"best so far, by {settings.best_by} {settings.shown(value)}" if settings.of_training else "best so far"
+        is_best = value is not None and self.best.hear(value)
+        if is_best:
+            self.save(self.best_checkpoint)
+        recorder.log_scores(self.iteration, scores, best=str(self.best) if is_best else "")
 
     def _value(self, scores: Mapping[str, float]) -> float | None:
-        """What the evaluation with these scores is judged by; None where an earlier version's checkpoint lacks it."""
-        if self.settings.of_training:
-            return self._latest
-        name = self.settings.best_by
-        if name not in scores:
-            raise UserError(
-                f"best_by {name}: the evaluation has no such score; it has {', '.join(scores)}\n{self.what_is_safe()}"
-            )
-        value = float(scores[name])
-        return NO_SCORE if math.isnan(value) else value
-
-    def _check_column(self, terms: Iterable[str]) -> None:
-        """Raise `UserError` where checkpoints are judged by a column that a loss of these terms does not have."""
-        name = self.settings.best_by
-        if self.settings.of_training and name not in (columns := training_columns(terms)):
-            raise UserError(f"best_by {name}: the training has no such column; it has {', '.join(columns)}")
+        try:
+            return self.best.value_at(scores)
+        except UserError as error:
+            raise UserError(f"{error}\n{self.what_is_safe()}") from error
 
     def save(self, path: Path | None = None) -> None:
         """Write a checkpoint, `last.pth` unless told otherwise. Every process calls it, the main one writes.
@@ -274,10 +241,7 @@ class Trainer:
             "iteration": self.iteration,
             "iterations": self.settings.iterations,
             "evaluated_at": self._evaluated_at,
-            "best": self.best,
-            "best_by": self.settings.best_by,
-            "latest": self._latest,
-            "patience": self.patience.state(),
+            **self.best.state(),
             "class_names": self.class_names,
             "parts": self.parts,
             "experiment": self.experiment,
@@ -317,12 +281,8 @@ class Trainer:
         if "interval" in state:
             self._losses.restore(state["interval"], self.step.device)
         self.iteration, self._evaluated_at = state["iteration"], state["evaluated_at"]
-        # In another output folder there is no best.pth yet that has this value; and other columns do not compare.
-        known = state.get("best_by", self.settings.best_by) == self.settings.best_by
-        self.best = from_main(lambda: state["best"] if known and os.path.isfile(self.best_checkpoint) else None)
-        if known:
-            self.patience.restore(state)
-            self._latest = state.get("latest")
+        # In another output folder there is none yet.
+        self.best.restore(state, has_checkpoint=from_main(lambda: os.path.isfile(self.best_checkpoint)))
         self._resumed = True
         if from_main(lambda: os.path.realpath(path) == os.path.realpath(self.last_checkpoint)):
             self._saved_at = self.iteration

@@ -125,7 +125,7 @@ def test_a_loss_of_ones_own_may_say_its_terms_or_not(exp: BaseExp, tmp_path: Pat
         (tmp_path / name).mkdir()
         if message is None:
             assert trainer.train()
-            assert trainer.best == 0
+            assert trainer.best.value == 0
             continue
         with pytest.raises(UserError, match=message):
             trainer.train()

@@ -89,12 +89,12 @@ def test_patience_goes_by_it_and_a_resumed_run_goes_on(tmp_path):
         rest = by_near(tmp_path / f"{stop}", loss=Told(VALUES, stop), patience=1)
         rest.resume(rest.last_checkpoint)
         rest.train()
-        assert (rest.best, rest.iteration) == (2.0, 8), stop
+        assert (rest.best.value, rest.iteration) == (2.0, 8), stop
         assert column(tmp_path / f"{stop}", "near") == column(tmp_path / "whole", "near")
     rising = by_near(tmp_path / "rising", loss=Told([1.0, 1.0, 2.0, 2.0, 3.0]), patience=1)
     assert rising.train()
     assert rising.iteration == 4
-    assert str(rising.patience) == "near has not become better than 1 in 1 evaluation (run.patience 1)"
+    assert str(rising.best.patience) == "near has not become better than 1 in 1 evaluation (run.patience 1)"
 
 
 def test_an_evaluation_that_was_cut_short_is_judged_by_the_same_value(tmp_path):
@@ -107,13 +107,13 @@ def test_an_evaluation_that_was_cut_short_is_judged_by_the_same_value(tmp_path):
     rest = by_near(tmp_path / "other", iterations=2)
     rest.resume(part.last_checkpoint)
     rest.train()
-    assert rest.best == 4.5
+    assert rest.best.value == 4.5
     state = load_checkpoint(part.last_checkpoint)
     del state["latest"]
     older = by_near(tmp_path / "older", iterations=2)
     older.resume("older.pth", state)
     older.train()
-    assert older.best is None, "earlier versions do not say"
+    assert older.best.value is None, "earlier versions do not say"
 
 
 @pytest.mark.parametrize(

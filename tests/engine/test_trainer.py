@@ -548,7 +548,7 @@ def test_a_run_that_goes_on_by_another_score_begins_anew(tmp_path):
     rest = toy_trainer(tmp_path, evaluate=lambda model: {"MR": 0.7}, **settings)
     rest.resume(rest.last_checkpoint)
     rest.train()
-    assert (rest.best, load_checkpoint(tmp_path / "best.pth")["iteration"]) == (0.7, 8)
+    assert (rest.best.value, load_checkpoint(tmp_path / "best.pth")["iteration"]) == (0.7, 8)
 
 
 def test_an_evaluation_that_was_cut_short_is_made_up_for(tmp_path):

@@ -82,7 +82,7 @@ def judge_by_loss(device: torch.device, folder: Path) -> None:
         **settings,
     )
     trainer.train()
-    torch.save((trainer.iteration, trainer.best), folder / f"judged by {rank()}.pt")
+    torch.save((trainer.iteration, trainer.best.value), folder / f"judged by {rank()}.pt")
 
 
 class ToldLoss(ToyLoss):
