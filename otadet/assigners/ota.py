@@ -13,7 +13,7 @@ from otadet.assigners.ops.costs import BoxCost, ClassCost, FocalCost, IoUCost
 from otadet.assigners.ops.inputs import check_batch
 from otadet.assigners.ops.pair_costs import PairCost, chosen_cost
 from otadet.assigners.ops.pairs import Pairs
-from otadet.assigners.ops.sinkhorn import Plan, sinkhorn
+from otadet.assigners.ops.sinkhorn import Plan, Problem, sinkhorn
 from otadet.assigners.ops.supplies import supplies
 from otadet.assigners.ops.ties import check_ambiguity, keep_smallest, supply_of_owners, tie_key
 from otadet.assigners.ops.used import UsedAnchors, number_used_anchors
@@ -131,18 +131,8 @@ class OTAAssigner(Assigner):
         supply = supplies(values.iou, truth, pairs, self.k, self.top_q)
         if self.ambiguity is not None:
             supply = supply_of_owners(supply, pairs)
-        plan = sinkhorn(
-            cost,
-            pairs.gt_row,
-            used.index,
-            supply,
-            used.count,
-            pairs.num_anchors,
-            self.eps,
-            self.iterations,
-            self.tolerance,
-        )
-        return plan, cost
+        problem = Problem(cost, pairs.gt_row, used.index, supply, used.count, pairs.num_anchors)
+        return sinkhorn(problem, self.eps, self.iterations, self.tolerance), cost
 
     @property
     def pair_cost(self) -> PairCost:

@@ -36,6 +36,32 @@ from otadet.assigners.ops.inputs import on_host
 
 
 @dataclass(frozen=True)
+class Problem:
+    """N independent problems, whose background supplies what the suppliers do not.
+
+    If their supplies exceed the number of demanders, its part of the plan is 0 and the plan stays finite.
+    """
+
+    cost: Tensor
+    """(P,) of each pair, relative to the background's; infinite where a pair is padding."""
+    supplier: Tensor
+    """(P,) int64 the pair's place in `supply.flatten()`, ascending."""
+    demander: Tensor
+    """(P,) int64 the pair's place among the N * U demanders that some supplier may reach."""
+    supply: Tensor
+    """(N, G), 0 for a supplier that does not exist."""
+    num_used: int
+    """U."""
+    num_demanders: int
+    """All demanders of a problem, reached or not."""
+
+    @property
+    def num_unused(self) -> int:
+        """Demanders that no supplier may reach."""
+        return self.num_demanders - self.num_used
+
+
+@dataclass(frozen=True)
 class Plan:
     """The transport plan of a batch."""
 
@@ -47,63 +73,70 @@ class Plan:
     """(N,) what the background transports to a demander that nobody else reaches."""
 
 
-def sinkhorn(
-    cost: Tensor,
-    supplier: Tensor,
-    demander: Tensor,
-    supply: Tensor,
-    num_used: int,
-    num_demanders: int,
-    eps: float = 0.1,
-    iterations: int = 50,
-    tolerance: float | None = None,
-) -> Plan:
+def sinkhorn(problem: Problem, eps: float = 0.1, iterations: int = 50, tolerance: float | None = None) -> Plan:
     """Solve N independent problems at once, demanders first, from `u = v = const`.
 
-    The background supplies what the suppliers do not. If their supplies exceed the number of demanders, its part of the
-    plan is 0 and the plan stays finite.
-
     Args:
-        cost: (P,) of each pair, relative to the background's; infinite where a pair is padding.
-        supplier: (P,) int64 the pair's place in `supply.flatten()`, ascending.
-        demander: (P,) int64 the pair's place among the N * U demanders that some supplier may reach.
-        supply: (N, G), 0 for a supplier that does not exist.
-        num_used: U.
-        num_demanders: all demanders of a problem, reached or not.
+        problem: the costs, and what there is to be had.
         eps: the regularisation, gamma in the paper.
-        iterations: at most so many.
+        iterations: at most so many, at least 1.
         tolerance: end when no `u_i` moves by more; to see that forces a sync every ten iterations.
     """
-    kernel, scale = _scaled_kernel(cost, supplier, supply.shape, eps)
-    smallest, largest = torch.finfo(cost.dtype).tiny, math.exp(0.95 * _log_range(cost.dtype) - _top(cost.dtype))
-    scale.clamp_(max=largest)
-    remaining = num_demanders - supply.sum(1, keepdim=True)
-    background_supply = remaining.clamp(min=1)
-    ratio = supply / background_supply
-    # A demander that nobody reaches has a leftover of 1.
-    ratio_of_unused = ratio * (num_demanders - num_used)
-    leftover = kernel.new_empty(len(supply), num_used)
-    leftover_of_used, mass = torch.empty_like(background_supply), torch.empty_like(kernel)
-    flat_scale, flat_leftover = scale.view(-1), leftover.view(-1)
-    sum_rows = _row_sums(supplier, supply.numel(), smallest)
+    iterate = _Iterate(problem, eps)
     for iteration in range(iterations):
-        # The demanders' update; `mass` is scratch until the row update.
-        torch.index_select(flat_scale, 0, supplier, out=mass).mul_(kernel)
-        flat_leftover.fill_(1).scatter_add_(0, demander, mass).reciprocal_()
-        # The suppliers' update, with that of the background: scale = supply / background_supply * total / row.
-        torch.index_select(flat_leftover, 0, demander, out=mass).mul_(kernel)
-        row = sum_rows(mass)
-        torch.sum(leftover, 1, keepdim=True, out=leftover_of_used)
-        previous = scale.clone() if tolerance is not None and iteration % 10 == 9 else None
-        torch.addcmul(ratio_of_unused, ratio, leftover_of_used, out=scale)
-        flat_scale.div_(row).clamp_max_(largest)
-        if previous is not None and tolerance is not None and _has_settled(previous, scale, eps, tolerance):
+        iterate.update_demanders()
+        previous = iterate.scale.clone() if tolerance is not None and iteration % 10 == 9 else None
+        iterate.update_suppliers()
+        if previous is not None and tolerance is not None and _has_settled(previous, iterate.scale, eps, tolerance):
             break
-    total = leftover_of_used + (num_demanders - num_used)
-    # After the suppliers' update each has handed out its whole supply.
-    background_scale = background_supply / total * (remaining > 0)
-    mass *= (supply.view(-1) / row)[supplier]
-    return Plan(mass, leftover * background_scale, background_scale.squeeze(1))
+    return iterate.plan()
+
+
+class _Iterate:
+    """One iterate of all problems, updated in place by the head of this file's equations, in their names."""
+
+    def __init__(self, problem: Problem, eps: float) -> None:
+        cost, supply = problem.cost, problem.supply
+        self._problem = problem
+        self._largest = math.exp(0.95 * _log_range(cost.dtype) - _top(cost.dtype))
+        self._kernel, self.scale = _scaled_kernel(cost, problem.supplier, supply.shape, eps)
+        self.scale.clamp_(max=self._largest)
+        self._remaining = problem.num_demanders - supply.sum(1, keepdim=True)
+        self._background_supply = self._remaining.clamp(min=1)
+        self._ratio = supply / self._background_supply
+        # A demander that nobody reaches has a leftover of 1.
+        self._ratio_of_unused = self._ratio * problem.num_unused
+        self._leftover = self._kernel.new_empty(len(supply), problem.num_used)
+        # Views that are made once: in small problems one costs as much as a sum.
+        self._flat_scale, self._flat_leftover = self.scale.view(-1), self._leftover.view(-1)
+        self._leftover_of_used = torch.empty_like(self._background_supply)
+        self._sum_rows = _row_sums(problem.supplier, supply.numel(), torch.finfo(cost.dtype).tiny)
+        self._row: Tensor
+        """(N * G,) of the newest update."""
+        self._mass = torch.empty_like(self._kernel)
+        """(P,) scratch until the plan is asked for."""
+
+    def update_demanders(self) -> None:
+        """leftover = 1 / (1 + odds)."""
+        problem, mass = self._problem, self._mass
+        torch.index_select(self._flat_scale, 0, problem.supplier, out=mass).mul_(self._kernel)
+        self._flat_leftover.fill_(1).scatter_add_(0, problem.demander, mass).reciprocal_()
+
+    def update_suppliers(self) -> None:
+        """scale = supply / row * total / background_supply: the suppliers' update and the background's in one."""
+        mass = self._mass
+        torch.index_select(self._flat_leftover, 0, self._problem.demander, out=mass).mul_(self._kernel)
+        self._row = self._sum_rows(mass)
+        torch.sum(self._leftover, 1, keepdim=True, out=self._leftover_of_used)
+        torch.addcmul(self._ratio_of_unused, self._ratio, self._leftover_of_used, out=self.scale)
+        self._flat_scale.div_(self._row).clamp_max_(self._largest)
+
+    def plan(self) -> Plan:
+        """After the suppliers' update, in which each has handed out its whole supply. This iterate ends with it."""
+        total = self._leftover_of_used + self._problem.num_unused
+        background_scale = self._background_supply / total * (self._remaining > 0)
+        self._mass *= (self._problem.supply.view(-1) / self._row)[self._problem.supplier]
+        return Plan(self._mass, self._leftover * background_scale, background_scale.squeeze(1))
 
 
 def _scaled_kernel(cost: Tensor, supplier: Tensor, size: torch.Size, eps: float) -> tuple[Tensor, Tensor]:

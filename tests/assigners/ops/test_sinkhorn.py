@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from otadet.assigners.ops.sinkhorn import Plan, sinkhorn
+from otadet.assigners.ops.sinkhorn import Plan, Problem, sinkhorn
 from tests.helpers.counting import count_operations
 
 
 @dataclass(frozen=True)
-class Problem:
+class Dense:
     """One image: boxes with costs relative to background, reaching some of the first `B` of `n` demanders."""
 
     cost: Tensor  # (G, B)
@@ -23,9 +23,9 @@ class Problem:
 
     def solve(self, **settings) -> Plan:
         box, column = self.reach.nonzero().unbind(1)
-        return sinkhorn(
-            self.cost[self.reach], box, column, self.supply[None], self.reach.shape[1], self.num_demanders, **settings
-        )
+        size = self.reach.shape[1]
+        problem = Problem(self.cost[self.reach], box, column, self.supply[None], size, self.num_demanders)
+        return sinkhorn(problem, **settings)
 
     def dense_plan(self, plan: Plan) -> Tensor:
         """(G + 1, n), background last."""
@@ -47,13 +47,13 @@ class Problem:
         return torch.cat((self.supply, (self.num_demanders - self.supply.sum())[None]))
 
 
-def make_problem(seed: int, num_boxes: int = 5, columns: int = 40, num_demanders: int = 200) -> Problem:
+def make_problem(seed: int, num_boxes: int = 5, columns: int = 40, num_demanders: int = 200) -> Dense:
     generator = torch.Generator().manual_seed(seed)
     reach = torch.rand(num_boxes, columns, generator=generator) < 0.4
     reach[0] |= ~reach.any(0)
     cost = 6 * torch.rand(num_boxes, columns, generator=generator, dtype=torch.float64) - 2
     supply = torch.randint(1, 8, (num_boxes,), generator=generator).double()
-    return Problem(cost, reach, supply, num_demanders)
+    return Dense(cost, reach, supply, num_demanders)
 
 
 def log_domain(cost: Tensor, supply: Tensor, eps: float, iterations: int) -> Tensor:
@@ -78,7 +78,7 @@ def test_a_batch_is_its_problems_one_by_one() -> None:
     pairs = [problem.reach.nonzero() + torch.tensor([5, 40]) * place for place, problem in enumerate((first, second))]
     box, column = torch.cat(pairs).unbind(1)
     cost = torch.cat((first.cost[first.reach], second.cost[second.reach]))
-    together = sinkhorn(cost, box, column, torch.stack((first.supply, second.supply)), 40, 200)
+    together = sinkhorn(Problem(cost, box, column, torch.stack((first.supply, second.supply)), 40, 200))
     torch.testing.assert_close(together.mass, torch.cat((first.solve().mass, second.solve().mass)))
     torch.testing.assert_close(together.untouched, torch.cat((first.solve().untouched, second.solve().untouched)))
 
@@ -87,7 +87,7 @@ def test_padding_changes_nothing() -> None:
     problem = make_problem(3)
     box, column = torch.cartesian_prod(torch.arange(5), torch.arange(40)).unbind(1)
     cost = torch.where(problem.reach, problem.cost, torch.inf).flatten()
-    padded = sinkhorn(cost, box, column, problem.supply[None], 40, 200)
+    padded = sinkhorn(Problem(cost, box, column, problem.supply[None], 40, 200))
     assert (padded.mass[~problem.reach.flatten()] == 0).all()
     torch.testing.assert_close(padded.mass[problem.reach.flatten()], problem.solve().mass)
 
@@ -138,7 +138,7 @@ def test_more_supply_than_demand_is_finite_and_leaves_background_nothing() -> No
 @pytest.mark.parametrize("spread", [50.0, 500.0])
 def test_costs_far_apart_stay_finite(spread: float) -> None:
     problem = make_problem(8)
-    plan = Problem(problem.cost * spread, problem.reach, problem.supply, problem.num_demanders).solve()
+    plan = Dense(problem.cost * spread, problem.reach, problem.supply, problem.num_demanders).solve()
     assert plan.mass.isfinite().all()
     torch.testing.assert_close(
         torch.zeros(5, dtype=torch.float64).index_add_(0, problem.reach.nonzero()[:, 0], plan.mass), problem.supply
