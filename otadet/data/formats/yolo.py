@@ -10,7 +10,6 @@ import numpy as np
 
 from otadet.data.annotations import Annotations
 from otadet.data.class_list import SourceClasses
-from otadet.data.formats.folders import absolute
 from otadet.data.formats.layout import NOT_LISTED, Layout
 from otadet.data.formats.yolo_files import YoloFiles, find_files
 from otadet.data.formats.yolo_labels import YoloLabels, read_labels
@@ -23,33 +22,61 @@ from otadet.data.prescan import scan_images
 
 @dataclass(frozen=True)
 class YoloSplit:
-    """One split of a YOLO data set: a source of annotations."""
+    """One split of a YOLO data set: a source of annotations.
+
+    The label file of an image has its name with `.txt`, in the folder whose last part `images` is `labels`, or else
+    beside it. An image without one is background; an outline becomes its box.
+    """
 
     where: tuple[str, ...]
-    """Folders of images, and text files that list images, absolute."""
+    """Folders of images, which are searched with those below, and text files that list images; absolute."""
     folder: Path
-    """Of the data."""
+    """Of the data, that image names are relative to."""
     source: Path
     """What messages name: the file that describes the data, or their folder."""
     names: tuple[str, ...] | None
-    """(F,) class names by index; None where nothing tells them."""
+    """(F,) class names by index; None where nothing tells them: those of the indices used, "class 0", ..."""
     bases: tuple[str, ...] = ()
-    """Absolute folders that the lines of a list may be relative to."""
+    """Absolute folders that the lines of a list may be relative to, besides its own and `folder`."""
     outside_images: bool = False
+    """Whether images may lie out of `folder`."""
     options: ReadOptions = DEFAULT
+    """How image files are read."""
     lenient: bool = False
+    """For whoever looks for faults: take boxes of classes beyond the names, too, and leave out lines that are wrong,
+    and say which, in place of an error."""
 
     def read(self) -> Annotations:
-        """As `read_yolo`."""
-        return read_yolo(
-            self.where,
-            self.folder,
-            self.names,
+        """The annotations. The size of each image is read from its header; one that cannot be read has no size, and the
+        data set says so.
+
+        Raises `UserError` naming the file and the line of a label or a list that is wrong, and a place without images.
+        """
+        files = find_files(self.where, str(self.folder), self.bases, outside=self.outside_images)
+        labelled = [row for row, label in enumerate(files.labels) if label is not None]
+        limit = None if self.names is None or self.lenient else len(self.names)
+        broken: list[str] | None = [] if self.lenient else None
+        labels = read_labels([label for label in files.labels if label is not None], limit, shown(self.source), broken)
+        rows = np.array(labelled, dtype=np.int64)[labels.file_rows]
+        sizes = _sizes(files, self.folder, self.options)
+        classes, class_rows = _classes(self.names, labels.class_indices)
+        return Annotations(
             source=self.source,
-            bases=self.bases,
-            outside_images=self.outside_images,
-            options=self.options,
-            lenient=self.lenient,
+            image_dir=self.folder,
+            classes=classes,
+            image_ids=np.arange(1, len(files.names) + 1),
+            file_names=ImageNames.of(files.names),
+            image_sizes=sizes,
+            image_rows=rows,
+            class_rows=class_rows,
+            boxes=_pixels(labels.boxes, sizes[rows]),
+            areas=np.full(len(rows), np.nan),
+            ignored=np.zeros(len(rows), dtype=bool),
+            why_no_boxes=_why_no_boxes(files, labelled) if not len(rows) else "",
+            dropped=_dropped(files, labels, labelled),
+            without_image=tuple(files.orphans),
+            broken=tuple(broken or ()),
+            unlisted=_unlisted(self.names, classes, labels),
         )
 
 
@@ -76,73 +103,15 @@ def find_yolo(path: str | Path, *, outside_images: bool = False, options: ReadOp
     return Layout("YOLO", found.why, splits)
 
 
-def read_yolo(
-    where: Sequence[str | Path],
-    folder: str | Path,
-    names: Sequence[str] | None,
-    *,
-    source: str | Path | None = None,
-    bases: Sequence[str] = (),
-    outside_images: bool = False,
-    options: ReadOptions = DEFAULT,
-    lenient: bool = False,
-) -> Annotations:
-    """The annotations of one split. An image without a label file is background; an outline becomes its box.
-
-    The label file of an image has its name with `.txt`, in the folder whose last part `images` is `labels`, or else
-    beside it. The size of each image is read from its header; one that cannot be read has no size, and the data set
-    says so.
-
-    Args:
-        where: folders of images, which are searched with those below, and text files that list images.
-        folder: the folder of the data, that image names are relative to.
-        names: (F,) the class names by index; None: those of the indices used, "class 0", ...
-        source: the file or folder that messages name; None: `folder`.
-        bases: absolute folders that the lines of a list may be relative to, besides its own and `folder`.
-        outside_images: whether images may lie out of `folder`.
-        options: how image files are read.
-        lenient: for whoever looks for faults: take boxes of classes beyond the names, too, and leave out lines that are
-            wrong, and say which, in place of an error.
-
-    Raises `UserError` naming the file and the line of a label or a list that is wrong, and a place without images.
-    """
-    source = Path(folder if source is None else source)
-    files = find_files([absolute(place) for place in where], str(folder), bases, outside=outside_images)
-    labelled = [row for row, label in enumerate(files.labels) if label is not None]
-    limit = None if names is None or lenient else len(names)
-    broken: list[str] | None = [] if lenient else None
-    labels = read_labels([label for label in files.labels if label is not None], limit, shown(source), broken)
-    rows = np.array(labelled, dtype=np.int64)[labels.file_rows]
-    sizes = _sizes(files, Path(folder), options)
-    height, width = sizes[rows].T
-    classes, class_rows = _classes(names, labels.class_indices)
-    return Annotations(
-        source=source,
-        image_dir=Path(folder),
-        classes=classes,
-        image_ids=np.arange(1, len(files.names) + 1),
-        file_names=ImageNames.of(files.names),
-        image_sizes=sizes,
-        image_rows=rows,
-        class_rows=class_rows,
-        boxes=_pixels(labels.boxes, height, width),
-        areas=np.full(len(rows), np.nan),
-        ignored=np.zeros(len(rows), dtype=bool),
-        why_no_boxes=_why_no_boxes(files, labelled) if not len(rows) else "",
-        dropped=_dropped(files, labels, labelled),
-        without_image=tuple(files.orphans),
-        broken=tuple(broken or ()),
-        unlisted=classes.names[len(names) :] if names is not None else () if len(rows) else classes.names,
-    )
-
-
 def _sizes(files: YoloFiles, folder: Path, options: ReadOptions) -> np.ndarray:
     """(S, 2) int64 height, width; 0 of files that cannot be read."""
     unknown = np.zeros((len(files.names), 2), dtype=np.int64)
     return scan_images([folder / name for name in files.names], unknown, whole=False, options=options).sizes
 
 
-def _pixels(boxes: np.ndarray, height: np.ndarray, width: np.ndarray) -> np.ndarray:
+def _pixels(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """boxes: (M, 4) in shares of their image. sizes: (M, 2) of it, height and width in pixels."""
+    height, width = sizes.T
     with np.errstate(invalid="ignore", over="ignore"):
         return boxes * np.stack((width, height, width, height), axis=1)
 
@@ -161,6 +130,13 @@ def _classes(names: Sequence[str] | None, indices: np.ndarray) -> tuple[SourceCl
         names = [f"class {index}" for index in ids.tolist()]
     boxes = np.bincount(rows, minlength=len(ids))
     return SourceClasses(tuple(ids.tolist()), tuple(names), boxes, np.zeros(len(ids), dtype=bool)), rows
+
+
+def _unlisted(names: Sequence[str] | None, classes: SourceClasses, labels: YoloLabels) -> tuple[str, ...]:
+    """Classes that nothing names: those beyond the names, or that of a split without a name and without a box."""
+    if names is not None:
+        return classes.names[len(names) :]
+    return () if len(labels.boxes) else classes.names
 
 
 def _why_no_boxes(files: YoloFiles, labelled: list[int]) -> str:
