@@ -59,31 +59,17 @@ def read_coco(
         check_image_dir(path, Path(image_dir))
     annotations = AnnotationColumns(path)
     content = load_json(path, _entry, {"annotations": annotations.take_rows})
-    images, categories = Section(path, "images", content), Section(path, "categories", content)
-    for section in (images, categories):
-        if not section.rows:
-            raise UserError(f"{shown(path)}: its list of {section.name} is empty")
-    has_annotations = "annotations" in content
-    if has_annotations:
-        # They have been taken as they were read; what is no list was not.
-        Section(path, "annotations", content)
+    images, categories = _sections(path, content)
     annotations.check_ids()
 
     image_ids = images.unique_ids()
     broken = annotations.keep_references("image_id", image_ids) if lenient else ()
+    unlisted = _list_others(categories, annotations) if lenient else []
     category_ids = categories.unique_ids()
-    unlisted: list[str] = []
-    if lenient:
-        unlisted = _list_others(categories, np.setdiff1d(annotations.column("category_id"), category_ids))
-        category_ids = categories.unique_ids()
     by_id = np.argsort(category_ids)
     category_rows = annotations.references("category_id", category_ids[by_id])
     folder = path.parent if image_dir is None else Path(image_dir)
     file_names, backslashes = _file_names(images, folder, outside_images)
-    repaired = (
-        ("outlines turned into their box", annotations.outlined),
-        ("file names with backslashes read as slashes", backslashes),
-    )
     return Annotations(
         source=path,
         image_dir=folder,
@@ -96,18 +82,37 @@ def read_coco(
         boxes=_corners(annotations),
         areas=_finite_or_nan(annotations.column("area")),
         ignored=annotations.column("iscrowd") > 0,
-        why_no_boxes="" if len(annotations) else _EMPTY if has_annotations else _NO_ANNOTATIONS,
+        why_no_boxes="" if len(annotations) else _EMPTY if "annotations" in content else _NO_ANNOTATIONS,
         ignored_hint="set iscrowd 0 if they are single objects",
-        dropped=tuple(one for one in repaired if one[1]),
+        dropped=_repaired(annotations.outlined, backslashes),
         broken=broken,
         unlisted=tuple(unlisted),
     )
 
 
-def _list_others(categories: Section, ids: np.ndarray) -> list[str]:
-    """Add categories of these ids, which the file does not list, to those that it does. Returns their names."""
-    names = [f"category {number}{NOT_LISTED}" for number in ids.tolist()]
-    categories.rows += [{"id": number, "name": name} for number, name in zip(ids.tolist(), names, strict=True)]
+def _sections(path: Path, content: dict[str, Any]) -> tuple[Section, Section]:
+    """The lists of images and of categories. Raises `UserError` where they, or that of annotations, are none."""
+    images, categories = Section(path, "images", content), Section(path, "categories", content)
+    for section in (images, categories):
+        if not section.rows:
+            raise UserError(f"{shown(path)}: its list of {section.name} is empty")
+    if "annotations" in content:
+        # They have been taken as they were read; what is no list was not.
+        Section(path, "annotations", content)
+    return images, categories
+
+
+def _repaired(outlined: int, backslashes: int) -> tuple[tuple[str, int], ...]:
+    """What was read otherwise than it is written, and how often."""
+    counts = {"outlines turned into their box": outlined, "file names with backslashes read as slashes": backslashes}
+    return tuple((what, number) for what, number in counts.items() if number)
+
+
+def _list_others(categories: Section, annotations: AnnotationColumns) -> list[str]:
+    """Add the categories of annotations that the file does not list to those that it does. Returns their names."""
+    others = np.setdiff1d(annotations.column("category_id"), categories.unique_ids()).tolist()
+    names = [f"category {number}{NOT_LISTED}" for number in others]
+    categories.rows += [{"id": number, "name": name} for number, name in zip(others, names, strict=True)]
     return names
 
 
