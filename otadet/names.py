@@ -75,14 +75,14 @@ def name_list(names: Sequence[str], at_most: int = 20) -> str:
 
 
 _ONE = re.compile(
-    r"(?<![\d.,x])1 (degenerate |unreadable |crowd |ignored |more )?"
-    r"(image|boxe|classe|region|categorie|iteration|picture|split|epoch|tensor|annotation|label)s\b"
+    r"(?<![\d.,x])1 (degenerate |unreadable |crowd |ignored |more |wrong |label )?"
+    r"(image|boxe|classe|region|categorie|entrie|iteration|picture|split|epoch|tensor|annotation|label|outline|file)s\b"
 )
 
 
 def one_agrees(text: str) -> str:
     """`text` that counts things, with "1 boxes" and its kin as "1 box"."""
-    endings = {"boxe": "box", "classe": "class", "categorie": "category"}
+    endings = {"boxe": "box", "classe": "class", "categorie": "category", "entrie": "entry"}
     return _ONE.sub(lambda found: f"1 {found[1] or ''}{endings.get(found[2], found[2])}", text)
 
 

@@ -146,10 +146,12 @@ def read_splits(layout: Layout) -> tuple[dict[str, Annotations], list[tuple[str,
 def _read(source: Source) -> Annotations:
     """The annotations; an entry that is wrong does not keep the check from looking at all else."""
     from otadet.data.formats.coco import CocoSource
+    from otadet.data.formats.crowdhuman import CrowdHumanSplit
     from otadet.data.formats.voc import VocSplit
     from otadet.data.formats.yolo import YoloSplit
 
-    return (replace(source, lenient=True) if isinstance(source, CocoSource | YoloSplit | VocSplit) else source).read()
+    readers = CocoSource | YoloSplit | VocSplit | CrowdHumanSplit
+    return (replace(source, lenient=True) if isinstance(source, readers) else source).read()
 
 
 def look_at_files(

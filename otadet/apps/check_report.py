@@ -47,8 +47,12 @@ def print_report(
 
 
 def _lines(finding: Finding) -> list[str]:
-    said = [f"{shown(place.file)}{_boxes_said(place)}" for place in finding.places]
+    said = [f"{shown(place.file)}{_boxes_said(place)}{_problem_said(place)}" for place in finding.places]
     return [f"{one} = {other}" for one, other in zip(said[::2], said[1::2], strict=True)] if finding.paired else said
+
+
+def _problem_said(place: Place) -> str:
+    return f": {place.problem}" if place.problem else ""
 
 
 def _boxes_said(place: Place) -> str:
@@ -150,6 +154,8 @@ def finding_data(finding: Finding, splits: dict[str, Split]) -> dict[str, Any]:
 
 def _place_data(place: Place, splits: dict[str, Split]) -> dict[str, Any]:
     data: dict[str, Any] = {"file": shown(place.file), "split": place.split}
+    if place.problem:
+        data["problem"] = place.problem
     if place.box_rows:
         boxes = splits[place.split].annotations.boxes[list(place.box_rows)]
         # JSON has no NaN and no infinity.

@@ -7,15 +7,31 @@ reference counts are touched. Shape letters: `S` images, `M` boxes, `F` classes 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from otadet.data.class_list import SourceClasses
+from otadet.data.image_file import shown
 from otadet.data.image_names import ImageNames
 from otadet.errors import UserError
+
+
+@dataclass(frozen=True)
+class BrokenEntry:
+    """An entry of an annotation file that is wrong."""
+
+    file: str
+    problem: str
+    """In words, beginning with its place in the file: `"line 3: has 4 numbers; ..."`."""
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str], error: Exception) -> BrokenEntry:
+        """What a reader that stops at it says of it."""
+        return cls(os.fspath(path), str(error).removeprefix(f"{shown(path)}: "))
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +68,16 @@ class Annotations:
     """How its format makes an ignored region an object, for those who have no other boxes."""
     dropped: tuple[tuple[str, int], ...] = ()
     """What the reader left out or repaired, in words, and how often: `("polygons turned into their box", 12)`."""
+    dropped_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Where the reader was `lenient`: the files that `dropped` counts, by what it says, where that is about files."""
     without_image: tuple[str, ...] = ()
     """Annotation files that are left out, as there is no image for them."""
     unlisted: tuple[str, ...] = ()
     """Classes whose names are made up: of boxes whose class the file does not list, where it was to be read in spite of
     them; and one where it has no class at all."""
-    broken: tuple[str, ...] = ()
-    """What is wrong with entries that were left out, each beginning with its file, where the reader was `lenient`."""
+    broken: tuple[BrokenEntry, ...] = ()
+    """Where the reader was `lenient`: entries that any other reader stops at. What cannot be used of them is left out.
+    """
     protocol: Literal["coco", "crowdhuman"] = "coco"
     """Whose evaluation is made with these data."""
 

@@ -233,6 +233,7 @@ def test_one_fault_is_one_finding(fault, folder, capsys):
     _, report = checked(capsys, folder.path)
     assert ids(report) == {fault, SMALL}
     assert len(report["findings"]) == 3
+    assert all(finding["files"] and finding["fix"] and finding["message"] for finding in report["findings"])
 
 
 def test_all_faults_at_once(folder, capsys):
@@ -253,45 +254,133 @@ def test_every_kind_is_planted():
 def test_a_split_that_cannot_be_read_leaves_the_others(folder, capsys):
     degenerate(folder)
     unlisted(folder)
-    folder.annotations["val"][0]["bbox"] = "wide"
     folder.write()
+    file = folder.path / "annotations/instances_val.json"
+    file.write_text(file.read_text()[:-20])
     status, report = checked(capsys, folder.path)
     assert ids(report) == {"split-unreadable", "box-degenerate", SMALL}
     found = report["findings"][0]
     assert found["split"] == "val"
-    assert "bbox is 'wide', not four numbers" in found["message"]
+    assert "not valid JSON, perhaps cut short" in found["message"]
     assert status == check.FOUND_ERRORS
 
 
-def test_an_entry_that_is_wrong_leaves_the_others_of_its_split(folder, capsys):
+def broken_entries(report: dict) -> list[tuple[str, str]]:
+    """Name of the file, and what is wrong, of each entry."""
+    (found,) = (one for one in report["findings"] if one["id"] == "entry-broken")
+    assert found["count"] == len(found["files"])
+    assert "split-unreadable" not in ids(report)
+    return [(Path(one["file"]).name, one["problem"]) for one in found["files"]]
+
+
+def test_all_entries_of_coco_that_are_wrong_are_named_and_the_others_looked_at(folder, capsys):
     degenerate(folder)
-    for place in (0, 2):
-        folder.annotations["val"][place]["image_id"] = 99 + place
+    images, boxes, classes = folder.images["val"], folder.annotations["val"], folder.categories["val"]
+    boxes[0]["image_id"] = 99
+    boxes[2]["bbox"] = "wide"
+    boxes[3]["bbox"] = [1, 2, 3]
+    boxes[4]["category_id"] = "ape"
+    boxes[5] = None
+    del boxes[7]["bbox"]
+    boxes[8] |= {"id": boxes[1]["id"], "area": "large"}
+    boxes[10]["id"] = boxes[1]["id"]
+    del boxes[11]["id"]
+    # The rest of an image is taken: its file is known, and its boxes are those of the first of that id.
+    images[4]["width"] = "wide"
+    images[5]["id"] = images[6]["id"]
+    images[7]["file_name"] = "../else.png"
+    classes += [{"id": 7}, {"id": 1, "name": "dog"}, {"id": 8, "name": "cat"}, 5]
     folder.write()
     status, report = checked(capsys, folder.path)
-    assert ids(report) == {"entry-broken", "box-degenerate", SMALL}
-    found = report["findings"][0]
-    assert (found["split"], found["count"], len(found["files"])) == ("val", 2, 1)
-    assert found["message"].endswith("annotations[0]: image_id 99 is not in the file (and 1 more)")
     assert status == check.FOUND_ERRORS
+    assert broken_entries(report) == [
+        ("instances_val.json", problem)
+        for problem in (
+            "annotations[2]: bbox is 'wide', not four numbers x, y, width, height",
+            "annotations[3]: bbox is [1, 2, 3], not four numbers x, y, width, height",
+            "annotations[4]: category_id is 'ape', not a whole number",
+            "annotations[5]: is None, not an object",
+            "annotations[7]: has no 'bbox'",
+            "annotations[8]: area is 'large', not a number",
+            "images[4]: width is 'wide', not a number",
+            f"images[6]: has the id {images[6]['id']} of images[5] again",
+            "images[7]: file_name '../else.png' leads out of the image folder; correct it, or set outside_images true",
+            "categories[6]: is 5, not an object",
+            "categories[3]: has no 'name'",
+            "categories[4]: has the id 1 of categories[1] again",
+            "annotations[11]: has no 'id'",
+            f"annotations[10]: has the id {boxes[1]['id']} of annotations[1] again",
+            "annotations[0]: image_id 99 is not in the file",
+            *(f"annotations[{place}]: image_id 22 is not in the file" for place in (15, 16, 17)),
+            "two categories are named 'cat', with the ids 2 and 8; no box has the id 8: remove that entry",
+        )
+    ]
+    assert "box-degenerate" in ids(report)
+    assert report["splits"]["val"]["images"] == 7
+    # Of 24 one of no image, six that are no boxes, three of an image whose id is another's, and three of none.
+    assert report["splits"]["val"]["boxes"] == 24 - 1 - 6 - 3 - 3
 
 
-@pytest.mark.parametrize("format", ["yolo", "voc"])
-def test_files_that_are_wrong_are_named_and_the_others_looked_at(format, tmp_path, capsys):
+@pytest.mark.parametrize("format", ["yolo", "voc", "crowdhuman"])
+def test_entries_that_are_wrong_are_named_and_the_others_looked_at(format, tmp_path, capsys):
     names = [f"{number}.png" for number in range(4)]
     path = WRITERS[format](tmp_path / "mine", {"train": names, "val": [f"v{name}" for name in names]})
-    files = sorted(file for file in path.rglob("*.txt" if format == "yolo" else "*.xml") if file.stem in "01")
-    text = files[0].read_text()
-    files[0].write_text(f"{text}\n0 0.5 wide 0.1 0.1\n1 2\n" if format == "yolo" else text.replace("xmin", "xmax"))
-    files[1].write_text("0 0.5 0.5 5 0.1\n" if format == "yolo" else text[: len(text) // 2])
+    wrong = {"yolo": spoil_yolo, "voc": spoil_voc, "crowdhuman": spoil_crowdhuman}[format](path)
     status, report = checked(capsys, path)
-    (found,) = (one for one in report["findings"] if one["id"] == "entry-broken")
-    assert found["count"] == (3 if format == "yolo" else 2)
-    assert [Path(place["file"]).name for place in found["files"]] == [file.name for file in files]
-    assert "split-unreadable" not in ids(report)
+    for (name, problem), (wanted, begins) in zip(broken_entries(report), wrong, strict=True):
+        assert name == wanted
+        assert problem.startswith(begins)
     assert report["splits"]["train"]["images"] == 4
-    assert report["splits"]["train"]["boxes"] == (3 if format == "yolo" else 2)
+    assert report["splits"]["train"]["boxes"] == 2
+    assert "image-unlisted" not in ids(report)
     assert status == check.FOUND_ERRORS
+
+
+def spoil_yolo(path: Path) -> list[tuple[str, str]]:
+    """Names of files, and how what is said about an entry of theirs begins."""
+    labels = path / "train/labels"
+    (labels / "0.txt").write_text((labels / "0.txt").read_text() + "\n0 0.5 wide 0.1 0.1\n1 2\n")
+    (labels / "1.txt").write_text("0 0.5 0.5 5 0.1\n-1 .5 .5 .1 .1\n")
+    (labels / "2.txt").unlink()
+    return [
+        ("0.txt", "line 3: 'wide' is not a number"),
+        ("0.txt", "line 4: has 2 numbers"),
+        ("1.txt", "line 1: '5' is no share of the image"),
+        ("1.txt", "line 2: its class is '-1'"),
+    ]
+
+
+def spoil_voc(path: Path) -> list[tuple[str, str]]:
+    files = path / "Annotations"
+    text = (files / "0.xml").read_text()
+    (files / "0.xml").write_text(text.replace("xmin", "xmax"))
+    (files / "1.xml").write_text(text[: len(text) // 2])
+    with open(path / "ImageSets/Main/train.txt", "a") as file:
+        file.write("nobody\n")
+    return [
+        ("train.txt", "line 5: 'nobody' has no XML file and no image"),
+        ("0.xml", "object[0]: its bndbox has no xmin"),
+        ("1.xml", "not valid XML, perhaps cut short"),
+    ]
+
+
+def spoil_crowdhuman(path: Path) -> list[tuple[str, str]]:
+    file = path / "annotation_train.odgt"
+    lines = file.read_text().splitlines()
+    person = {"tag": "person", "fbox": [1, 2, 30, 40]}
+    lines[0] = json.dumps({"ID": "0", "gtboxes": [person, {**person, "fbox": [1, 2]}, {"fbox": [1, 2, 3, 4]}]})
+    lines[1] = lines[1][:-10]
+    lines[2] = json.dumps({"ID": "2", "gtboxes": 5})
+    lines += ["{}", lines[3]]
+    file.write_text("\n".join(lines))
+    return [
+        ("annotation_train.odgt", "line 1: gtboxes[1]: fbox is [1, 2], not four numbers"),
+        ("annotation_train.odgt", "line 1: gtboxes[2]: tag is None"),
+        ("annotation_train.odgt", "line 2: not valid JSON, perhaps cut short"),
+        ("annotation_train.odgt", "line 3: gtboxes is 5, not a list"),
+        ("annotation_train.odgt", "line 5: ID is None"),
+        ("annotation_train.odgt", "line 6: has the ID '3' of line 4 again"),
+    ]
 
 
 def test_no_boxes_and_one_class(folder, capsys):
@@ -302,6 +391,25 @@ def test_no_boxes_and_one_class(folder, capsys):
     folder.write()
     _, report = checked(capsys, folder.path)
     assert ids(report) == {"split-no-boxes", "label-only-one", "label-unmeasured", SMALL}
+
+
+def test_what_a_reader_left_out_is_named(tmp_path, capsys):
+    names = [f"{number}.png" for number in range(4)]
+    yolo = write_yolo(tmp_path / "yolo", {"train": names, "val": ["v.png"]})
+    (yolo / "train/labels/1.txt").unlink()
+    (yolo / "train/images/2.png").unlink()
+    voc = write_voc(tmp_path / "voc", {"train": names, "val": ["v.png"]})
+    (voc / "Annotations/1.xml").unlink()
+    for folder, told in (
+        (yolo, {"1 image without a label file": "1.png", "1 label file without an image": "2.txt"}),
+        (voc, {"1 image without an XML file, taken": "1.png"}),
+    ):
+        report = checked(capsys, folder)[1]
+        found = [one for one in report["findings"] if one["id"] == "reader-dropped"]
+        for one, (message, name) in zip(found, told.items(), strict=True):
+            assert one["message"].startswith(message)
+            (place,) = one["files"]
+            assert Path(place["file"]).name == name
 
 
 def test_what_the_reader_repaired_in_yolo(tmp_path, capsys):

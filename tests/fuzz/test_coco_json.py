@@ -19,6 +19,7 @@ from otadet.errors import UserError
 from otadet.evaluation.coco import coco_dict
 from otadet.names import clean_name
 from tests.helpers.coco import coco_dataset
+from tests.helpers.lenient_reading import check_lenient
 
 GOOD = {
     "images": [{"id": n, "file_name": f"{n}.png", "height": 20, "width": 30} for n in range(3)],
@@ -111,6 +112,12 @@ def check(folder: Path, data: bytes) -> None:
     path.write_bytes(data)
     try:
         tables = read_coco(path)
+    except UserError as error:
+        check_message(str(error))
+        check_lenient(lambda: read_coco(path, lenient=True), None)
+        return
+    check_lenient(lambda: read_coco(path, lenient=True), tables)
+    try:
         dataset = coco_dataset(path, folder / "images")
     except UserError as error:
         check_message(str(error))

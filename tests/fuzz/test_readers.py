@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from otadet.data.formats.voc import find_voc
 from otadet.data.formats.yolo import find_yolo
 from otadet.errors import UserError
 from otadet.evaluation.coco import coco_dict
+from tests.helpers.lenient_reading import check_lenient
 
 THOUSANDS = "\n".join(f"  {number}: kind {number}" for number in range(3000))
 YOLO = {
@@ -179,8 +181,15 @@ def check(folder: Path, images: str, files: dict[str, bytes | None], find: Calla
         return
     assert layout.splits
     for source in layout.splits.values():
+        lenient = replace(source, lenient=True)
         try:
             annotations = source.read()
+        except UserError as error:
+            check_message(str(error), folder)
+            check_lenient(lenient.read, None)
+            continue
+        check_lenient(lenient.read, annotations)
+        try:
             dataset = DetectionDataset(annotations)
         except UserError as error:
             check_message(str(error), folder)

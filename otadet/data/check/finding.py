@@ -24,6 +24,8 @@ class Place:
     """Row in the annotations of the split; None where they do not have the image."""
     box_rows: tuple[int, ...] = ()
     """Rows of the boxes that it is about; none where it is about the image as a whole."""
+    problem: str = ""
+    """What is wrong here, where that is another thing from place to place."""
 
 
 @dataclass(frozen=True)

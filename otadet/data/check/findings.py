@@ -15,6 +15,7 @@ from otadet.data.check.split import Split
 from otadet.data.check.statistics import Resize
 from otadet.data.images import DEFAULT, ReadOptions
 from otadet.errors import UserError
+from otadet.names import one_agrees
 
 
 def check_splits(
@@ -36,9 +37,7 @@ def check_splits(
     for split in splits:
         found += broken_entries(split)
         found += [*image_findings(split, options), *box_findings(split, resize), *amount_findings(split)]
-        found += [
-            READER_DROPPED.found(split.name, f"{number:,} {what}", number) for what, number in split.annotations.dropped
-        ]
+        found += dropped_entries(split)
     found += [*duplicate_findings(splits), *group_findings(splits)]
     if not refused:
         found += [*label_findings(splits), *unlisted_findings(splits)]
@@ -51,9 +50,24 @@ def broken_entries(split: Split) -> list[Finding]:
     broken = split.annotations.broken
     if not broken:
         return []
-    more = f" (and {len(broken) - 1:,} more)" if len(broken) > 1 else ""
-    places = [Place(split.name, file) for file in dict.fromkeys(message.split(": ", 1)[0] for message in broken)]
-    return [ENTRY_BROKEN.found(split.name, f"{broken[0]}{more}", len(broken), places)]
+    files = len({entry.file for entry in broken})
+    message = one_agrees(f"{len(broken):,} wrong entries in {files:,} files, and all else is looked at without them")
+    places = [Place(split.name, entry.file, problem=entry.problem) for entry in broken]
+    return [ENTRY_BROKEN.found(split.name, message, len(broken), places)]
+
+
+def dropped_entries(split: Split) -> list[Finding]:
+    """About what the reader left out, or took otherwise than it is written."""
+    annotations = split.annotations
+    return [
+        READER_DROPPED.found(
+            split.name,
+            one_agrees(f"{number:,} {what}"),
+            number,
+            [Place(split.name, file) for file in annotations.dropped_files.get(what, ())] or [split.whole],
+        )
+        for what, number in annotations.dropped
+    ]
 
 
 def unreadable(name: str, error: UserError) -> Finding:

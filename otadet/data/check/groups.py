@@ -75,7 +75,7 @@ def amount_findings(split: Split) -> list[Finding]:
     found = []
     if not split.statistics.boxes:
         why = split.annotations.why_no_boxes or f"none of its {len(split.annotations.boxes)} annotations can be used"
-        found.append(SPLIT_NO_BOXES.found(split.name, f"no box: {why}", 1))
+        found.append(SPLIT_NO_BOXES.found(split.name, f"no box: {why}", 1, [split.whole]))
     elif split.images < FEW.get(split.name, FEW["train"]):
-        found.append(SPLIT_SMALL.found(split.name, f"few images: {split.images:,}", split.images))
+        found.append(SPLIT_SMALL.found(split.name, f"few images: {split.images:,}", split.images, [split.whole]))
     return found

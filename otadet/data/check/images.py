@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +50,12 @@ def _unreadable(split: Split) -> list[Finding]:
         message = f"{of_all(len(missing), split.images, 'image files')}: not there: {_first(split, missing)}{hint}"
         found.append(IMAGE_MISSING.found(split.name, message, len(missing), split.places(missing)))
     if damaged:
-        message = f"{of_all(len(damaged), split.images, 'image files')}: {_first(split, damaged)}"
-        found.append(IMAGE_UNREADABLE.found(split.name, message, len(damaged), split.places(damaged)))
+        message = f"{of_all(len(damaged), split.images, 'image files')}: {_problem(split, damaged[0])}"
+        places = [
+            replace(place, problem=_problem(split, row))
+            for place, row in zip(split.places(damaged), damaged, strict=True)
+        ]
+        found.append(IMAGE_UNREADABLE.found(split.name, message, len(damaged), places))
     return found
 
 
@@ -60,6 +65,10 @@ def _without_image(split: Split) -> list[Finding]:
         return []
     message = f"files of annotations without their image: {len(files):,}, such as {shown(files[0])}"
     return [IMAGE_MISSING.found(split.name, message, len(files), [Place(split.name, file) for file in files])]
+
+
+def _problem(split: Split, row: int) -> str:
+    return split.files.problems[row].removeprefix(f"{shown(split.files.paths[row])}: ")
 
 
 def _first(split: Split, rows: Sequence[int]) -> str:

@@ -15,7 +15,7 @@ ENTRY_BROKEN = Kind(
         "error",
         "A line or object of the annotations is wrong, or a file of them; a training stops there.",
     ),
-    "correct the entry where the message says",
+    "correct or remove each of them; all are listed with --json, or with --list N",
 )
 SPLIT_NO_BOXES = Kind(
     *("split-no-boxes", "error", "A split has no box to train on or to measure with."),
@@ -87,11 +87,11 @@ IMAGE_BITS = Kind(
 # Of boxes.
 BOX_DEGENERATE = Kind(
     *("box-degenerate", "error", "A box has no width or height, or a coordinate that is no number."),
-    "draw it again or remove it; the training drops it",
+    "draw it again or remove it; until then it is dropped",
 )
 BOX_OUTSIDE = Kind(
     *("box-outside", "error", "A box lies wholly outside its image."),
-    "look whether boxes are in pixels of this very file, as x, y, width, height or as corners; the training drops it",
+    "look whether boxes are in pixels of this very file, as x, y, width, height or as corners; it is dropped",
 )
 BOX_OVER_EDGE = Kind(
     *("box-over-edge", "warning", "A box reaches more than a pixel past its image."),

@@ -30,21 +30,23 @@ def label_findings(splits: Sequence[Split]) -> list[Finding]:
     used = [name for name in listed if any(counts.get(name) for counts in boxes.values())]
     train = boxes.get("train") or (next(iter(boxes.values())) if len(boxes) == 1 else None)
     found = [finding for split in splits for finding in _unlisted(split)]
+    sources = list({split.whole.file: split.whole for split in splits}.values())
     if unused := [name for name in listed if name not in used]:
         message = f"{of_all(len(unused), len(listed), 'classes')}: no box in any split: {some(unused)}"
-        found.append(LABEL_UNUSED.found("+".join(boxes), message, len(unused)))
+        found.append(LABEL_UNUSED.found("+".join(boxes), message, len(unused), sources))
     if len(used) == 1:
-        found.append(LABEL_ONLY_ONE.found("+".join(boxes), f"all boxes are of the class {some(used)}", 1))
+        found.append(LABEL_ONLY_ONE.found("+".join(boxes), f"all boxes are of the class {some(used)}", 1, sources))
     if alike := _alike(list(listed)):
         pairs = "; ".join(" = ".join(map(repr, names)) for names in alike[:5])
         message = f"names that are nearly the same: {pairs}"
-        found.append(LABEL_ALIKE.found("+".join(boxes), message, len(alike)))
+        found.append(LABEL_ALIKE.found("+".join(boxes), message, len(alike), sources))
     if train is not None:
         found += _rare(splits, train)
     if "train" in boxes:
+        training = next(split for split in splits if split.name == "train")
         for split in splits:
-            if split.name != "train":
-                found += _beside_train(split, boxes["train"], boxes[split.name])
+            if split is not training:
+                found += _beside_train(split, boxes[split.name], training, boxes["train"])
     return found
 
 
@@ -89,7 +91,8 @@ def _rare(splits: Sequence[Split], train: dict[str, int]) -> list[Finding]:
     return [LABEL_RARE.found(split.name, message, len(rare), split.places_of_boxes(_rows_of(split, rare)))]
 
 
-def _beside_train(split: Split, train: dict[str, int], own: dict[str, int]) -> list[Finding]:
+def _beside_train(split: Split, own: dict[str, int], training: Split, train: dict[str, int]) -> list[Finding]:
+    """own, train: boxes per class of the split, and of the training split. Named are the images that have the class."""
     unknown = [name for name, count in own.items() if count and name not in train]
     untrained = [name for name, count in own.items() if count and train.get(name) == 0]
     unmeasured = [name for name, count in train.items() if count and not own.get(name)]
@@ -100,7 +103,8 @@ def _beside_train(split: Split, train: dict[str, int], own: dict[str, int]) -> l
         (LABEL_UNMEASURED, unmeasured if split.name == "val" else [], "boxes in train, and none here"),
     ):
         if names:
-            rows = _rows_of(split, names)
+            having = training if kind is LABEL_UNMEASURED else split
             message = f"{of_all(len(names), len({*train, *own}), 'classes')}: {what}: {some(names)}"
-            found.append(kind.found(split.name, message, len(names), split.places_of_boxes(rows)))
+            places = having.places_of_boxes(_rows_of(having, names))
+            found.append(kind.found(split.name, message, len(names), places))
     return found

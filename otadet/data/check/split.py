@@ -48,6 +48,11 @@ class Split:
         """(M,) bool: the image of the box has a size. Shares of a size that is not known are no pixels."""
         return self.sizes.min(axis=1, initial=2**62)[self.annotations.image_rows] > 0
 
+    @property
+    def whole(self) -> Place:
+        """The file or folder of its annotations, for what is about all of them."""
+        return Place(self.name, str(self.annotations.source))
+
     def place(self, row: int, boxes: Sequence[int] = ()) -> Place:
         """An image of the split, and some of its boxes."""
         return Place(self.name, str(self.files.paths[row]), row, tuple(boxes))

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from otadet.boxes import xywh_to_xyxy
-from otadet.data.annotations import Annotations, check_image_dir
+from otadet.data.annotations import Annotations, BrokenEntry, check_image_dir
 from otadet.data.class_list import SourceClasses
 from otadet.data.formats.coco_columns import NO_OUTLINE, OUTLINED, AnnotationColumns
+from otadet.data.formats.coco_faults import objects_alone, usable_categories, usable_images
 from otadet.data.formats.coco_files import CocoFile, coco_files, first_file_names, image_folder, with_slashes
 from otadet.data.formats.coco_outlines import outline_box
 from otadet.data.formats.json_file import brief_value, load_json
@@ -49,7 +50,7 @@ def read_coco(
         image_dir: the folder that file names are relative to; None: that of the file.
         outside_images: whether a file_name may be absolute or lead out of that folder. Links in it are followed.
         lenient: for whoever looks for faults: take boxes of categories that the file does not list, too, and leave out
-            those of images that it does not list, and say which, in place of an error.
+            what cannot be used of entries that are wrong, and say which these are, in place of an error.
 
     Raises `UserError` naming the file and the entry when it is no such file, contradicts itself, or names what cannot
     be a file; and for an image folder that is none.
@@ -57,23 +58,32 @@ def read_coco(
     path = Path(path)
     if image_dir is not None:
         check_image_dir(path, Path(image_dir))
-    annotations = AnnotationColumns(path)
+    broken: list[BrokenEntry] | None = [] if lenient else None
+    annotations = AnnotationColumns(path, broken)
     content = load_json(path, _entry, {"annotations": annotations.take_rows})
-    images, categories = _sections(path, content)
+    folder = path.parent if image_dir is None else Path(image_dir)
+    if broken is None:
+        images, categories = (Section(path, name, content) for name in ("images", "categories"))
+        left_out: list[int] = []
+    else:
+        images, left_out = _usable_images(path, content, folder, outside_images, broken)
+        categories = _usable_categories(path, content, broken)
+    _check_lists(path, content, images, categories)
     annotations.check_ids()
 
     image_ids = images.unique_ids()
-    broken = annotations.keep_references("image_id", image_ids) if lenient else ()
-    unlisted = _list_others(categories, annotations) if lenient else []
+    unlisted = []
+    if lenient:
+        annotations.keep_references("image_id", image_ids, np.array(left_out, dtype=np.int64))
+        unlisted = _list_others(categories, annotations)
     category_ids = categories.unique_ids()
     by_id = np.argsort(category_ids)
     category_rows = annotations.references("category_id", category_ids[by_id])
-    folder = path.parent if image_dir is None else Path(image_dir)
     file_names, backslashes = _file_names(images, folder, outside_images)
     return Annotations(
         source=path,
         image_dir=folder,
-        classes=_classes(categories, category_ids, by_id, np.bincount(category_rows, minlength=len(by_id))),
+        classes=_classes(categories, category_ids, by_id, np.bincount(category_rows, minlength=len(by_id)), broken),
         image_ids=image_ids,
         file_names=ImageNames.of(file_names),
         image_sizes=np.stack((images.sides("height"), images.sides("width")), axis=1),
@@ -85,27 +95,42 @@ def read_coco(
         why_no_boxes="" if len(annotations) else _EMPTY if "annotations" in content else _NO_ANNOTATIONS,
         ignored_hint="set iscrowd 0 if they are single objects",
         dropped=_repaired(annotations.outlined, backslashes),
-        broken=broken,
+        broken=tuple(broken or ()),
         unlisted=tuple(unlisted),
     )
 
 
-def _sections(path: Path, content: dict[str, Any]) -> tuple[Section, Section]:
-    """The lists of images and of categories. Raises `UserError` where they, or that of annotations, are none."""
-    images, categories = Section(path, "images", content), Section(path, "categories", content)
+def _check_lists(path: Path, content: dict[str, Any], images: Section, categories: Section) -> None:
+    """Raise `UserError` for a list that is empty, and where that of annotations is none."""
     for section in (images, categories):
         if not section.rows:
             raise UserError(f"{shown(path)}: its list of {section.name} is empty")
     if "annotations" in content:
         # They have been taken as they were read; what is no list was not.
         Section(path, "annotations", content)
-    return images, categories
 
 
 def _repaired(outlined: int, backslashes: int) -> tuple[tuple[str, int], ...]:
     """What was read otherwise than it is written, and how often."""
     counts = {"outlines turned into their box": outlined, "file names with backslashes read as slashes": backslashes}
     return tuple((what, number) for what, number in counts.items() if number)
+
+
+def _usable_images(
+    path: Path, content: Any, folder: Path, outside: bool, broken: list[BrokenEntry]
+) -> tuple[Section, list[int]]:
+    checks = {
+        "id": lambda one: one.whole_numbers("id"),
+        "file_name": lambda one: _file_names(one, folder, outside),
+        "width": lambda one: one.sides("width"),
+        "height": lambda one: one.sides("height"),
+    }
+    return usable_images(objects_alone(path, "images", content, broken), checks, broken)
+
+
+def _usable_categories(path: Path, content: Any, broken: list[BrokenEntry]) -> Section:
+    checks = {"id": lambda one: one.whole_numbers("id"), "name": _class_names}
+    return usable_categories(objects_alone(path, "categories", content, broken), checks, broken)
 
 
 def _list_others(categories: Section, annotations: AnnotationColumns) -> list[str]:
@@ -217,8 +242,18 @@ def _corners(annotations: AnnotationColumns) -> np.ndarray:
         return xywh_to_xyxy(annotations.column("bbox", (4,)))
 
 
-def _classes(section: Section, ids: np.ndarray, by_id: np.ndarray, boxes: np.ndarray) -> SourceClasses:
-    """ids: (F,) as in the file. by_id: (F,) their order. boxes: (F,) annotations of each category, in that order."""
+def _classes(
+    section: Section, ids: np.ndarray, by_id: np.ndarray, boxes: np.ndarray, broken: list[BrokenEntry] | None
+) -> SourceClasses:
+    """The classes, in the order of their ids.
+
+    Args:
+        section: the categories.
+        ids: (F,) as in the file.
+        by_id: (F,) their order.
+        boxes: (F,) annotations of each category, in that order.
+        broken: where it is noted that two have the same name; None: that is an error.
+    """
     names = _class_names(section)
     parents = [row.get("supercategory") for row in section.rows]
     parents = [clean_name(parent) if isinstance(parent, str) else None for parent in parents]
@@ -232,7 +267,11 @@ def _classes(section: Section, ids: np.ndarray, by_id: np.ndarray, boxes: np.nda
             continue
         other = first.setdefault(name, place)
         if other != place:
-            raise UserError(f"{shown(section.path)}: {_same_name(name, ids[by_id], boxes, other, place)}")
+            problem = _same_name(name, ids[by_id], boxes, other, place)
+            if broken is None:
+                raise UserError(f"{shown(section.path)}: {problem}")
+            broken.append(BrokenEntry(str(section.path), problem))
+            names[row] = f"{name} (id {ids[row]})"
     return SourceClasses(tuple(ids[by_id].tolist()), tuple(names[row] for row in by_id), boxes, is_heading)
 
 

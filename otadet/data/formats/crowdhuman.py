@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from otadet.boxes import xywh_to_xyxy
-from otadet.data.annotations import Annotations
+from otadet.data.annotations import Annotations, BrokenEntry
 from otadet.data.class_list import SourceClasses
 from otadet.data.formats.crowdhuman_file import Which, lines, read_lines
 from otadet.data.formats.folders import Listings, absolute, is_image, stem
@@ -34,10 +34,11 @@ class CrowdHumanSplit:
     path: Path
     image_dir: Path
     boxes: Which = "full"
+    lenient: bool = False
 
     def read(self) -> Annotations:
         """As `read_crowdhuman`."""
-        return read_crowdhuman(self.path, self.image_dir, boxes=self.boxes)
+        return read_crowdhuman(self.path, self.image_dir, boxes=self.boxes, lenient=self.lenient)
 
 
 def find_crowdhuman(path: str | Path, *, boxes: Which = "full") -> Layout | None:
@@ -67,21 +68,26 @@ def find_crowdhuman(path: str | Path, *, boxes: Which = "full") -> Layout | None
     )
 
 
-def read_crowdhuman(path: str | Path, image_dir: str | Path, *, boxes: Which = "full") -> Annotations:
+def read_crowdhuman(
+    path: str | Path, image_dir: str | Path, *, boxes: Which = "full", lenient: bool = False
+) -> Annotations:
     """The annotations of a file. Masks, and what is marked `ignore`, become ignored regions, as in its protocol.
 
     Args:
         path: the `.odgt` file.
         image_dir: the folder that has the image ID.jpg of each line, in it or in a folder below.
         boxes: of which kind; the class is "person", and "head" for heads.
+        lenient: for whoever looks for faults: leave out lines and entries that are wrong, and say which, in place of an
+            error. An image whose line is wrong has no boxes.
 
     Raises `UserError` naming the file, the line and the entry of what is no such file.
     """
     path, image_dir = Path(path), Path(image_dir)
-    found = read_lines(path, boxes)
+    broken: list[BrokenEntry] | None = [] if lenient else None
+    found = read_lines(path, boxes, broken)
     if not found.ids:
         raise UserError(f"{shown(path)}: has no line; expected is one per image")
-    names = _image_names(path, found.ids, image_dir)
+    names = _image_names(path, found.ids, image_dir, broken)
     order = np.array(sorted(range(len(names)), key=names.__getitem__), dtype=np.int64)
     count = len(found.rows)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -101,11 +107,12 @@ def read_crowdhuman(path: str | Path, image_dir: str | Path, *, boxes: Which = "
         why_no_boxes="" if count else f"the gtboxes of its {len(names)} lines are empty",
         ignored_hint="set ignore 0 if they are single persons",
         dropped=tuple(found.dropped.items()),
+        broken=tuple(broken or ()),
         protocol="crowdhuman",
     )
 
 
-def _image_names(path: Path, ids: dict[str, int], image_dir: Path) -> list[str]:
+def _image_names(path: Path, ids: dict[str, int], image_dir: Path, broken: list[BrokenEntry] | None) -> list[str]:
     """(S,) relative to the folder; where there is no image the name that it should have."""
     root, listings = absolute(image_dir), Listings()
     by_id: dict[str, str] = {}
@@ -118,7 +125,11 @@ def _image_names(path: Path, ids: dict[str, int], image_dir: Path) -> list[str]:
             image = os.path.normpath(os.path.join(inner, name))
             if key in by_id:
                 both = f"{shown(by_id[key])} and {shown(image)}"
-                raise UserError(f"{shown(path)}: line {ids[key]}: ID {brief_value(key)} is {both}; remove one of them")
+                problem = f"line {ids[key]}: ID {brief_value(key)} is {both}; remove one of them"
+                if broken is None:
+                    raise UserError(f"{shown(path)}: {problem}")
+                broken.append(BrokenEntry(str(path), problem))
+                continue
             by_id[key] = image
     return [by_id.get(name, f"{name}.jpg") for name in ids]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from array import array
 from collections import Counter
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from otadet.data.annotations import BrokenEntry
 from otadet.data.formats.json_file import brief_value
 from otadet.data.image_file import shown
 from otadet.data.image_names import name_problem
@@ -21,6 +23,7 @@ Which = Literal["full", "visible", "head"]
 """A person's whole body, also where it is hidden; the part of it that is seen; the head."""
 KEYS = {"full": "fbox", "visible": "vbox", "head": "hbox"}
 _LONGEST_LINE = 2**26
+_ID = re.compile(rb'"ID"\s*:\s*"([^"\\]+)"')
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -41,7 +44,27 @@ class CrowdHumanLines:
     """What was left out, or taken otherwise, and how often."""
 
     def add(self, line: bytes, number: int) -> None:
-        """A line; a `ValueError` says what is wrong with it."""
+        """A line; a `ValueError` says what is wrong with it, or its entries."""
+        name, boxes = self._opened(line)
+        row, wrong = len(self.ids), []
+        self.ids[name] = number
+        for place, box in enumerate(boxes):
+            try:
+                self._add_box(box, row)
+            except ValueError as error:
+                wrong.append(f"gtboxes[{place}]: {error}")
+        if wrong:
+            raise ValueError(*wrong)
+
+    def add_background(self, line: bytes, number: int) -> None:
+        """The image of a line that is wrong, where its ID can be made out."""
+        said = _ID.search(line)
+        name = said[1].decode("utf-8", "replace") if said else ""
+        if name and not name_problem(name, outside=False):
+            self.ids.setdefault(name, number)
+
+    def _opened(self, line: bytes) -> tuple[str, list]:
+        """ID and gtboxes of a line."""
         try:
             entry = json.loads(line.decode("utf-8"), object_pairs_hook=_entry)
         except RecursionError:
@@ -61,17 +84,11 @@ class CrowdHumanLines:
             raise ValueError(f"has the ID {brief_value(name)} of line {self.ids[name]} again")
         boxes = entry.get("gtboxes")
         if boxes is None:
-            self.dropped["images without gtboxes, which are background"] += 1
+            self.dropped["images without gtboxes, taken as background"] += 1
             boxes = []
         if not isinstance(boxes, list):
             raise ValueError(f"gtboxes is {brief_value(boxes)}, not a list")
-        row = len(self.ids)
-        for place, box in enumerate(boxes):
-            try:
-                self._add_box(box, row)
-            except ValueError as error:
-                raise ValueError(f"gtboxes[{place}]: {error}") from None
-        self.ids[name] = number
+        return name, boxes
 
     def _add_box(self, box: Any, row: int) -> None:
         if not isinstance(box, dict):
@@ -95,14 +112,17 @@ class CrowdHumanLines:
         except OverflowError:
             raise ValueError(f"{key} is {brief_value(corners)}, too large a number") from None
         if tag not in ("person", "mask"):
-            self.dropped["entries neither person nor mask, which are ignored regions"] += 1
+            self.dropped["entries neither person nor mask, taken as ignored regions"] += 1
         self.corners.extend(corners)
         self.rows.append(row)
         self.ignored.append(ignored)
 
 
-def read_lines(path: Path, which: Which) -> CrowdHumanLines:
-    """All lines of a file. Raises `UserError` naming the file, the line and the entry."""
+def read_lines(path: Path, which: Which, broken: list[BrokenEntry] | None = None) -> CrowdHumanLines:
+    """All lines of a file. Raises `UserError` naming the file, the line and the entry.
+
+    broken: where lines and entries that are wrong are left out, and said here; None: they are errors.
+    """
     found = CrowdHumanLines(which)
     for number, line in enumerate(lines(path), start=1):
         if not line.strip():
@@ -110,7 +130,10 @@ def read_lines(path: Path, which: Which) -> CrowdHumanLines:
         try:
             found.add(line, number)
         except ValueError as error:
-            raise UserError(f"{shown(path)}: line {number}: {error}") from None
+            if broken is None:
+                raise UserError(f"{shown(path)}: line {number}: {error.args[0]}") from None
+            broken += [BrokenEntry(str(path), f"line {number}: {problem}") for problem in error.args]
+            found.add_background(line, number)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -21,9 +22,20 @@ class Section:
     def __init__(self, path: Path, name: str, content: object, first: int = 0) -> None:
         """first: the place in the file of the first entry, of a part of the list."""
         rows = content.get(name) if isinstance(content, dict) else None
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        if not isinstance(rows, list):
             raise UserError(f"{shown(path)}: has no list {name!r} of objects, so it is no COCO instances file")
-        self.path, self.name, self.rows, self.first = path, name, rows, first
+        self.path, self.name, self.rows = path, name, rows
+        self.places: Sequence[int] = range(first, first + len(rows))
+        """(rows,) of the entries in the file."""
+        for position, row in enumerate(rows):
+            if not isinstance(row, dict):
+                raise self.error(position, f"is {brief_value(row)}, not an object")
+
+    def of(self, positions: Sequence[int]) -> Section:
+        """The entries at these positions alone."""
+        part = Section(self.path, self.name, {self.name: [self.rows[position] for position in positions]})
+        part.places = [self.places[position] for position in positions]
+        return part
 
     def column(self, key: str) -> list:
         try:
@@ -90,7 +102,7 @@ class Section:
             raise self._too_large(key, values) from None
 
     def error(self, position: int, problem: str) -> UserError:
-        return UserError(f"{shown(self.path)}: {self.name}[{self.first + position}]: {problem}")
+        return UserError(f"{shown(self.path)}: {self.name}[{self.places[position]}]: {problem}")
 
     def _too_large(self, key: str, values: list) -> UserError:
         """The error about the first whole number that is too large for a float."""

@@ -63,8 +63,11 @@ def read_bytes(path: str | Path, what: str, at_most: int = _BYTES_AT_MOST) -> by
         os.close(handle)
 
 
-def read_many(paths: Sequence[str], what: str, at_most: int = _BYTES_AT_MOST) -> Iterator[bytes]:
-    """`read_bytes` of each, in their order; some are read ahead, since opening a file mostly is waiting for a disk."""
+def read_many(paths: Sequence[str], what: str, at_most: int = _BYTES_AT_MOST) -> Iterator[bytes | UserError]:
+    """`read_bytes` of each, in their order, or its error, for the caller to raise.
+
+    Some are read ahead, since opening a file mostly is waiting for a disk.
+    """
 
     def read(batch: Sequence[str]) -> list[bytes | UserError]:
         found: list[bytes | UserError] = []
@@ -81,10 +84,7 @@ def read_many(paths: Sequence[str], what: str, at_most: int = _BYTES_AT_MOST) ->
         while waiting:
             done = waiting.popleft().result()
             waiting.extend(pool.submit(read, batch) for batch in islice(batches, 1))
-            for content in done:
-                if isinstance(content, UserError):
-                    raise content
-                yield content
+            yield from done
 
 
 def unmarked(data: bytes) -> tuple[bytes, str | None]:

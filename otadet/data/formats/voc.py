@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from otadet.data.annotations import Annotations
+from otadet.data.annotations import Annotations, BrokenEntry
 from otadet.data.class_list import SourceClasses
 from otadet.data.formats.folders import Listings, absolute, name_in
 from otadet.data.formats.json_file import brief_value
@@ -23,6 +23,10 @@ from otadet.data.formats.xml_file import LARGEST
 from otadet.data.image_file import shown
 from otadet.data.image_names import ImageNames, name_problem
 from otadet.errors import UserError
+
+_BACKGROUND = "images without an XML file, taken as background"
+_NOT_LISTED = "XML files in none of the lists left out"
+_UNLABELLED = "images without an XML file left out"
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,8 @@ def read_voc(
         lists: files of ImageSets, an image's name per line, a second column of which is 1, 0 or -1. An image of a list
             that has no XML file is background. None: all XML files; images without one are left out.
         all_lists: those of the other splits as well, by which XML files that no list names are counted.
-        lenient: for whoever looks for faults: leave out files and objects that are wrong, and say which, in place of an
-            error.
+        lenient: for whoever looks for faults: leave out lines, files and objects that are wrong, and say which, in
+            place of an error; and take two files about the same image.
 
     Raises `UserError` naming the file, and the object or line, for what is no such file.
     """
@@ -85,10 +89,11 @@ def read_voc(
         for name in listings.files(place)
         if name.lower().endswith(".xml")
     }
-    wanted, twice = _listed(lists, files, images) if lists else (list(files), 0)
+    broken: list[BrokenEntry] | None = [] if lenient else None
+    wanted, twice = _listed(lists, files, images, broken) if lists else (list(files), 0)
     if not wanted:
         raise UserError(f"{shown(lists[0] if lists else xml_dir)}: names no image")
-    objects, names, background = VocObjects(broken=[] if lenient else None), [], 0
+    objects, names, background = VocObjects(broken=broken), list[str](), list[str]()
     contents = read_many([files[key] for key in wanted if key in files], "XML file", LARGEST)
     for key in wanted:
         if key in files:
@@ -96,20 +101,28 @@ def read_voc(
         else:
             objects.sizes.extend((0, 0))
             names.append(images.by_stem(key) or key)
-            background += 1
-    _check_names(names, [files.get(key, "") for key in wanted])
-    unlabelled = 0 if lists else len(images.names) - len(set(names) & images.names)
+            background.append(names[-1])
+    _check_names(names, [files.get(key, "") for key in wanted], wanted, broken)
+    unlabelled = [] if lists else sorted(images.names - set(names))
+    not_listed = _in_no_list(all_lists, files) if all_lists else []
     counts = {
-        "XML files in none of the lists left out": _in_no_list(all_lists, files) if all_lists else 0,
-        "images without an XML file, taken as background": background,
-        "images without an XML file left out": unlabelled,
+        _NOT_LISTED: len(not_listed),
+        _BACKGROUND: len(background),
+        _UNLABELLED: len(unlabelled),
         "images listed twice, taken once": twice,
     }
-    source = Path(lists[0]) if lists else xml_dir
-    return _annotations(source, image_dir, objects, names, tuple((what, n) for what, n in counts.items() if n))
+    dropped = tuple((what, number) for what, number in counts.items() if number)
+    made = _annotations(Path(lists[0]) if lists else xml_dir, image_dir, objects, names, dropped)
+    if not lenient:
+        return made
+    paths = {_BACKGROUND: background, _UNLABELLED: unlabelled}
+    said = {what: tuple(str(image_dir / name) for name in some) for what, some in paths.items()}
+    return replace(made, dropped_files={**said, _NOT_LISTED: tuple(files[key] for key in not_listed)})
 
 
-def _listed(lists: Sequence[str | Path], files: Mapping[str, str], images: VocImages) -> tuple[list[str], int]:
+def _listed(
+    lists: Sequence[str | Path], files: Mapping[str, str], images: VocImages, broken: list[BrokenEntry] | None
+) -> tuple[list[str], int]:
     """Names of the XML files, or images, that the lists name, and how many a list names again."""
 
     def key_of(name: str) -> str | None:
@@ -120,26 +133,39 @@ def _listed(lists: Sequence[str | Path], files: Mapping[str, str], images: VocIm
     for path in map(Path, lists):
         here: set[str] = set()
         for number, name, found in named_in(path, key_of):
-            key = check_named(path, number, name, found)
+            try:
+                key = check_named(path, number, name, found)
+            except UserError as error:
+                if broken is None:
+                    raise
+                broken.append(BrokenEntry.of(path, error))
+                continue
             again += key in here
             here.add(key)
             wanted[key] = None
     return list(wanted), again
 
 
-def _in_no_list(lists: Sequence[str | Path], files: Mapping[str, str]) -> int:
-    """How many XML files none of the lists names."""
+def _in_no_list(lists: Sequence[str | Path], files: Mapping[str, str]) -> list[str]:
+    """The keys of XML files that none of the lists names."""
     named = {key for path in lists for _, _, key in named_in(Path(path), lambda name: name if name in files else None)}
-    return len(files.keys() - named)
+    return sorted(files.keys() - named)
 
 
-def _check_names(names: Sequence[str], files: Sequence[str]) -> None:
+def _check_names(names: list[str], files: Sequence[str], keys: Sequence[str], broken: list[BrokenEntry] | None) -> None:
+    """Raise `UserError` for names (S,) that no image can have, or that two files have, which is right where wrong ones
+    are noted. In place of a wrong one, that of the XML file, of `keys` (S,), is then taken.
+    """
     first: dict[str, int] = {}
     for place, name in enumerate(names):
         if problem := name_problem(name, outside=False):
-            raise UserError(f"{shown(files[place])}: filename {brief_value(name)} {problem}")
+            problem = f"filename {brief_value(name)} {problem}"
+            if broken is None:
+                raise UserError(f"{shown(files[place])}: {problem}")
+            broken.append(BrokenEntry(files[place], problem))
+            names[place] = f"{keys[place]}.jpg"
         other = first.setdefault(name, place)
-        if other != place:
+        if other != place and broken is None:
             raise UserError(
                 f"{shown(files[place])}: is about the image {shown(name)}, as {shown(files[other])} is; remove one, or "
                 "give each the name of its image"

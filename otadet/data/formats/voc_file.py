@@ -7,6 +7,7 @@ from array import array
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
+from otadet.data.annotations import BrokenEntry
 from otadet.data.formats.json_file import brief_value
 from otadet.data.formats.json_section import MAX_SIDE
 from otadet.data.formats.xml_file import parse_xml
@@ -33,12 +34,14 @@ class VocObjects:
     """(M,) 1 where it is `difficult`."""
     sizes: array = field(default_factory=lambda: array("q"))
     """(files * 2,) height, width in pixels; 0 where the file does not say."""
-    broken: list[str] | None = None
+    broken: list[BrokenEntry] | None = None
     """Where files and objects that are wrong are left out, and said here; None: they are errors."""
     _known: dict[str | None, int] = field(default_factory=dict)
 
-    def add(self, path: str, data: bytes) -> str:
-        """Add those of a file, given its bytes; returns what it has for `filename`, without folders, perhaps empty.
+    def add(self, path: str, data: bytes | UserError) -> str:
+        """Add those of a file; returns what it has for `filename`, without folders, perhaps empty.
+
+        data: its bytes, or why they cannot be read.
 
         Corners are counted from 1 in the files, and the lower right one is part of the box: from 0 on, as the devkit
         has it, that is xmin - 1, ymin - 1, xmax, ymax. Raises `UserError` naming the file and the object, without
@@ -46,11 +49,13 @@ class VocObjects:
         """
         row = len(self.sizes) // 2
         try:
+            if isinstance(data, UserError):
+                raise data
             root, sides = _opened(path, data)
         except UserError as error:
             if self.broken is None:
                 raise
-            self.broken.append(str(error))
+            self.broken.append(BrokenEntry.of(path, error))
             self.sizes.extend((0, 0))
             return ""
         self.sizes.extend(sides)
@@ -58,10 +63,10 @@ class VocObjects:
             try:
                 self._add(entry, row)
             except ValueError as error:
-                message = f"{shown(path)}: object[{place}]: {error}"
+                problem = f"object[{place}]: {error}"
                 if self.broken is None:
-                    raise UserError(message) from None
-                self.broken.append(message)
+                    raise UserError(f"{shown(path)}: {problem}") from None
+                self.broken.append(BrokenEntry(path, problem))
         # Written on another machine, perhaps on another system.
         return (root.findtext("filename") or "").strip().replace("\\", "/").rsplit("/", 1)[-1]
 

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from otadet.data.annotations import Annotations
+from otadet.data.annotations import Annotations, BrokenEntry
 from otadet.data.class_list import SourceClasses
 from otadet.data.formats.layout import NOT_LISTED, Layout
 from otadet.data.formats.yolo_files import YoloFiles, find_files
-from otadet.data.formats.yolo_labels import YoloLabels, read_labels
+from otadet.data.formats.yolo_labels import CLASSES_AT_MOST, YoloLabels, read_labels
 from otadet.data.formats.yolo_layout import find_layout
 from otadet.data.image_file import shown
 from otadet.data.image_names import ImageNames
 from otadet.data.images import DEFAULT, ReadOptions
 from otadet.data.prescan import scan_images
+
+_BACKGROUND = "images without a label file, taken as background"
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,12 @@ class YoloSplit:
 
         Raises `UserError` naming the file and the line of a label or a list that is wrong, and a place without images.
         """
-        files = find_files(self.where, str(self.folder), self.bases, outside=self.outside_images)
+        broken: list[BrokenEntry] | None = [] if self.lenient else None
+        files = find_files(self.where, str(self.folder), self.bases, outside=self.outside_images, broken=broken)
         labelled = [row for row, label in enumerate(files.labels) if label is not None]
-        limit = None if self.names is None or self.lenient else len(self.names)
-        broken: list[str] | None = [] if self.lenient else None
+        limit = None if self.names is None else len(self.names)
+        if limit is not None and self.lenient:
+            limit = max(limit, CLASSES_AT_MOST)
         labels = read_labels([label for label in files.labels if label is not None], limit, shown(self.source), broken)
         rows = np.array(labelled, dtype=np.int64)[labels.file_rows]
         sizes = _sizes(files, self.folder, self.options)
@@ -74,6 +78,7 @@ class YoloSplit:
             ignored=np.zeros(len(rows), dtype=bool),
             why_no_boxes=_why_no_boxes(files, labelled) if not len(rows) else "",
             dropped=_dropped(files, labels, labelled),
+            dropped_files=_dropped_files(files, self.folder) if self.lenient else {},
             without_image=tuple(files.orphans),
             broken=tuple(broken or ()),
             unlisted=_unlisted(self.names, classes, labels),
@@ -145,11 +150,23 @@ def _why_no_boxes(files: YoloFiles, labelled: list[int]) -> str:
     return f"none of its {len(files.names)} images has a label file, in a folder `labels` beside `images`, or beside it"
 
 
-def _dropped(files: YoloFiles, labels: YoloLabels, labelled: list[int]) -> tuple[tuple[str, int], ...]:
+def _without_image(files: YoloFiles) -> str:
     example = f", such as {shown(files.orphans[0])}" if files.orphans else ""
+    return f"label files without an image left out{example}"
+
+
+def _dropped_files(files: YoloFiles, folder: Path) -> dict[str, tuple[str, ...]]:
+    background = [name for name, label in zip(files.names, files.labels, strict=True) if label is None]
+    return {
+        _BACKGROUND: tuple(str(folder / name) for name in background),
+        _without_image(files): tuple(files.orphans),
+    }
+
+
+def _dropped(files: YoloFiles, labels: YoloLabels, labelled: list[int]) -> tuple[tuple[str, int], ...]:
     counts = {
-        "images without a label file, which are background": len(files.names) - len(labelled),
-        f"label files without an image left out{example}": len(files.orphans),
+        _BACKGROUND: len(files.names) - len(labelled),
+        _without_image(files): len(files.orphans),
         "images listed twice, taken once": files.listed_twice,
         "outlines turned into their box": labels.polygons,
     }

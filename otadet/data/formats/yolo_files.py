@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from otadet.data.annotations import BrokenEntry
 from otadet.data.formats.folders import Listings, absolute, is_image, is_within, name_in, places, stem
 from otadet.data.formats.json_file import brief_value
 from otadet.data.formats.text_file import read_text
@@ -32,7 +33,14 @@ class YoloFiles:
     """Label files without an image."""
 
 
-def find_files(where: Sequence[str], folder: str, bases: Sequence[str], *, outside: bool) -> YoloFiles:
+def find_files(
+    where: Sequence[str],
+    folder: str,
+    bases: Sequence[str],
+    *,
+    outside: bool,
+    broken: list[BrokenEntry] | None = None,
+) -> YoloFiles:
     """The images of folders and lists, and their label files.
 
     Args:
@@ -40,6 +48,7 @@ def find_files(where: Sequence[str], folder: str, bases: Sequence[str], *, outsi
         folder: the folder of the data.
         bases: absolute folders that the lines of a list may be relative to, besides the list's own.
         outside: whether images may lie out of `folder`.
+        broken: where lines of lists that are wrong are left out, and said here; None: they are errors.
 
     Raises `UserError` naming a list's line that names no file of `folder`, and a place without images.
     """
@@ -49,7 +58,7 @@ def find_files(where: Sequence[str], folder: str, bases: Sequence[str], *, outsi
         if os.path.isdir(place):
             found += images_below(place, listings)
         else:
-            found += _listed(place, [*bases, folder], folder, listings, outside)
+            found += _listed(place, [*bases, folder], folder, listings, outside, broken)
         if not found:
             raise UserError(f"{shown(place)}: has no images; expected are .jpg, .png and so on, or a list")
     by_name = {name_in(path, folder): path for path in found}
@@ -98,7 +107,14 @@ def _label(image: str, labels: str | None, listings: Listings) -> str | None:
     return None
 
 
-def _listed(path: str, bases: Sequence[str], folder: str, listings: Listings, outside: bool) -> list[str]:
+def _listed(
+    path: str,
+    bases: Sequence[str],
+    folder: str,
+    listings: Listings,
+    outside: bool,
+    broken: list[BrokenEntry] | None,
+) -> list[str]:
     """Absolute paths of the images that the lines of a file name."""
     text = read_text(path, "list of images", errors="surrogateescape")
     bases, found = [os.path.dirname(absolute(path)), *bases], []
@@ -107,25 +123,37 @@ def _listed(path: str, bases: Sequence[str], folder: str, listings: Listings, ou
         line = line.strip()
         if not line:
             continue
-        if problem := name_problem(line, outside=True):
-            raise UserError(f"{shown(path)}: line {number}: {brief_value(line)} {problem}")
         # Images of a folder mostly follow each other, and lead to one place.
         place, name = os.path.split(line)
         if place in known and name in listings.files(known[place]):
             found.append(os.path.join(known[place], name))
             continue
-        image = next((there for there in places(line, bases, folder, outside) if listings.has_file(there)), None)
-        if image is None:
-            image = _missing(line, bases[0], folder)
-            if image is None:
-                problem = name_problem(line, outside=False) or "leads out of the image folder"
-                raise UserError(f"{shown(path)}: line {number}: {brief_value(line)} {problem}")
-        elif os.path.basename(image) == name:
+        try:
+            image = _image_of(line, bases, folder, listings, outside)
+        except ValueError as error:
+            problem = f"line {number}: {brief_value(line)} {error}"
+            if broken is None:
+                raise UserError(f"{shown(path)}: {problem}") from None
+            broken.append(BrokenEntry(path, problem))
+            continue
+        if os.path.basename(image) == name and listings.has_file(image):
             known[place] = os.path.dirname(image)
-        if not is_image(image):
-            raise UserError(f"{shown(path)}: line {number}: {brief_value(line)} is not named as an image file")
         found.append(image)
     return found
+
+
+def _image_of(line: str, bases: Sequence[str], folder: str, listings: Listings, outside: bool) -> str:
+    """The absolute path that a line names, of an image that may be missing; a `ValueError` says what is wrong."""
+    if problem := name_problem(line, outside=True):
+        raise ValueError(problem)
+    image = next((there for there in places(line, bases, folder, outside) if listings.has_file(there)), None)
+    if image is None:
+        image = _missing(line, bases[0], folder)
+    if image is None:
+        raise ValueError(name_problem(line, outside=False) or "leads out of the image folder")
+    if not is_image(image):
+        raise ValueError("is not named as an image file")
+    return image
 
 
 def _missing(line: str, base: str, folder: str) -> str | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from otadet.data.annotations import BrokenEntry
 from otadet.data.formats.json_file import brief_value
 from otadet.data.formats.text_file import read_many, unmarked
 from otadet.data.image_file import shown
@@ -22,7 +23,7 @@ from otadet.errors import UserError
 
 _FILES_AT_ONCE = 2000
 _BYTES_AT_ONCE = 2**23
-_CLASSES_AT_MOST = 10_000
+CLASSES_AT_MOST = 10_000
 """Of a data set that does not name its classes."""
 LARGEST_SHARE = 2
 """A coordinate beyond it is no share of an image, but a number of pixels."""
@@ -48,7 +49,7 @@ class YoloLabels:
 
 
 def read_labels(
-    paths: Sequence[str], classes: int | None, classes_from: str, broken: list[str] | None = None
+    paths: Sequence[str], classes: int | None, classes_from: str, broken: list[BrokenEntry] | None = None
 ) -> YoloLabels:
     """The boxes of label files.
 
@@ -56,13 +57,13 @@ def read_labels(
         paths: the files.
         classes: how many there are; an index of F or more is an error. None: their names are not known.
         classes_from: what names the classes, for that error.
-        broken: where a line that is wrong is left out, and said here.
+        broken: where a line that is wrong, or a file that cannot be read, is left out, and said here.
 
     Raises `UserError` naming the file, the line and what is wrong with it, without `broken`.
     """
-    limit = _CLASSES_AT_MOST if classes is None else classes
+    limit = CLASSES_AT_MOST if classes is None else classes
     parts = []
-    for first, batch in _batches(paths):
+    for first, batch in _batches(paths, broken):
         files = [_plain_lines(data) for data in batch]
         part = _parsed(files, limit)
         if part is None:
@@ -84,10 +85,15 @@ def is_label_line(line: bytes) -> bool:
     return len(words) >= 5 and words[0].isdigit() and all(_NUMBER.fullmatch(word) for word in words)
 
 
-def _batches(paths: Sequence[str]) -> Iterator[tuple[int, list[bytes]]]:
+def _batches(paths: Sequence[str], broken: list[BrokenEntry] | None) -> Iterator[tuple[int, list[bytes]]]:
     """(place of the first file, contents of this and the following ones)."""
     first, batch, size = 0, [], 0
     for place, data in enumerate(read_many(paths, "label file")):
+        if isinstance(data, UserError):
+            if broken is None:
+                raise data
+            broken.append(BrokenEntry.of(paths[place], data))
+            data = b""
         batch.append(data)
         size += len(data)
         if len(batch) == _FILES_AT_ONCE or size >= _BYTES_AT_ONCE:
@@ -172,7 +178,7 @@ def _outline_boxes(values: np.ndarray, firsts: np.ndarray, lengths: np.ndarray) 
 
 
 def _line_by_line(
-    paths: Sequence[str], files: list[bytes], limit: int, classes_from: str, broken: list[str] | None
+    paths: Sequence[str], files: list[bytes], limit: int, classes_from: str, broken: list[BrokenEntry] | None
 ) -> YoloLabels:
     file_rows, class_indices, boxes, polygons = [], [], [], 0
     for row, (path, text) in enumerate(zip(paths, files, strict=True)):
@@ -183,10 +189,10 @@ def _line_by_line(
             try:
                 index, values = _line(words, limit, classes_from)
             except ValueError as error:
-                message = f"{shown(path)}: line {number}: {error}"
+                problem = f"line {number}: {error}"
                 if broken is None:
-                    raise UserError(message) from None
-                broken.append(message)
+                    raise UserError(f"{shown(path)}: {problem}") from None
+                broken.append(BrokenEntry(path, problem))
                 continue
             polygon = len(values) > 4
             points = np.array(values).reshape(-1, 2)

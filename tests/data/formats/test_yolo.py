@@ -35,7 +35,7 @@ def test_data_yaml(write_files):
     assert train.image_ids.tolist() == [1, 2]
     assert train.image_sizes.tolist() == [[50, 100], [20, 40]]
     np.testing.assert_allclose(train.boxes, [[40, 15, 60, 35]])
-    assert train.dropped == (("images without a label file, which are background", 1),)
+    assert train.dropped == (("images without a label file, taken as background", 1),)
     val = layout.splits["val"].read()
     assert val.class_rows.tolist() == [1, 0]
     assert val.classes.boxes.tolist() == [1, 1]

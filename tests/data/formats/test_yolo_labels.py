@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from otadet.data.annotations import BrokenEntry
 from otadet.data.formats import yolo_labels
 from otadet.data.formats.yolo_labels import read_labels
 from otadet.errors import UserError
@@ -92,3 +93,14 @@ def test_in_bulk_as_line_by_line(tmp_path, monkeypatch):
     for name in ("file_rows", "class_indices", "boxes", "polygons"):
         np.testing.assert_array_equal(getattr(fast, name), getattr(slow, name))
     assert fast.polygons > 20
+
+
+def test_a_file_that_cannot_be_read_is_an_error_or_noted(tmp_path):
+    (tmp_path / "a.txt").write_text("0 .5 .5 .2 .2\n")
+    paths = [str(tmp_path / name) for name in ("gone.txt", "a.txt")]
+    with pytest.raises(UserError, match=r"gone\.txt: no such label file"):
+        read_labels(paths, 1, "data.yaml")
+    broken = []
+    labels = read_labels(paths, 1, "data.yaml", broken)
+    assert labels.file_rows.tolist() == [1]
+    assert broken == [BrokenEntry(paths[0], "no such label file")]

@@ -1,0 +1,83 @@
+"""Images and categories of a COCO file that has wrong ones among them, for whoever looks for faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from otadet.data.annotations import BrokenEntry
+from otadet.data.formats.json_file import brief_value
+from otadet.data.formats.json_section import Section
+from otadet.errors import UserError
+
+Checks = Mapping[str, Callable[[Section], object]]
+"""Key of an entry -> what raises `UserError` where its value is wrong, given entries."""
+_SIDES = ("width", "height")
+
+
+def objects_alone(path: Path, name: str, content: Any, broken: list[BrokenEntry]) -> Section:
+    """The entries of a list that are objects. Raises `UserError` where there is no list of that name."""
+    rows = content.get(name) if isinstance(content, dict) else None
+    if not isinstance(rows, list):
+        return Section(path, name, content)
+    places = [place for place, row in enumerate(rows) if isinstance(row, dict)]
+    section = Section(path, name, {name: [rows[place] for place in places]})
+    section.places = places
+    for place in sorted({*range(len(rows))} - {*places}):
+        broken.append(BrokenEntry(str(path), f"{name}[{place}]: is {brief_value(rows[place])}, not an object"))
+    return section
+
+
+def usable_images(images: Section, checks: Checks, broken: list[BrokenEntry]) -> tuple[Section, list[int]]:
+    """Those with a name; of one with a wrong id or side the rest is taken. And ids that no box is to be missed for.
+
+    checks: of `id`, `file_name`, `width` and `height`.
+    """
+    kept, left_out, seen = [], [], dict[int, int]()
+    for position, row in enumerate(images.rows):
+        wrong = _wrong(images, position, checks, broken)
+        number = None if "id" in wrong else row["id"]
+        if "file_name" in wrong:
+            left_out += [] if number is None else [number]
+            continue
+        for side in wrong & {*_SIDES}:
+            del row[side]
+        if number in seen:
+            _say(images, position, f"has the id {number} of images[{seen[number]}] again", broken)
+            number = None
+        # Ids of files are mostly above 0, so that no box refers to it by chance.
+        row["id"] = -1 - 2**40 - position if number is None else number
+        seen.setdefault(row["id"], images.places[position])
+        kept.append(position)
+    return images.of(kept), left_out
+
+
+def usable_categories(categories: Section, checks: Checks, broken: list[BrokenEntry]) -> Section:
+    """Those with an id, each another, and a name. checks: of `id` and `name`."""
+    kept, seen = [], dict[int, int]()
+    for position, row in enumerate(categories.rows):
+        if _wrong(categories, position, checks, broken):
+            continue
+        if row["id"] in seen:
+            _say(categories, position, f"has the id {row['id']} of categories[{seen[row['id']]}] again", broken)
+            continue
+        seen[row["id"]] = categories.places[position]
+        kept.append(position)
+    return categories.of(kept)
+
+
+def _wrong(section: Section, position: int, checks: Checks, broken: list[BrokenEntry]) -> set[str]:
+    """The keys of an entry whose values are wrong."""
+    one, wrong = section.of([position]), set()
+    for key, check in checks.items():
+        try:
+            check(one)
+        except UserError as error:
+            broken.append(BrokenEntry.of(section.path, error))
+            wrong.add(key)
+    return wrong
+
+
+def _say(section: Section, position: int, problem: str, broken: list[BrokenEntry]) -> None:
+    broken.append(BrokenEntry.of(section.path, section.error(position, problem)))
