@@ -75,8 +75,8 @@ def name_list(names: Sequence[str], at_most: int = 20) -> str:
 
 
 _ONE = re.compile(
-    r"(?<![\d.,x])1 (degenerate |unreadable |crowd |ignored |more |wrong |label )?"
-    r"(image|boxe|classe|region|categorie|entrie|iteration|picture|split|epoch|tensor|annotation|label|outline|file)s\b"
+    r"(?<![\d.,x])1 (degenerate |unreadable |crowd |ignored |more |wrong |label |XML |file )?"
+    r"(image|boxe|classe|region|categorie|entrie|iteration|picture|split|epoch|tensor|annotation|label|outline|file|name)s\b"
 )
 
 

@@ -77,6 +77,10 @@ def test_a_long_list_is_cut() -> None:
             "21 images; 1 degenerate boxes dropped; 1 regions ignored",
             "21 images; 1 degenerate box dropped; 1 region ignored",
         ),
+        (
+            "1 label files; 1 XML files; 1 outlines; 1 entries; 1 file names",
+            "1 label file; 1 XML file; 1 outline; 1 entry; 1 file name",
+        ),
         ("4,1 images, 0.1 epochs, 1 classroom", "4,1 images, 0.1 epochs, 1 classroom"),
     ],
 )

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from otadet.data.image_file import shown
+from otadet.data.images import IMAGE_SUFFIXES
 
 FILE_NAME_CODEC = "utf-8", "surrogatepass"
 """Python has the bytes of a file name that are no UTF-8 as surrogates, and so have JSON files."""
@@ -100,7 +101,8 @@ class SimilarNames:
     """The files below a folder by the writing that names have in common.
 
     Percent signs are resolved, backslashes are slashes, accents are one character with their letter, upper case is
-    lower case. The folder is listed when the first hint is asked for; links to folders are not followed.
+    lower case; then folders do not count, then suffixes of images. The folder is listed when the first hint is asked
+    for; links to folders are not followed.
     """
 
     def __init__(self, folder: Path, *, deep: bool = True) -> None:
@@ -108,17 +110,22 @@ class SimilarNames:
         self._folder, self._deep = folder, deep
         self._by_path: dict[str, list[str]] | None = None
         self._by_name: dict[str, list[str]] = {}
+        self._by_stem: dict[str, list[str]] = {}
 
     def hint(self, name: str) -> str:
         """`"; FILE is there, ..."` for the one file that may be meant by `name`, relative to the folder, or nothing."""
         if self._by_path is None:
             self._by_path = self._listed()
         key = _key(name)
+        last = key.rsplit("/", 1)[-1]
         for files, difference in (
             (self._by_path.get(key), "in another writing"),
-            (self._by_name.get(key.rsplit("/", 1)[-1]), "in another folder"),
+            (self._by_name.get(last), "in another folder"),
+            (self._by_stem.get(os.path.splitext(last)[0]), "but for its suffix"),
+            (self._by_stem.get(last), "but for its suffix"),
         ):
-            if files and len(files) == 1:
+            # A link that leads nowhere is called as it should be.
+            if files and len(files) == 1 and files[0] != name:
                 return f"; {shown(files[0])}{IS_THERE}{difference}: correct {_ascii(name)}, or the file's name"
         return ""
 
@@ -132,6 +139,8 @@ class SimilarNames:
                 file = os.path.relpath(os.path.join(where, name), self._folder)
                 by_path.setdefault(_key(file), []).append(file)
                 self._by_name.setdefault(_key(name), []).append(file)
+                if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+                    self._by_stem.setdefault(os.path.splitext(_key(name))[0], []).append(file)
             listed += len(names)
             if listed > _MOST_FILES:
                 break

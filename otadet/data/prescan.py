@@ -117,7 +117,8 @@ def _name_similar_files(problems: dict[int, str], paths: Sequence[Path], folder:
     similar = SimilarNames(folder)
     for row, problem in problems.items():
         if problem.endswith("no such image file"):
-            problems[row] = problem + similar.hint(os.path.relpath(paths[row], folder))
+            leads = f"; it is a link to {shown(os.readlink(paths[row]))}" if os.path.islink(paths[row]) else ""
+            problems[row] = problem + (leads or similar.hint(os.path.relpath(paths[row], folder)))
 
 
 def range_warnings(rows: Sequence[int], paths: Sequence[Path], options: ReadOptions) -> list[str]:

@@ -123,10 +123,22 @@ def test_only_one_file_of_the_folder_is_proposed(tmp_path):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "1.png").touch()
     (tmp_path / "2.png").touch()
+    (tmp_path / "in" / "3.JPG").touch()
+    (tmp_path / "in" / "3.txt").touch()
     similar = SimilarNames(tmp_path / "in")
+    assert similar.hint("3.png").startswith("; 3.JPG is there, the same name but for its suffix")
+    assert similar.hint("x/3").startswith("; 3.JPG is there, the same name but for its suffix")
     assert similar.hint("c\\1.png") == ""
     assert similar.hint("..\\2.png") == ""
     assert similar.hint("A\\1.png").startswith("; a/1.png is there")
+
+
+def test_a_link_that_leads_nowhere_is_said_to_be_one(tmp_path):
+    images(tmp_path / "images", number=1)
+    (tmp_path / "images/link.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(UserError, match=r"link\.png: no such image file; it is a link to \S+gone\.png\n"):
+        dataset(tmp_path / "images", ["0.png", "link.png"])
+    assert SimilarNames(tmp_path / "images").hint("link.png") == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux alone")

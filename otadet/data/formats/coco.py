@@ -15,13 +15,14 @@ from otadet.data.annotations import Annotations, BrokenEntry, check_image_dir
 from otadet.data.class_list import SourceClasses
 from otadet.data.formats.coco_columns import NO_OUTLINE, OUTLINED, AnnotationColumns
 from otadet.data.formats.coco_faults import objects_alone, usable_categories, usable_images
-from otadet.data.formats.coco_files import CocoFile, coco_files, first_file_names, image_folder, with_slashes
+from otadet.data.formats.coco_files import CocoFile, coco_files, first_file_names, image_folder
+from otadet.data.formats.coco_image_names import FileNames, file_names
 from otadet.data.formats.coco_outlines import outline_box
 from otadet.data.formats.json_file import brief_value, load_json
 from otadet.data.formats.json_section import Section
 from otadet.data.formats.layout import ALL, NOT_LISTED, SPLITS, Layout, Source, Undecided
 from otadet.data.image_file import shown
-from otadet.data.image_names import ImageNames, name_problem
+from otadet.data.image_names import ImageNames
 from otadet.errors import UserError
 from otadet.names import MAX_CLASS_NAME, clean_name
 
@@ -79,13 +80,13 @@ def read_coco(
     category_ids = categories.unique_ids()
     by_id = np.argsort(category_ids)
     category_rows = annotations.references("category_id", category_ids[by_id])
-    file_names, backslashes = _file_names(images, folder, outside_images)
+    files = file_names(images, folder, outside_images, again=lenient)
     return Annotations(
         source=path,
         image_dir=folder,
         classes=_classes(categories, category_ids, by_id, np.bincount(category_rows, minlength=len(by_id)), broken),
         image_ids=image_ids,
-        file_names=ImageNames.of(file_names),
+        file_names=ImageNames.of(files.names),
         image_sizes=np.stack((images.sides("height"), images.sides("width")), axis=1),
         image_rows=annotations.references("image_id", image_ids),
         class_rows=category_rows,
@@ -94,7 +95,7 @@ def read_coco(
         ignored=annotations.column("iscrowd") > 0,
         why_no_boxes="" if len(annotations) else _EMPTY if "annotations" in content else _NO_ANNOTATIONS,
         ignored_hint="set iscrowd 0 if they are single objects",
-        dropped=_repaired(annotations.outlined, backslashes),
+        dropped=_repaired(annotations.outlined, files),
         broken=tuple(broken or ()),
         unlisted=tuple(unlisted),
     )
@@ -110,9 +111,13 @@ def _check_lists(path: Path, content: dict[str, Any], images: Section, categorie
         Section(path, "annotations", content)
 
 
-def _repaired(outlined: int, backslashes: int) -> tuple[tuple[str, int], ...]:
+def _repaired(outlined: int, files: FileNames) -> tuple[tuple[str, int], ...]:
     """What was read otherwise than it is written, and how often."""
-    counts = {"outlines turned into their box": outlined, "file names with backslashes read as slashes": backslashes}
+    counts = {
+        "outlines turned into their box": outlined,
+        "file names with backslashes read as slashes": files.backslashes,
+        "file names with folders of another machine found by their end": files.ends,
+    }
     return tuple((what, number) for what, number in counts.items() if number)
 
 
@@ -121,7 +126,7 @@ def _usable_images(
 ) -> tuple[Section, list[int]]:
     checks = {
         "id": lambda one: one.whole_numbers("id"),
-        "file_name": lambda one: _file_names(one, folder, outside),
+        "file_name": lambda one: file_names(one, folder, outside),
         "width": lambda one: one.sides("width"),
         "height": lambda one: one.sides("height"),
     }
@@ -290,19 +295,6 @@ def _same_name(name: str, ids: np.ndarray, boxes: np.ndarray, first: int, second
     unused = [place for place in (first, second) if not boxes[place]]
     advice = f"no box has the id {ids[unused[0]]}: remove that entry" if unused else "merge them, or rename one"
     return f"two categories are named {name!r}, with the ids {ids[first]} and {ids[second]}; {advice}"
-
-
-def _file_names(images: Section, folder: Path, outside: bool) -> tuple[list[str], int]:
-    """The names, and how many were written on Windows and are those of files here with slashes."""
-    names, backslashes = images.strings("file_name"), 0
-    for position, name in enumerate(names):
-        problem = name_problem(name, outside)
-        if problem:
-            raise images.error(position, f"file_name {brief_value(name)} {problem}")
-        if "\\" in name and (there := with_slashes(name, folder)) != name:
-            names[position] = there
-            backslashes += 1
-    return names, backslashes
 
 
 def _finite_or_nan(values: np.ndarray) -> np.ndarray:

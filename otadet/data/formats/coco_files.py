@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from otadet.data.formats.coco_image_names import is_in
 from otadet.data.formats.layout import ALL, SPLITS, said_split, split_name
-from otadet.data.image_names import name_problem
 
 _MOST_FILES = 64
 """JSON files of one folder that are looked at: labelme writes one for each picture, and none of them is COCO."""
@@ -123,22 +123,13 @@ def image_folder(file: CocoFile, folder: Path, outside: bool) -> Path:
     That of another split has other images by the same names, where these are numbers: it counts only where no folder
     is called after the file's own split. outside: whether names may lead out of it.
     """
-    names = [name for name in file.names if name_problem(name, outside) is None]
     likely = list(dict.fromkeys([*_likely_folders(file, folder), *subfolders(folder)]))
     likely = [inner for inner in likely if os.path.isdir(inner)]
     splits = [split_of(inner / "_", folder) for inner in likely]
     if file.split in splits and file.split != ALL:
         likely = [inner for inner, split in zip(likely, splits, strict=True) if split in (file.split, ALL)]
-    there = [sum(os.path.isfile(inner / with_slashes(name, inner)) for name in names) for inner in likely]
+    there = [sum(is_in(name, inner, outside) for name in file.names) for inner in likely]
     return likely[there.index(max(there))] if any(there) else folder
-
-
-def with_slashes(name: str, folder: Path) -> str:
-    """A name that was written on Windows, where a file in the folder is called so with slashes; else as it is."""
-    slashes = name.replace("\\", "/")
-    return (
-        slashes if slashes != name and not os.path.isfile(folder / name) and os.path.isfile(folder / slashes) else name
-    )
 
 
 def _likely_folders(file: CocoFile, folder: Path) -> Iterator[Path]:

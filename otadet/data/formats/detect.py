@@ -13,8 +13,11 @@ from otadet.data.formats.crowdhuman import CrowdHumanSplit, find_crowdhuman
 from otadet.data.formats.crowdhuman_file import Which
 from otadet.data.formats.folders import Listings, absolute, is_image, no_such_folder
 from otadet.data.formats.layout import ALL, Layout
+from otadet.data.formats.text_file import unmarked
 from otadet.data.formats.voc import find_voc
 from otadet.data.formats.yolo import find_yolo
+from otadet.data.formats.yolo_files import is_other_text
+from otadet.data.formats.yolo_labels import is_label_line
 from otadet.data.image_file import shown
 from otadet.data.images import DEFAULT, ReadOptions
 from otadet.errors import UserError
@@ -153,7 +156,8 @@ def _nothing(path: Path, format: str) -> str:
     asked = "no annotations that otadet reads" if format == "auto" else f"no annotations of format {format}"
     hint = "; its .json files are labelme's: export them as COCO, YOLO or Pascal VOC" if labelme else ""
     return (
-        f"{shown(path)}: has {asked}. Looked for: {_LOOKED_FOR}; {there}{hint or _foreign(path)}{_below(path, format)}"
+        f"{shown(path)}: has {asked}. Looked for: {_LOOKED_FOR}; {there}{hint or _foreign(path)}"
+        f"{_below(path, format) or _lone_label(path)}"
     )
 
 
@@ -169,8 +173,23 @@ def _foreign(path: Path) -> str:
             start = _start(path / name)
             if suffix == ".xml" and b"<annotations>" in start:
                 return f"; {shown(name)} is CVAT's own format: export as COCO, YOLO or Pascal VOC"
-            if suffix == ".json" and start.lstrip()[:1] == b"[" and b'"data"' in start:
+            if suffix == ".json" and start.lstrip()[:1] == b"[" and (b'"data"' in start or b'"annotator"' in start):
                 return f"; {shown(name)} is Label Studio's own format: export as COCO, YOLO or Pascal VOC"
+    return ""
+
+
+def _lone_label(path: Path) -> str:
+    """That there are label files of YOLO, where no image has been found for any."""
+    for where, folders, files in os.walk(path):
+        folders.sort()
+        texts = [name for name in sorted(files) if name.lower().endswith(".txt") and not is_other_text(name)]
+        for name in texts[:_NAMED_AT_MOST]:
+            if is_label_line(unmarked(_start(Path(where, name)))[0].lstrip().split(b"\n", 1)[0]):
+                label = shown(os.path.relpath(Path(where, name), path))
+                return (
+                    f"; {label} is a label file of YOLO, but has no image: those are expected under the same names, "
+                    "beside the label files or in a folder images beside that called labels"
+                )
     return ""
 
 

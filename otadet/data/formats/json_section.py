@@ -58,7 +58,7 @@ class Section:
             return np.array(values, dtype=np.int64)
         for position, value in enumerate(values):
             if type(value) is not int:
-                raise self.error(position, f"{key} is {brief_value(value)}, not a whole number")
+                raise self.error(position, f"{key} is {brief_value(value)}, not a whole number{_as_whole(value)}")
             if abs(value) >= 2**63:
                 raise self.error(position, f"{key} is {brief_value(value)}, beyond the 64-bit numbers that ids may be")
         return np.array(values, dtype=np.int64)
@@ -112,6 +112,15 @@ class Section:
             except OverflowError:
                 return self.error(position, f"{key} is {brief_value(value)}, too large a number")
         raise AssertionError("no value is too large")
+
+
+def _as_whole(value: object) -> str:
+    """How a value that means a whole number is to be written; nothing for another."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return f"; write it without quotation marks, {brief_value(int(value[:20]))}"
+    if isinstance(value, float) and value.is_integer():
+        return f"; write it without a point, {brief_value(int(value))}"
+    return ""
 
 
 def _are_fours(values: list) -> bool:

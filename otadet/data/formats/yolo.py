@@ -60,7 +60,8 @@ class YoloSplit:
         limit = None if self.names is None else len(self.names)
         if limit is not None and self.lenient:
             limit = max(limit, CLASSES_AT_MOST)
-        labels = read_labels([label for label in files.labels if label is not None], limit, shown(self.source), broken)
+        names_from = None if self.names is None else shown(self.source)
+        labels = read_labels([label for label in files.labels if label is not None], limit, names_from, broken)
         rows = np.array(labelled, dtype=np.int64)[labels.file_rows]
         sizes = _sizes(files, self.folder, self.options)
         classes, class_rows = _classes(self.names, labels.class_indices)

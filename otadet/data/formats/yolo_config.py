@@ -21,6 +21,7 @@ from otadet.names import clean_class_names
 _CLASSES_AT_MOST = 100_000
 _TEXT_AT_MOST = 2**24
 _SPLIT_KEYS = (*SPLITS, "valid", "validation")
+_KEYS = ("path", "names", "nc", "kpt_shape", "classes", *_SPLIT_KEYS)
 _EXPORTED = re.compile(r"(\.\./|\./)?(valid|test)/images")
 """What Roboflow writes for these splits, whether there are such folders or not."""
 
@@ -49,7 +50,8 @@ def read_yaml_config(path: Path, *, outside: bool = False) -> YoloConfig | None:
     contradicts itself, or names splits that are not there.
     """
     content = load_yaml(path)
-    if not isinstance(content, dict) or not ("names" in content or "nc" in content):
+    content = _lower_keys(path, content) if isinstance(content, dict) else {}
+    if not ("names" in content or "nc" in content):
         return None
     if content.get("names") is not None and not isinstance(content["names"], list | dict):
         raise UserError(f"{shown(path)}: names is {brief_value(content['names'])}; expected is a list of class names")
@@ -65,8 +67,8 @@ def read_yaml_config(path: Path, *, outside: bool = False) -> YoloConfig | None:
 def read_darknet_config(path: Path, *, outside: bool = False) -> YoloConfig | None:
     """What an `obj.data` says, lines `key = value`; None for another file. Raises as `read_yaml_config`."""
     pairs = [line.partition("=") for line in read_text(path, "Darknet .data file", _TEXT_AT_MOST).split("\n")]
-    content = {key.strip(): value.strip() for key, equals, value in pairs if equals}
-    if "names" not in content or not {"train", "valid"} & content.keys():
+    content = _lower_keys(path, {key.strip(): value.strip() for key, equals, value in pairs if equals})
+    if "names" not in content or not content.keys() & {*_SPLIT_KEYS}:
         return None
     bases = (absolute(path.parent),)
     where = next((place for place in places(content["names"], bases, bases[0], outside) if os.path.isfile(place)), None)
@@ -86,6 +88,17 @@ def read_names(path: Path) -> tuple[str, ...]:
     while lines and not lines[-1]:
         lines.pop()
     return clean_class_names(lines, shown(path))
+
+
+def _lower_keys(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """With the keys that are read here in lower case, as tools also write `Train` and `Validation`."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        known = key.lower() if key.lower() in _KEYS else key
+        if known in found:
+            raise UserError(f"{shown(path)}: has the key {known} twice, in upper and in lower case; remove one")
+        found[known] = value
+    return found
 
 
 def _names(path: Path, names: Any, nc: Any) -> tuple[str, ...]:

@@ -14,7 +14,9 @@ from otadet.data.image_file import shown
 from otadet.data.image_names import name_problem
 from otadet.errors import UserError
 
-IMAGES, LABELS = "images", "labels"
+_FOLDERS = {"images": "labels", "Images": "Labels", "IMAGES": "LABELS"}
+"""Of images -> of their label files."""
+_LABEL_ENDINGS = (".txt", ".TXT")
 _OTHER_TEXTS = ("classes", "train", "val", "valid", "test", "trainval", "readme", "notes", "labels", "license")
 """Beginnings of text files beside images that are no label files."""
 
@@ -86,10 +88,10 @@ def label_folder(image_folder: str, folder: str) -> str | None:
     if not is_within(image_folder, folder):
         folder = os.sep
     parts = os.path.relpath(image_folder, folder).split(os.sep)
-    if IMAGES not in parts:
+    last = max((place for place, part in enumerate(parts) if part in _FOLDERS), default=None)
+    if last is None:
         return None
-    last = len(parts) - 1 - parts[::-1].index(IMAGES)
-    return os.path.join(folder, *parts[:last], LABELS, *parts[last + 1 :])
+    return os.path.join(folder, *parts[:last], _FOLDERS[parts[last]], *parts[last + 1 :])
 
 
 def label_of(image: str, folder: str, listings: Listings) -> str | None:
@@ -100,10 +102,12 @@ def label_of(image: str, folder: str, listings: Listings) -> str | None:
 def _label(image: str, labels: str | None, listings: Listings) -> str | None:
     """labels: the folder of labels that belongs to that of the image."""
     image_folder, name = os.path.split(image)
-    label = f"{stem(name)}.txt"
     for place in (labels, image_folder):
-        if place is not None and label in listings.files(place):
-            return os.path.join(place, label)
+        if place is None:
+            continue
+        for ending in _LABEL_ENDINGS:
+            if (label := stem(name) + ending) in listings.files(place):
+                return os.path.join(place, label)
     return None
 
 
@@ -171,12 +175,13 @@ def _orphans(images: Iterable[str], labels: Iterable[str | None], folder: str, l
     orphans = []
     for place in sorted(image_folders):
         stems = {stem(name) for name in listings.files(place) if is_image(name)}
-        beside = {label_folder(place, folder), place} & in_use
+        # Beside images there may be other texts, among labels there are none.
+        beside = {label_folder(place, folder), *({place} & in_use)}
         for label_place in sorted(place for place in beside if place is not None):
             orphans += [
                 os.path.join(label_place, name)
                 for name in listings.files(label_place)
-                if name.endswith(".txt") and stem(name) not in stems and not is_other_text(name)
+                if name.endswith(_LABEL_ENDINGS) and stem(name) not in stems and not is_other_text(name)
             ]
     return orphans
 

@@ -27,6 +27,8 @@ CLASSES_AT_MOST = 10_000
 """Of a data set that does not name its classes."""
 LARGEST_SHARE = 2
 """A coordinate beyond it is no share of an image, but a number of pixels."""
+_LARGEST_IN_OUTLINE = 1.5
+"""Nobody draws so far out of an image; but 2 says that a key point is seen."""
 _PLAIN, _SPACE = np.zeros(256, dtype=bool), np.zeros(256, dtype=bool)
 _SPACE[list(b"\n\t ")] = True
 _PLAIN[list(b"0123456789.+-eE\n\t ")] = True
@@ -49,14 +51,14 @@ class YoloLabels:
 
 
 def read_labels(
-    paths: Sequence[str], classes: int | None, classes_from: str, broken: list[BrokenEntry] | None = None
+    paths: Sequence[str], classes: int | None, classes_from: str | None, broken: list[BrokenEntry] | None = None
 ) -> YoloLabels:
     """The boxes of label files.
 
     Args:
         paths: the files.
         classes: how many there are; an index of F or more is an error. None: their names are not known.
-        classes_from: what names the classes, for that error.
+        classes_from: what names the classes, for that error; None: nothing does.
         broken: where a line that is wrong, or a file that cannot be read, is left out, and said here.
 
     Raises `UserError` naming the file, the line and what is wrong with it, without `broken`.
@@ -142,6 +144,8 @@ def _parsed(files: list[bytes], limit: int) -> YoloLabels | None:
         return None
     if (abs(values[is_coordinate]) > LARGEST_SHARE).any():
         return None
+    if (abs(values[np.repeat(outline, lengths) & is_coordinate]) > _LARGEST_IN_OUTLINE).any():
+        return None
     boxes = np.empty((len(lines), 4))
     boxes[~outline] = _corners(values[firsts[~outline, None] + np.arange(1, 5)])
     if outline.any():
@@ -178,7 +182,7 @@ def _outline_boxes(values: np.ndarray, firsts: np.ndarray, lengths: np.ndarray) 
 
 
 def _line_by_line(
-    paths: Sequence[str], files: list[bytes], limit: int, classes_from: str, broken: list[BrokenEntry] | None
+    paths: Sequence[str], files: list[bytes], limit: int, classes_from: str | None, broken: list[BrokenEntry] | None
 ) -> YoloLabels:
     file_rows, class_indices, boxes, polygons = [], [], [], 0
     for row, (path, text) in enumerate(zip(paths, files, strict=True)):
@@ -205,14 +209,21 @@ def _line_by_line(
     return YoloLabels(np.array(file_rows, np.int64), np.array(class_indices, np.int64), array, polygons)
 
 
-def _line(words: list[bytes], limit: int, classes_from: str) -> tuple[int, list[float]]:
+def _known_classes(limit: int, classes_from: str | None) -> str:
+    if classes_from is None:
+        return f"nothing names the classes, and then the last is {limit - 1}; list their names in a data.yaml"
+    known = f"{limit} classes, 0 to {limit - 1}" if limit > 1 else "one class, 0"
+    return f"{classes_from} has {known}; add its name there, or correct the line"
+
+
+def _line(words: list[bytes], limit: int, classes_from: str | None) -> tuple[int, list[float]]:
     """Class and coordinates; a `ValueError` says what is wrong."""
     for word in words:
         if not _NUMBER.fullmatch(word):
             raise ValueError(f"{_said(word)} is not a number; expected is `class cx cy w h`, with spaces between them")
     numbers = [float(word) for word in words]
     if len(words) == 6:
-        raise ValueError("has 6 numbers: a sixth, as the confidence of a detection, does not belong into a label")
+        raise ValueError("has 6 numbers: a sixth, as the confidence of a detection, is none of a label; remove it")
     if len(words) < 5 or len(words) % 2 == 0:
         raise ValueError(
             f"has {len(words)} numbers; expected are 5, `class cx cy w h`, or an outline, `class x1 y1 x2 y2 x3 y3 ...`"
@@ -220,9 +231,14 @@ def _line(words: list[bytes], limit: int, classes_from: str) -> tuple[int, list[
     if not numbers[0].is_integer() or numbers[0] < 0:
         raise ValueError(f"its class is {_said(words[0])}; expected is a whole number from 0")
     if numbers[0] >= limit:
-        raise ValueError(f"its class is {_said(words[0])}, but {classes_from} has {limit} classes, 0 to {limit - 1}")
+        raise ValueError(f"its class is {_said(words[0])}, but {_known_classes(limit, classes_from)}")
+    largest = LARGEST_SHARE if len(words) == 5 else _LARGEST_IN_OUTLINE
     for word, value in zip(words[1:], numbers[1:], strict=True):
-        if math.isfinite(value) and abs(value) > LARGEST_SHARE:
+        if LARGEST_SHARE >= abs(value) > largest:
+            raise ValueError(
+                f"{_said(word)} is no share of the image from 0 to 1; if these are key points, keep the first 5 numbers"
+            )
+        if math.isfinite(value) and abs(value) > largest:
             raise ValueError(
                 f"{_said(word)} is no share of the image from 0 to 1; if these are pixels, divide x by the width and y "
                 "by the height of the image"

@@ -18,7 +18,7 @@ from otadet.data.image_file import shown
 from otadet.errors import UserError
 
 _WORDS = (*SPLITS, "valid", "validation")
-_PATTERNS = (("images", ""), ("", "images"), ("", ""))
+_PATTERNS = (("images", ""), ("Images", ""), ("", "images"), ("", "Images"), ("", ""))
 """What is above and below the folder that is called as a split."""
 _NAMES = ("classes.txt", "obj.names", "_darknet.labels", "labels/classes.txt")
 _YAML = (".yaml", ".yml")
@@ -56,7 +56,9 @@ def find_layout(path: Path, *, outside: bool) -> Found | None:
     if config is not None:
         return Found(config.path.name, path, config.path, config.names, splits, config.bases)
     names, names_from = _class_names(path, splits, listings)
-    return Found(why, path, path if names_from is None else names_from, names, splits)
+    if names_from is None:
+        return Found(f"{why} (nothing names its classes)", path, path, names, splits)
+    return Found(why, path, names_from, names, splits)
 
 
 def _described(config: YoloConfig | None) -> Found | None:
@@ -115,6 +117,7 @@ def _splits(path: Path, listings: Listings) -> tuple[dict[str, tuple[str, ...]],
             return {split: (place,) for split, place in found.items()}, why
     for place, why in (
         (os.path.join(folder, "images"), "images and labels"),
+        (os.path.join(folder, "Images"), "Images and Labels"),
         (folder, "images with label files"),
     ):
         if os.path.isdir(place) and _has_labels(place, folder, listings):

@@ -27,6 +27,11 @@ def annotated(**changes):
         (content(images=[{"id": 1}]), r"images\[0\]: has no 'file_name'"),
         (content(images=[IMAGE, IMAGE]), "images have the id 1 more than once"),
         (content(images=[{"id": "one", "file_name": "a.png"}]), r"images\[0\]: id is 'one', not a whole number"),
+        (
+            content(images=[{"id": "07", "file_name": "a.png"}]),
+            "not a whole number; write it without quotation marks, 7",
+        ),
+        (annotated(category_id=3.0), r"annotations\[0\]: category_id is 3\.0, .*; write it without a point, 3"),
         (content(images=[{"id": 1, "file_name": None}]), r"images\[0\]: file_name is None"),
         (content(images=[{**IMAGE, "width": "wide"}]), r"images\[0\]: width is 'wide', not a number"),
         (content(categories=[]), "list of categories is empty"),

@@ -180,6 +180,9 @@ def test_voc_splits_of_xml_files_beside_one_folder_of_images(write_files):
         ({"_annotations.csv": "filename", "a.jpg": PICTURE}, r"_annotations\.csv may have the boxes: export"),
         ({"annotations.xml": "<?xml?><annotations><version>1.1</version>"}, "is CVAT's own format: export as COCO"),
         ({"project.json": '[{"id": 1, "data": {"image": "a"}}]'}, "is Label Studio's own format: export as COCO"),
+        ({"a.json": '[{"image": "/a.jpg", "annotator": 1}]'}, "is Label Studio's own format: export as COCO"),
+        ({"labels/a.txt": "0 .5 .5 .2 .2", "notes.json": "{}"}, r"labels/a\.txt is a label file of YOLO, but has no"),
+        ({"labels/x-a.txt": "0 .5 .5 .2 .2", "images/a.jpg": PICTURE}, "expected under the same names"),
         (yolo("one/") | yolo("two/"), r"name one, or several as a DataList: \S+one \(YOLO\), \S+two \(YOLO\)"),
     ],
 )

@@ -157,6 +157,19 @@ def test_names_that_lead_out_are_not_followed(write_files):
     assert find_coco(folder / "data", outside_images=True).splits["all"].read().image_dir == folder / "data"
 
 
+def test_names_with_folders_of_another_machine(write_files):
+    """As Label Studio writes them, and who ran a script elsewhere."""
+    named = "/data/upload/1/a.jpg", "../../media/b.jpg", "C:\\me\\set\\deep\\c.jpg"
+    files = {f"images/{name}": PICTURE for name in ("a.jpg", "b.jpg", "deep/c.jpg")}
+    annotations = find_coco(write_files({"result.json": coco(*named), **files})).splits["all"].read()
+    assert annotations.image_dir.name == "images"
+    assert list(annotations.file_names) == ["a.jpg", "b.jpg", "deep/c.jpg"]
+    assert annotations.dropped == (("file names with folders of another machine found by their end", 3),)
+    folder = write_files({"result.json": coco("/one/a.jpg", "/two/a.jpg"), **files})
+    with pytest.raises(UserError, match=r"images\[1\]: file_name '/two/a\.jpg' is absolute"):
+        find_coco(folder).splits["all"].read()
+
+
 def test_names_that_windows_wrote(write_files):
     """Only where a file is called so with slashes: a backslash may be part of a name elsewhere."""
     folder = write_files({"result.json": coco("images\\3\\a.jpg", "b\\c.jpg", "d\\e.jpg"), "images/3/a.jpg": PICTURE})

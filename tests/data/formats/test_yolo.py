@@ -52,6 +52,7 @@ def test_data_yaml(write_files):
         "path: .\ntrain: [train/images]\nval: ./valid\ntest:",
         "train: train.txt\nval: lists/val.txt",
         "train: train\\images\nval: C:\\mine\\valid\\images",
+        "Train: train/images\nValidation: valid/images",
     ],
 )
 def test_ways_to_name_the_splits(write_files, paths):
@@ -90,6 +91,7 @@ def test_splits_that_were_not_exported_are_said(write_files):
         ("train: train/images\nnames: ape", "names is 'ape'; expected is a list"),
         ("train: train/images\nnames:", "names is empty"),
         (YAML + "valid: valid/images", "has both val and valid"),
+        (YAML + "Train: valid/images", "has the key train twice, in upper and in lower case"),
         (YAML + "kpt_shape: [17, 3]", "its labels are key points"),
         ("train: [", "not valid YAML"),
     ],
@@ -133,8 +135,27 @@ def test_classes_that_are_only_counted_get_names(write_files):
             },
             {"train": ["obj_train_data/a.jpg"]},
         ),
+        (
+            {
+                "obj.data": "classes = 2\nTrain = data/A.txt\nValidation = data/B.txt\nnames = data/obj.names\n",
+                "obj.names": "ape\ncow\n",
+                "A.txt": "data/obj/a.jpg\n",
+                "B.txt": "data/obj/b.jpg\n",
+                "obj/a.jpg": (8, 8),
+                "obj/a.txt": LINE,
+                "obj/b.jpg": (8, 8),
+            },
+            {"train": ["obj/a.jpg"], "val": ["obj/b.jpg"]},
+        ),
+        (
+            {"Images/Train/a.jpg": (8, 8), "Labels/Train/a.TXT": LINE, "Images/Val/b.jpg": (8, 8)},
+            {"train": ["Images/Train/a.jpg"], "val": ["Images/Val/b.jpg"]},
+        ),
     ],
-    ids=["images/train", "train/images", "train", "images", "deep", "flat", "lists", "darknet"],
+    ids=[
+        *("images/train", "train/images", "train", "images", "deep", "flat", "lists", "darknet", "CVAT's subsets"),
+        "upper case",
+    ],
 )
 @pytest.mark.parametrize("named", [True, False])
 def test_folders_without_a_description(write_files, files, splits, named):
@@ -143,6 +164,7 @@ def test_folders_without_a_description(write_files, files, splits, named):
     first = next(iter(find_yolo(folder).splits.values())).read()
     names = ("ape", "cow") if named or "obj.names" in files else ("class 0",)
     assert first.classes.names == names
+    assert ("nothing names its classes" in find_yolo(folder).why) == (names == ("class 0",))
     assert first.class_rows.tolist() == [0]
 
 
@@ -170,6 +192,16 @@ def test_what_is_left_out_is_counted(write_files):
     assert [number for _, number in dropped] == [1, 1, 1, 1]
     words = " ".join(what for what, _ in dropped)
     assert all(word in words for word in ("background", "gone.txt", "listed twice", "outlines"))
+
+
+def test_label_files_whose_name_fits_no_image_are_counted(write_files):
+    folder = write_files({**FILES, "train/labels/b.png.txt": LINE, "train/labels/a.jpg.txt": LINE})
+    (folder / "train" / "labels" / "a.txt").unlink()
+    dropped = dict(find_yolo(folder).splits["train"].read().dropped)
+    assert dropped == {
+        "images without a label file, taken as background": 2,
+        f"label files without an image left out, such as {folder / 'train/labels/a.jpg.txt'}": 2,
+    }
 
 
 def test_two_files_that_contradict_each_other(write_files):

@@ -58,6 +58,7 @@ def test_ways_to_write_the_same(tmp_path, data):
         (b"3 .5 .5 .2 .2", "its class is '3', but data.yaml has 3 classes, 0 to 2"),
         (b"-1 .5 .5 .2 .2", "its class is '-1'; expected is a whole number"),
         (b"0.5 .5 .5 .2 .2", "its class is '0.5'"),
+        (b"0 .5 .5 .2 .2 .4 .4 2 .6 .6 1", "'2' is no share .* if these are key points, keep the first 5 numbers"),
         (b"nan .5 .5 .2 .2", "its class is 'nan'"),
         (b"0 100 200 30 40", "'100' is no share of the image .* divide x by the width"),
         (b"0 1e300 .5 .2 .2", "'1e300' is no share"),
@@ -75,8 +76,10 @@ def test_what_is_not_finite_goes_through_for_the_data_set_to_count(tmp_path):
 
 def test_an_index_without_a_list_of_names_has_a_limit(tmp_path):
     assert read(tmp_path, b"9999 .5 .5 .2 .2", classes=None).class_indices.tolist() == [9999]
-    with pytest.raises(UserError, match="its class is '10000'"):
-        read(tmp_path, b"10000 .5 .5 .2 .2", classes=None)
+    path = tmp_path / "0.txt"
+    path.write_bytes(b"10000 .5 .5 .2 .2")
+    with pytest.raises(UserError, match=r"its class is '10000', but nothing names the classes.*data\.yaml"):
+        read_labels([str(path)], None, None)
 
 
 def test_in_bulk_as_line_by_line(tmp_path, monkeypatch):
