@@ -194,10 +194,11 @@ def show(tables: list[list[Row]], path: Path | None) -> None:
 def train(entry: Entry, contest: Contest, args: Namespace, device: torch.device) -> Row:
     """Train to the end, or go on with it, and measure. Raises `Stopped` where it was interrupted."""
     from benchmarks.rulebench.measures import measured
+    from otadet.apps.start import Start
     from otadet.apps.training import train_experiment
 
     folder = args.folder / entry.id
-    if not train_experiment(entry.exp, device, folder, resume=AUTO, checkpoint=args.checkpoint):
+    if not train_experiment(entry.exp, device, Start(folder, resume=AUTO, checkpoint=args.checkpoint)):
         raise Stopped
     return measured(entry, contest, args, device, folder)
 

@@ -27,12 +27,13 @@ import pickle
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otadet.apps.arguments import AUTO, described_exp, experiment_parser, pick_device
 from otadet.apps.published import checkpoint_path
+from otadet.apps.start import Start
 from otadet.engine.stop import Stopped
 from otadet.errors import UserError
 
@@ -119,12 +120,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     # Another process would have to be sent the weights, and reads them itself.
     several = (args.devices or 1) > 1
-    how = Start(args.output, args.resume, args.checkpoint, args.amp, None if several else read)
+    start = Start(args.output, args.resume, args.checkpoint, args.amp, None if several else read)
     # The file of the experiment is executed here, and once more in each further process, which gets these parts of it.
     experiment = Portable(exp)
     if several:
         _check_portable(experiment, exp.name)
-    launch(train, args.devices, device, (experiment, how), timeout=exp.run.process_timeout)
+    launch(train, args.devices, device, (experiment, start), timeout=exp.run.process_timeout)
 
 
 def _check_portable(experiment: Portable, name: str) -> None:
@@ -223,30 +224,9 @@ def _names_pictures(overrides: Sequence[str]) -> bool:
     return not drawn and not any(name.removeprefix("data.") in drawing for name, _ in pairs)
 
 
-@dataclass(frozen=True)
-class Start:
-    """How a training begins: the arguments of `train_experiment`."""
-
-    output: Path
-    resume: str | None
-    checkpoint: str | None
-    insist_on_amp: bool
-    read: ReadCheckpoint | None = None
-    """One of the two, where it was read already."""
-
-
-def train(device: torch.device, experiment: Portable, how: Start) -> None:
+def train(device: torch.device, experiment: Portable, start: Start) -> None:
     """What each process does. experiment: a `BaseExp`."""
     from otadet.apps.training import train_experiment
 
-    finished = train_experiment(
-        experiment.value,
-        device,
-        how.output,
-        resume=how.resume,
-        checkpoint=how.checkpoint,
-        insist_on_amp=how.insist_on_amp,
-        read=how.read,
-    )
-    if not finished:
+    if not train_experiment(experiment.value, device, start):
         raise Stopped

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from otadet.apps.compose import build_datasets, build_trainer
+from otadet.apps.start import Start
 from otadet.apps.training import train_experiment
 from otadet.apps.validation import Validation
 from otadet.engine.checkpoint import load_checkpoint
@@ -42,7 +43,7 @@ def exp(tmp_path: Path) -> BaseExp:
 
 def test_a_term_of_the_loss_decides(exp: BaseExp, tmp_path: Path) -> None:
     exp.override(["best_by", "box", "patience", "5"])
-    assert train_experiment(exp, CPU, tmp_path / "run")
+    assert train_experiment(exp, CPU, Start(tmp_path / "run"))
     with open(tmp_path / "run" / "metrics.csv", encoding="utf-8") as file:
         rows = {int(row["iteration"]): row for row in csv.DictReader(file)}
     evaluated = {at: float(row["box"]) for at, row in rows.items() if row["AP"]}

@@ -15,6 +15,7 @@ import torch
 
 from otadet.apps import fit_batch
 from otadet.apps.fit_batch import hardest_batch, with_fitting_batch
+from otadet.apps.start import Start
 from otadet.apps.train import configured, parse_args
 from otadet.apps.training import train_experiment
 from otadet.data.transforms import Compose, Letterbox, Mosaic, MultiScale, RandomFlip, RandomTranspose, Until
@@ -135,12 +136,12 @@ def test_the_training_is_that_with_the_numbers_given_to_the_bit(exp: BaseExp, tm
     memory = watched(Small(3), monkeypatch)
     monkeypatch.setattr(fit_batch, "HostMeter", lambda processes, cached: memory)
     generators = random.getstate(), np.random.get_state()[1].tolist()
-    assert train_experiment(exp, CPU, tmp_path / "auto")
+    assert train_experiment(exp, CPU, Start(tmp_path / "auto"))
     assert (random.getstate(), np.random.get_state()[1].tolist()) == generators
     assert memory.seen
     by_hand = load_exp(tmp_path / "tiny.py")
     by_hand.override([*WORDS, "batch_size", "2", "accumulate", "2"])
-    assert train_experiment(by_hand, CPU, tmp_path / "hand")
+    assert train_experiment(by_hand, CPU, Start(tmp_path / "hand"))
     one, other = (load_checkpoint(tmp_path / name / "last.pth") for name in ("auto", "hand"))
     for name, weight in one["model"].items():
         assert torch.equal(other["model"][name], weight), name
@@ -153,7 +154,7 @@ def test_the_training_is_that_with_the_numbers_given_to_the_bit(exp: BaseExp, tm
     # Resumed, it goes on with them, whatever memory there is now.
     monkeypatch.setattr(fit_batch, "HostMeter", lambda *numbers: pytest.fail("measured again"))
     exp.override(["length", "4iterations"])
-    assert train_experiment(exp, CPU, tmp_path / "auto", resume="auto")
+    assert train_experiment(exp, CPU, Start(tmp_path / "auto", resume="auto"))
     assert load_checkpoint(tmp_path / "auto" / "last.pth")["parts"]["run"]["accumulate"] == 2
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from otadet.apps.start import Start
 from otadet.apps.training import train_experiment
 from otadet.apps.validation import Validation
 from otadet.data.dataset import DetectionDataset
@@ -47,7 +48,7 @@ def test_a_training_on_crowds_goes_by_the_miss_rate(exp: BaseExp, tmp_path: Path
         return replace(result, stats={**result.stats, "MR": next(measured)})
 
     monkeypatch.setitem(PROTOCOLS, "crowdhuman", replace(PROTOCOLS["crowdhuman"], evaluate=measure))
-    assert train_experiment(exp, CPU, tmp_path / "run")
+    assert train_experiment(exp, CPU, Start(tmp_path / "run"))
     with open(tmp_path / "run" / "metrics.csv", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["MR"]]
     assert [(row["iteration"], row["MR"]) for row in rows] == [("1", "0.9"), ("2", "0.4"), ("3", "0.6")]

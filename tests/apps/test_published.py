@@ -23,8 +23,9 @@ import torchvision
 
 import otadet
 from otadet.apps import convert, export, predict, train
+from otadet.apps.beginning import read_beginning
 from otadet.apps.published import checkpoint_path
-from otadet.apps.training import _beginning
+from otadet.apps.start import Start
 from otadet.convert import published
 from otadet.download import fetch
 from otadet.engine.checkpoint import load_checkpoint
@@ -251,8 +252,7 @@ def test_an_experiment_says_where_it_starts(
     # What was trained needs neither the net nor the cache.
     shutil.rmtree(tmp_path / "cache")
     otadet.load("runs/mine/last.pth", "cpu")
-    begin, *_ = _beginning(load_exp("mine.py"), "runs/mine/last.pth", None)
-    assert begin is None
+    assert read_beginning(load_exp("mine.py"), Start(tmp_path, resume="runs/mine/last.pth")).weights is None
     assert "model.weights yolox-nano is not read: runs/mine/last.pth has all weights" in capsys.readouterr().err
     assert nano.ranges == [None]
 

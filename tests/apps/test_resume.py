@@ -6,14 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-from otadet.apps import training
+from otadet.apps import beginning
+from otadet.apps.arguments import AUTO
+from otadet.apps.beginning import read_beginning
+from otadet.apps.start import Start
 from otadet.exp import BaseExp
-
-
-class ReadyToTrain(Exception):
-    pass
 
 
 @pytest.mark.parametrize("folder", ["of the main process", "of another host"])
@@ -25,11 +23,6 @@ def test_processes_stay_in_step_whatever_their_output_is_called(folder, tmp_path
         asked.append("")
         return Path("of the main process") / "last.pth" if len(asked) == 1 else None
 
-    def end(*args: object) -> None:
-        raise ReadyToTrain
-
-    monkeypatch.setattr(training, "from_main", from_main)
-    monkeypatch.setattr(training, "build_datasets", end)
-    with pytest.raises(ReadyToTrain):
-        training._train_in(Path(folder), BaseExp(), torch.device("cpu"), training.AUTO, None, False)
+    monkeypatch.setattr(beginning, "from_main", from_main)
+    assert read_beginning(BaseExp(), Start(Path(folder), resume=AUTO)).resume == Path("of the main process", "last.pth")
     assert len(asked) == 3

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from otadet.apps import evaluate, export
+from otadet.apps.start import Start
 from otadet.apps.training import train_experiment
 from otadet.assigners import (
     ATSSAssigner,
@@ -87,7 +88,7 @@ def test_from_odgt_files_to_an_onnx_file(crowd: Path, tmp_path: Path, capsys) ->
     exp = load_exp(ROOT / "exps" / "crowdhuman" / "ota_r50.py")
     settings = [*SMALL, "data.folder", str(crowd), "length", "2iterations", "schedule.warmup", "0", "log_every", "1"]
     exp.override([*settings, "batch_size", "2", "schedule.at", "0.5"])
-    assert train_experiment(exp, torch.device("cpu"), tmp_path / "run")
+    assert train_experiment(exp, torch.device("cpu"), Start(tmp_path / "run"))
     header = (tmp_path / "run" / "metrics.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
     assert {"MR", "AP", "recall", "JI"} <= set(header)
     best = str(tmp_path / "run" / "best.pth")
