@@ -24,7 +24,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from otadet.engine.stop import INTERRUPTED, Interruption, Stopped, end_at_once_on_signals, leave, talks_to_user
-from otadet.errors import MainProcessError, UserError
+from otadet.errors import MainProcessError, UserError, reason_of
 
 NOBODY_READS = 141
 """Exit status where who read the output has ended, as in `| head`: a shell's for a program that SIGPIPE ended."""
@@ -115,7 +115,7 @@ def _lost_output() -> tuple[int, str] | None:
     except BrokenPipeError:
         return NOBODY_READS, ""
     except OSError as error:
-        return 2, f"error: standard output: cannot be written ({error.strerror})"
+        return 2, f"error: standard output: cannot be written ({reason_of(error)})"
     return None
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from otadet.errors import OutputError, UserError
+from otadet.errors import OutputError, UserError, reason_of
 from otadet.files import check_writable
 from otadet.locks import TAKEN, is_same, lock, unlock
 
@@ -140,7 +140,7 @@ def _transfer(address: str, part: Path, path: Path, size: int | None) -> None:
         reason = getattr(error, "reason", error)
         raise UserError(f"{_cannot(address, path)} ({reason}); the same command goes on where it broke off") from error
     except OSError as error:
-        raise OutputError(f"{part}: cannot be written ({error.strerror})") from error
+        raise OutputError(f"{part}: cannot be written ({reason_of(error)})") from error
 
 
 def _show_progress(done: int, size: int | None) -> None:

@@ -19,6 +19,11 @@ class MainProcessError(UserError):
     """A `UserError` of the main process, which says it, in the other processes of a training."""
 
 
+def reason_of(error: Exception) -> str:
+    """What went wrong with a file, in the system's words and without the file's name, where it has any."""
+    return str(getattr(error, "strerror", None) or error)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the known name closest to `name`, or an empty string."""
     matches = get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from otadet.errors import OutputError
+from otadet.errors import OutputError, reason_of
 
 _DISK_ERRORS = {
     getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "ESTALE") if hasattr(errno, name)
@@ -40,7 +40,7 @@ def atomic_path(path: str | Path, *, keep_as: str | Path | None = None) -> Itera
     except Exception as error:
         if (cause := _disk_error(error)) is not None:
             kept = "; what it held before is unchanged" if os.path.exists(path) else ""
-            raise OutputError(f"{path}: cannot be written ({cause.strerror}){kept}") from error
+            raise OutputError(f"{path}: cannot be written ({reason_of(cause)}){kept}") from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -73,8 +73,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"{path}: cannot be written ({reason}); choose another output folder") from error
+        raise OutputError(f"{path}: cannot be written ({reason_of(error)}); choose another output folder") from error
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
@@ -83,7 +82,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         if (cause := _disk_error(error)) is not None:
-            raise OutputError(f"{path}: cannot be written ({cause.strerror}); nothing is left of it") from error
+            raise OutputError(f"{path}: cannot be written ({reason_of(cause)}); nothing is left of it") from error
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -106,7 +105,7 @@ def check_folder(folder: str | Path) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(4096))
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = reason_of(error)
         raise OutputError(f"{folder}: cannot be used as output folder ({reason}); choose another --output") from error
 
 
@@ -146,8 +145,7 @@ def _new_temporary(path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"{path}: cannot be written ({reason}); choose another output folder") from error
+        raise OutputError(f"{path}: cannot be written ({reason_of(error)}); choose another output folder") from error
     os.close(handle)
     return Path(name)
 
@@ -166,7 +164,7 @@ def _move(temporary: Path, path: Path) -> None:
         _set_default_mode(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be replaced ({error.strerror})") from error
+        raise OutputError(f"{path}: cannot be replaced ({reason_of(error)})") from error
 
 
 def _keep(path: Path, kept: Path) -> None:
@@ -184,7 +182,7 @@ def _keep(path: Path, kept: Path) -> None:
         # Where both were names of one file already, that did nothing.
         link.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"{kept}: cannot be replaced ({error.strerror})") from error
+        raise OutputError(f"{kept}: cannot be replaced ({reason_of(error)})") from error
 
 
 def _set_default_mode(path: Path) -> None:

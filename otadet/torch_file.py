@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from otadet.array_pickle import ArrayPickleError, is_pickle, read_array_pickle
-from otadet.errors import UserError
+from otadet.errors import UserError, reason_of
 from otadet.pickle_grammar import MAX_DEPTH, NUMBER_FORMATS, ForeignObjectError, PickleError, read_instructions
 
 MAX_PICKLE = 1 << 22
@@ -62,7 +62,7 @@ def read_weights_file(path: str | Path, what: object) -> Any:
         way_out = "; " + _WITHOUT_OBJECTS if is_foreign else ""
         raise UserError(f"{what}: not a file of PyTorch weights, or damaged: {error}{way_out}") from error
     except OSError as error:
-        raise UserError(f"{what}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{what}: cannot be read ({reason_of(error)})") from error
 
 
 def read_torch_file(path: str | Path) -> Any:

@@ -16,7 +16,7 @@ from otadet.data.cache.room import GB, Plan, decoded_bytes, free_memory, in_byte
 from otadet.data.dataset import DetectionDataset
 from otadet.data.image_files import ImageFiles
 from otadet.distributed import broadcast_object, gather_objects
-from otadet.errors import UserError
+from otadet.errors import UserError, reason_of
 from otadet.exp.run import Run
 
 CACHE_FOLDER = Path("datasets/cache")
@@ -78,7 +78,7 @@ def _disk_cache(run: Run, images: ImageFiles) -> tuple[Plan, DiskCache, str]:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        raise UserError(f"{folder}: cannot hold the cache ({error.strerror}); set run.cache_folder") from error
+        raise UserError(f"{folder}: cannot hold the cache ({reason_of(error)}); set run.cache_folder") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"{folder}: the cache cannot write there; set run.cache_folder")
     held = sum(entry.bytes for entry in entries(folder))

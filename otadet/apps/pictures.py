@@ -40,7 +40,7 @@ def images_of(path: Path) -> list[Path]:
     """The file itself, or the images of a folder by name. Raises `UserError` where there is none."""
     from otadet.data.image_names import SimilarNames
     from otadet.data.images import IMAGE_SUFFIXES
-    from otadet.errors import UserError
+    from otadet.errors import UserError, reason_of
 
     if not os.path.isdir(path):
         # A pipe or a device is named when its turn comes: opening it is for the reader, which does not wait for it.
@@ -51,7 +51,7 @@ def images_of(path: Path) -> list[Path]:
     try:
         files = sorted(path.iterdir())
     except OSError as error:
-        raise UserError(f"--path {shown(path)}: cannot be listed: {error.strerror}") from error
+        raise UserError(f"--path {shown(path)}: cannot be listed: {reason_of(error)}") from error
     images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not os.path.isdir(file)]
     if not images:
         raise UserError(

@@ -27,7 +27,7 @@ import torch
 from loguru import logger
 
 from otadet.data.transport import LACKING, Failure, made, receive, send, what_is_lacking
-from otadet.errors import UserError
+from otadet.errors import UserError, reason_of
 from otadet.signals import held_back_signals, stop_signals, take_signals
 from otadet.streams import flush_output
 
@@ -71,7 +71,7 @@ class Work(Generic[Item, Result]):
         try:
             pool = _Pool(self, min(workers, len(self.items)), stop)
         except OSError as error:
-            raise UserError(f"the loader processes cannot be started: {error.strerror}; try fewer workers") from error
+            raise UserError(f"the loader processes cannot be started: {reason_of(error)}; try fewer workers") from error
         try:
             for number in range(len(self.items)):
                 yield pool.take(number)

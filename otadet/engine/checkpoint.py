@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from otadet.engine.content import ContentError, check_resumable, checked_content
-from otadet.errors import UserError, did_you_mean
+from otadet.errors import UserError, did_you_mean, reason_of
 from otadet.files import atomic_write
 from otadet.names import name_list
 from otadet.pickle_grammar import MAX_DEPTH, TENSOR_TYPES
@@ -53,7 +53,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
             raise UserError(f"{path}: not a checkpoint of otadet")
         state = read_torch_file(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{path}: cannot be read ({reason_of(error)})") from error
     except TorchFileError as error:
         raise UserError(f"{path}: cut short or damaged: {error}; {_what_to_use(path)}") from error
     if not isinstance(state, dict) or "format" not in state or "model" not in state:

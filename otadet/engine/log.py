@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from otadet.errors import OutputError
+from otadet.errors import OutputError, reason_of
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -51,7 +51,7 @@ class _LogFile:
         except OSError as error:
             if not self._failed:
                 self._failed = True
-                _complain(f"{self._path}: cannot be written any more ({error.strerror})")
+                _complain(f"{self._path}: cannot be written any more ({reason_of(error)})")
 
     def stop(self) -> None:
         """Close the file."""
@@ -59,7 +59,7 @@ class _LogFile:
             self._file.close()
         except OSError as error:
             if not self._failed:
-                _complain(f"{self._path}: its end could not be written ({error.strerror})")
+                _complain(f"{self._path}: its end could not be written ({reason_of(error)})")
 
 
 def _complain(message: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from otadet.errors import UserError
+from otadet.errors import UserError, reason_of
 from otadet.files import atomic_write
 
 MAX_BYTES = 1 << 28
@@ -76,7 +76,7 @@ def _read(path: Path) -> dict[int, dict[str, str]]:
                 raise ValueError(f"line {reader.line_num}: a second row of iteration {iteration}")
             rows[iteration] = row
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{path}: cannot be read ({reason_of(error)})") from error
     except (ValueError, csv.Error) as error:
         # Decoding errors show the bytes; all else is text of this file.
         reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else error

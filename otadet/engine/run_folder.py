@@ -10,7 +10,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from otadet.errors import OutputError, UserError
+from otadet.errors import OutputError, UserError, reason_of
 from otadet.files import check_folder
 from otadet.locks import TAKEN, is_same, lock, unlock
 
@@ -69,7 +69,8 @@ def archive_previous_run(output: str | Path) -> None:
             path.rename(aside / path.name)
     except OSError as error:
         raise OutputError(
-            f"{output}: what an earlier run left cannot be moved to {aside} ({error.strerror}); choose another --output"
+            f"{output}: what an earlier run left cannot be moved to {aside} ({reason_of(error)}); "
+            "choose another --output"
         ) from error
     logger.info(f"moved an earlier run in {output} to {aside} (--resume would have continued it)")
 
@@ -80,7 +81,7 @@ def _lock(path: Path) -> int | None:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise OutputError(f"{path}: cannot be opened ({error.strerror}); choose another --output") from error
+            raise OutputError(f"{path}: cannot be opened ({reason_of(error)}); choose another --output") from error
         try:
             lock(handle)
         except OSError as error:
@@ -92,7 +93,7 @@ def _lock(path: Path) -> int | None:
                     "wait for its end or stop it, or choose another --output"
                 ) from error
             logger.warning(
-                f"{path.parent}: its file system has no locks ({error.strerror}), so that a second training "
+                f"{path.parent}: its file system has no locks ({reason_of(error)}), so that a second training "
                 "in it would not be noticed"
             )
             return None

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from otadet.errors import UserError
+from otadet.errors import UserError, reason_of
 from otadet.names import printable
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _check_file(path: str | Path) -> None:
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise UserError(f"{name}: no such ONNX file; give a file written by otadet export") from error
     except OSError as error:
-        raise UserError(f"{name}: cannot be opened ({error.strerror})") from error
+        raise UserError(f"{name}: cannot be opened ({reason_of(error)})") from error
     if not stat.S_ISREG(found.st_mode):
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no file"
         raise UserError(f"{name}: {kind}; give a file written by otadet export")

@@ -15,7 +15,7 @@ import numpy as np
 
 from otadet.data.cache.room import Plan
 from otadet.data.image_files import ImageFiles
-from otadet.errors import UserError
+from otadet.errors import UserError, reason_of
 
 
 class Block:
@@ -37,7 +37,7 @@ class Block:
             os.truncate(handle, size)
         except OSError as error:
             raise UserError(
-                f"cache memory: {size:,} bytes cannot be had ({error.strerror}); set run.cache none"
+                f"cache memory: {size:,} bytes cannot be had ({reason_of(error)}); set run.cache none"
             ) from error
 
 

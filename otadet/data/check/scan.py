@@ -13,7 +13,7 @@ import numpy as np
 from otadet.data.check.similar import THUMBNAIL, grey_picture, perceptual_hash, thumbnail
 from otadet.data.images import DEFAULT, ReadOptions, check_header, look_at_header, read_image, shape
 from otadet.data.workers import Work
-from otadet.errors import UserError
+from otadet.errors import UserError, reason_of
 
 _FILES_AT_ONCE = 16
 _BLANK = 3
@@ -116,7 +116,7 @@ def _look(path: Path, options: ReadOptions, decode: bool) -> _Look:
     except UserError as error:
         return _Look(str(error))
     except OSError as error:
-        return _Look(f"{path}: cannot be read: {error.strerror or error}")
+        return _Look(f"{path}: cannot be read: {reason_of(error)}")
     grey = grey_picture(pixels)
     return _Look(
         size=(pixels.shape[0], pixels.shape[1]),

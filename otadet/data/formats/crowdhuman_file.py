@@ -15,16 +15,16 @@ from typing import Any, Literal
 
 from otadet.data.annotations import BrokenEntry
 from otadet.data.formats.json_file import brief_value
+from otadet.data.formats.text_file import open_handle
 from otadet.data.image_file import shown
 from otadet.data.image_names import name_problem
-from otadet.errors import UserError
+from otadet.errors import UserError, reason_of
 
 Which = Literal["full", "visible", "head"]
 """A person's whole body, also where it is hidden; the part of it that is seen; the head."""
 KEYS = {"full": "fbox", "visible": "vbox", "head": "hbox"}
 _LONGEST_LINE = 2**26
 _ID = re.compile(rb'"ID"\s*:\s*"([^"\\]+)"')
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 @dataclass
@@ -140,8 +140,7 @@ def read_lines(path: Path, which: Which, broken: list[BrokenEntry] | None = None
 def lines(path: Path) -> Iterator[bytes]:
     """The lines of a file, without its byte order mark; raises `UserError` for one that cannot be read."""
     try:
-        # A pipe that nobody writes to would keep its reader for ever.
-        with open(os.open(path, _FLAGS), "rb") as file:
+        with open(open_handle(path), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise UserError(f"{shown(path)}: is a folder, a pipe or a device, not an annotation file")
             first = file.readline(_LONGEST_LINE).removeprefix(b"\xef\xbb\xbf")
@@ -157,7 +156,7 @@ def lines(path: Path) -> Iterator[bytes]:
     except IsADirectoryError:
         raise UserError(f"{shown(path)}: is a folder, a pipe or a device, not an annotation file") from None
     except OSError as error:
-        raise UserError(f"{shown(path)}: cannot be read: {error.strerror or error}") from error
+        raise UserError(f"{shown(path)}: cannot be read: {reason_of(error)}") from error
 
 
 def _entry(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from otadet.data.image_file import shown
 from otadet.data.images import IMAGE_SUFFIXES
-from otadet.errors import UserError, did_you_mean
+from otadet.errors import UserError, did_you_mean, reason_of
 
 
 class Listings:
@@ -61,7 +61,7 @@ class Listings:
                     if not entry.name.startswith("."):
                         (folders if entry.is_dir() else files).append(entry.name)
         except PermissionError as error:
-            raise UserError(f"{shown(folder)}: cannot be listed: {error.strerror}; give yourself access") from error
+            raise UserError(f"{shown(folder)}: cannot be listed: {reason_of(error)}; give yourself access") from error
         except (OSError, ValueError):
             pass
         self._files[folder] = dict.fromkeys(sorted(files))

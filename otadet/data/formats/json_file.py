@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import reprlib
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any
 
 from otadet.data.formats.json_stream import parse_json
+from otadet.data.formats.text_file import open_handle
 from otadet.data.image_file import shown
-from otadet.errors import UserError
+from otadet.errors import UserError, reason_of
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
@@ -36,12 +36,13 @@ def load_json(
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise UserError(f"{shown(path)}: is a folder, a pipe or a device, not an annotation file")
-        with _open(path) as file:
+        # A pipe may have taken the file's place in between.
+        with open(open_handle(path), "rb") as file:
             return parse_json(file, object_pairs_hook, lists)
     except FileNotFoundError:
         raise UserError(f"{shown(path)}: no such annotation file") from None
     except OSError as error:
-        raise UserError(f"{shown(path)}: cannot be read: {error.strerror or error}") from error
+        raise UserError(f"{shown(path)}: cannot be read: {reason_of(error)}") from error
     except RecursionError:
         raise UserError(f"{shown(path)}: its lists and objects are nested too deeply for an annotation file") from None
     except UnicodeDecodeError as error:
@@ -53,11 +54,6 @@ def load_json(
     except ValueError as error:
         # Numbers of thousands of digits, a path with a NUL, and what the hook has to say.
         raise UserError(f"{shown(path)}: cannot be read: {error}") from error
-
-
-def _open(path: Path) -> BinaryIO:
-    # A pipe that took the file's place in between must not keep its reader for ever.
-    return open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
 
 
 def brief_value(value: object) -> str:

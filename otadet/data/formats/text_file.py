@@ -12,12 +12,11 @@ from itertools import islice
 from pathlib import Path
 
 from otadet.data.image_file import shown
-from otadet.errors import UserError
+from otadet.errors import UserError, reason_of
 
 _BYTES_AT_MOST = 2**28
 _THREADS = 8
 _AT_ONCE = 32
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -26,6 +25,11 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+
+
+def open_handle(path: str | Path) -> int:
+    """The handle, to read, of what may be no file: a pipe that nobody writes to would keep its reader for ever."""
+    return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
 
 
 def read_bytes(path: str | Path, what: str, at_most: int = _BYTES_AT_MOST) -> bytes:
@@ -39,12 +43,11 @@ def read_bytes(path: str | Path, what: str, at_most: int = _BYTES_AT_MOST) -> by
     Raises `UserError` naming the file when it is missing, larger, no regular file, or cannot be read.
     """
     try:
-        # A pipe that nobody writes to would keep its reader for ever.
-        handle = os.open(path, _FLAGS)
+        handle = open_handle(path)
     except FileNotFoundError:
         raise UserError(f"{shown(path)}: no such {what}") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{shown(path)}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise UserError(f"{shown(path)}: cannot be read: {reason_of(error)}") from error
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
@@ -58,7 +61,7 @@ def read_bytes(path: str | Path, what: str, at_most: int = _BYTES_AT_MOST) -> by
             data += more
         return data
     except OSError as error:
-        raise UserError(f"{shown(path)}: cannot be read: {error.strerror or error}") from error
+        raise UserError(f"{shown(path)}: cannot be read: {reason_of(error)}") from error
     finally:
         os.close(handle)
 

@@ -21,7 +21,7 @@ from loguru import logger
 from otadet.boxes import xyxy_to_xywh
 from otadet.data.synthetic.scenes import Scene, draw_scene
 from otadet.data.synthetic.shapes import OUTLINES
-from otadet.errors import UserError
+from otadet.errors import UserError, reason_of
 
 _MARKER = "synthetic.json"
 """Holds the settings that a folder was written with; a folder without it is somebody else's."""
@@ -78,7 +78,7 @@ def write_synthetic(
             _write_all(Path(temporary) / "complete", settings)
             _move(Path(temporary) / "complete", folder, Path(temporary) / "replaced", settings)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
+        raise UserError(f"{folder}: cannot be written ({reason_of(error)}); choose another folder") from error
 
 
 def _write_all(folder: Path, settings: _Settings) -> None:
@@ -155,7 +155,7 @@ def _is_written(folder: Path, settings: _Settings) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise UserError(f"{folder}: the synthetic data needs a folder of its own here ({error.strerror})") from error
+        raise UserError(f"{folder}: the synthetic data needs a folder of its own here ({reason_of(error)})") from error
     foreign = sorted(names - _OWN_NAMES)
     if foreign or (names and _MARKER not in names):
         example = (foreign or sorted(names))[0]
