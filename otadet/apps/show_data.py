@@ -3,9 +3,11 @@
 otadet show data -f exps/blood_cells.py
 otadet show data -f mine.py --progress 0.9 augment.0.p 0.5
 otadet show data data photos
+otadet show data -c nano.pth data photos
 
 The pictures come from the loader of the training, with its seed and its place in the stream: they are the ones that
-`otadet train` of the same experiment has on one device. Without -f the experiment is that of `otadet train`.
+`otadet train` of the same experiment has on one device. Without -f the experiment is that of `otadet train`, which with
+-c is the one that the checkpoint describes, or with -c and `data FOLDER` that of its fine-tuning.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ ON_SHEET = 64
 def parser(prog: str | None = None) -> ArgumentParser:
     made = experiment_parser(__doc__, device=False)
     made.prog = prog or made.prog
+    made.add_argument("-c", "--checkpoint", metavar="CKPT", help="of the training, or the one that it starts from")
     made.add_argument("--batches", type=count, default=1, metavar="N", help="how many, one after the other (1)")
     place = made.add_mutually_exclusive_group()
     place.add_argument("--start-iteration", type=int, metavar="N", help="the first batch, counted from 0 (0)")
@@ -90,15 +93,21 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
 
 
 def experiment(args: Namespace) -> BaseExp:
-    """That of -f, or of a training without one, with the pairs applied; a folder alone is where the data are."""
-    from otadet.apps.train import named_experiment
+    """That of -f, of -c, or of a training without them, with the pairs applied; a folder alone is where the data are.
+
+    Raises `UserError` for both.
+    """
+    from otadet.apps.published import checkpoint_path
+    from otadet.apps.train import configured
 
     pairs = args.overrides
     if len(pairs) % 2 and os.path.exists(pairs[0]):
         pairs = ["data", *pairs]
-    exp = named_experiment(args.exp, pairs)
-    exp.override(pairs)
-    return exp
+    if args.checkpoint is not None and args.exp is not None:
+        raise UserError("-f and -c: which weights a training starts from changes none of its batches; omit -c")
+    weights = None if args.checkpoint is None else str(checkpoint_path(args.checkpoint))
+    training = {"exp": args.exp, "checkpoint": weights, "resume": None, "output": None, "batch": None, "amp": False}
+    return configured(Namespace(**training, overrides=pairs))
 
 
 def dataset(exp: BaseExp) -> DetectionDataset:

@@ -1,6 +1,7 @@
 """Batches of a training as pictures: the same ones that the training has."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from otadet.apps import show, show_data, training
-from otadet.apps.train import named_experiment
+from otadet.apps.train import configured, named_experiment, parse_args
 from otadet.data.images import read_image
 from otadet.errors import UserError
 from otadet.exp import load_exp
@@ -145,3 +146,21 @@ def test_hatching_stays_inside():
     assert canvas[5:25, 10:30].any()
     canvas[5:25, 10:30] = 0
     assert not canvas.any()
+
+
+def test_of_a_checkpoint(tiny, tmp_path, monkeypatch, capsys):
+    """The training that it describes, and the one that fine-tunes it on other data."""
+    run = tmp_path / "run"
+    call_tool(monkeypatch, "train", "-f", tiny.file, "--output", run, "length", "1iterations", "train_resize", "96x128")
+    capsys.readouterr()
+    weights = str(run / "last.pth")
+    show.main(["data", "-c", weights, "length", "8iterations", "--output", str(tmp_path / "a.png"), "--json"])
+    assert [image["size"] for image in described(capsys)] == [[96, 128]] * 2
+    show.main(["data", str(tiny.data), "-c", weights, "--output", str(tmp_path / "a.png")])
+    tuned = re.search(r"iteration 0 of (\d+): (\d+) images", capsys.readouterr().out)
+    exp, _ = configured(parse_args(["-c", weights, "data", str(tiny.data)])).for_data(
+        load_exp(tiny.file).build_train_dataset(), 1
+    )
+    assert [int(number) for number in tuned.groups()] == [exp.iterations(4), exp.run.images_per_step]
+    with pytest.raises(UserError, match="-f and -c"):
+        show.main(["data", "-c", weights, "-f", str(tiny.file)])
