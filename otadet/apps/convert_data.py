@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     from otadet.data.formats.convert import convert
     from otadet.data.formats.detect import FindOptions, find_data
+    from otadet.data.image_file import shown
     from otadet.errors import UserError
 
     options = FindOptions(outside_images=args.outside_images, boxes=args.boxes or "full")
@@ -59,6 +60,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         say(f"{count} {what}", args.json)
     if done.copied:
         say(f"{done.copied} images copied, which could not be linked", args.json)
+    if done.renamed:
+        old, new = map(shown, done.renamed[0])
+        say(one_agrees(f"{len(done.renamed)} images renamed, such as {old}, which is {new}"), args.json)
     say(f"written: {args.target} ({args.to})", args.json)
     if args.json:
-        print(json.dumps({"target": str(args.target), "splits": dict(done.summaries), "lost": dict(done.lost)}))
+        print(
+            json.dumps(
+                {
+                    "target": str(args.target),
+                    "splits": dict(done.summaries),
+                    "lost": dict(done.lost),
+                    "renamed": dict(done.renamed),
+                }
+            )
+        )

@@ -11,7 +11,7 @@ import numpy as np
 from otadet.data.formats.json_file import brief_value
 from otadet.data.sample import Sample, no_boxes
 from otadet.errors import UserError
-from otadet.names import MAX_CLASS_NAME, clean_name
+from otadet.names import MAX_CLASS_NAME, clean_name, printable
 
 EXPECTED = "expected is (image, boxes, labels), a dictionary with these, or a Sample"
 
@@ -27,7 +27,13 @@ class Items:
         """Which of them; None: all."""
 
     def __len__(self) -> int:
-        return len(self.items) if self.rows is None else len(self.rows)
+        """Raises `UserError` where the object does not say how many it has."""
+        if self.rows is not None:
+            return len(self.rows)
+        try:
+            return len(self.items)
+        except Exception as error:
+            raise UserError(f"{self.name()}: __len__ fails: {_said(error)}") from error
 
     def __getitem__(self, row: int) -> Any:
         return self.items[row if self.rows is None else self.rows[row]]
@@ -79,13 +85,18 @@ def read_item(items: Items, row: int) -> Item:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{name}: fails: {type(error).__name__}: {error}") from error
+        raise UserError(f"{name}: fails: {_said(error)}") from error
     image, boxes, labels, ignored = _parts(name, value)
     regions = _boxes(name, "ignored", ignored)
     item = Item(_pixels(name, image), _boxes(name, "boxes", boxes), _labels(name, labels), regions)
     if len(item.boxes) != len(item.labels):
         raise UserError(f"{name}: has {len(item.boxes)} boxes, but {len(item.labels)} labels")
     return item
+
+
+def _said(error: Exception) -> str:
+    """What somebody else's error says, in one line."""
+    return printable(f"{type(error).__name__}: {error}")
 
 
 def _parts(name: str, value: Any) -> tuple[Any, Any, Any, Any]:

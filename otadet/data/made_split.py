@@ -68,9 +68,14 @@ def in_val(names: Sequence[str], share: float, seed: int, group: str | None = No
     """
     keys = _keys(names, group)
     sizes = Counter(keys)
+    if len(keys) < 2:
+        what = "there is one image alone" if keys else "there are no images"
+        raise UserError(f"no validation split can be made: {what}; add images")
     if len(sizes) < 2:
-        what = f"its {len(keys)} images are all of one group" if sizes else "there are no images"
-        raise UserError(f"no validation split can be made: {what}; set data.group (.+) to part them all the same")
+        raise UserError(
+            f"no validation split can be made: its {len(keys)} images are all of one group; set data.group (.+) to "
+            "part them all the same"
+        )
     order = sorted(sizes, key=lambda key: _hashed(key, seed))
     wanted, taken, chosen = share * len(keys), 0, set[str]()
     for key in order:

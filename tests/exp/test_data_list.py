@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from otadet.errors import UserError
-from otadet.exp import BaseExp, DataFolder, DataList, YoloData
+from otadet.exp import BaseExp, DataFolder, DataList, PythonData, YoloData
 from otadet.exp.plain import from_plain, to_plain
 from tests.helpers.own_pictures import write_coco, write_voc, write_yolo
 
@@ -33,6 +33,11 @@ def test_every_source_has_its_share(folders: tuple) -> None:
 
 def test_of_sources_without_a_split_all_is_measured_where_none_was_trained_on(folders: tuple) -> None:
     assert len(DataList(folders).untrained().val()) == 2 + 6
+
+
+def test_paths_are_folders_whose_format_is_found_out(folders: tuple) -> None:
+    first, second = (source.folder for source in folders)
+    assert DataList([first, Path(second)]) == DataList((DataFolder(first), DataFolder(second)))
 
 
 def test_classes_are_mapped(folders: tuple) -> None:
@@ -71,6 +76,13 @@ def test_what_contradicts_itself(folders: tuple, tmp_path: Path) -> None:
         DataList((DataFolder("a"), DataFolder("b", class_names=("x",))))
     with pytest.raises(UserError, match=r"sources\.1\.unreadable skip: is fail in sources\.0"):
         DataList((DataFolder("a"), DataFolder("b", unreadable="skip")))
+    with pytest.raises(UserError, match=r"sources\.1: is a DataList; expected are data in folders, such as DataFolder"):
+        DataList((DataFolder("a"), DataList((DataFolder("b"),))))
+    with pytest.raises(UserError, match=r"sources\.0: is a PythonData; expected are data in folders"):
+        DataList((PythonData([1], [1]),))
+    for name in ("", "x" * 300):
+        with pytest.raises(UserError, match=r"DataList: classes: kiste is renamed to: class name \[0\] "):
+            DataList(folders, {"kiste": name})
     voc = write_voc(tmp_path / "voc", {"train": ["a.png", "b.png"], "val": ["c.png"]})
     with pytest.raises(UserError, match=r"coco, .*voc: none has a test split"):
         DataList((folders[0], DataFolder(str(voc)))).test()

@@ -46,6 +46,29 @@ def test_what_an_item_may_be(item: Any) -> None:
     assert sample.ignored.tolist() == ([[0, 0, 5, 5]] if isinstance(item, dict) and "ignored" in item else [])
 
 
+class _Odd(list):
+    def __init__(self, length: Any) -> None:
+        super().__init__()
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+
+@pytest.mark.parametrize(
+    ("items", "problem"),
+    [
+        (_Odd(-1), "_Odd: __len__ fails: ValueError"),
+        (_Odd("two"), "_Odd: __len__ fails: TypeError"),
+        ([], "list: no validation split can be made: there are no images"),
+        ([(IMAGE, [BOX], ["cat"])], "list: no validation split can be made: there is one image alone; add images"),
+    ],
+)
+def test_an_object_without_enough_items_is_named(items: Any, problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        PythonData(items).train()
+
+
 def test_names_as_labels_are_the_classes() -> None:
     data = PythonData(items(("dog", "cat", "dog")), items(("cat",)))
     train_set = data.train()

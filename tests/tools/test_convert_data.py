@@ -27,10 +27,14 @@ def test_every_format_that_is_written_can_be_named():
 
 
 def test_what_is_printed(yolo, tmp_path, capsys):
+    folder = yolo / "train"
+    (folder / "images" / "train.png").rename(folder / "images" / "a train.png")
+    (folder / "labels" / "train.txt").rename(folder / "labels" / "a train.txt")
     main([str(yolo), str(tmp_path / "new"), "--to", "coco"])
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "YOLO: data.yaml, 2 splits (train, val)"
     assert printed[1].startswith("train: data.yaml: 1 image, 1 box, 2 classes")
+    assert printed[-2] == "1 image renamed, such as train/images/a train.png, which is a_train.png"
     assert printed[-1] == f"written: {tmp_path / 'new'} (coco)"
     assert list(find_data(tmp_path / "new").splits) == ["train", "val"]
 

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,9 @@ class Conversion:
     """What the format cannot hold, in words, and how often."""
     copied: int
     """Images that were to be linked, and had to be copied."""
+    renamed: tuple[tuple[str, str], ...] = ()
+    """(name in the source, name without folders) of images whose files are called otherwise now: two had the same name
+    but for folder and suffix, or it has characters that some lists cannot hold."""
 
 
 def convert(layout: Layout, target: Path, to: str, *, link: bool = False, unreadable: str = "fail") -> Conversion:
@@ -62,7 +65,8 @@ def convert(layout: Layout, target: Path, to: str, *, link: bool = False, unread
         }
         classes = _classes(datasets, layout.format == "COCO")
         lost: Counter[str] = Counter()
-        names, copied, splits = FileNames(), 0, {}
+        names, copied = FileNames(), 0
+        splits: dict[str, WrittenSplit] = {}
         for split, dataset in datasets.items():
             images = folder / writer.image_dir(split)
             images.mkdir(parents=True, exist_ok=True)
@@ -71,7 +75,17 @@ def convert(layout: Layout, target: Path, to: str, *, link: bool = False, unread
                 copied += _place(dataset.path(row), images / name, link)
             splits[split] = written
         lost.update(writer.write(folder, splits, classes))
-    return Conversion({split: data.summary() for split, data in datasets.items()}, +lost, copied)
+    summaries = {split: data.summary() for split, data in datasets.items()}
+    return Conversion(summaries, +lost, copied, tuple(_renamed(datasets, splits)))
+
+
+def _renamed(
+    datasets: Mapping[str, DetectionDataset], written: Mapping[str, WrittenSplit]
+) -> Iterator[tuple[str, str]]:
+    for split, dataset in datasets.items():
+        for old, new in zip(dataset.annotations.file_names, written[split].names, strict=True):
+            if old.replace("\\", "/").rsplit("/", 1)[-1] != new:
+                yield old, new
 
 
 def _classes(datasets: Mapping[str, DetectionDataset], keep_ids: bool) -> WrittenClasses:

@@ -89,7 +89,10 @@ class PythonData(Data):
         if self.val_share == 1:
             return self.train_items, "no val_items, so all are (val_share 1)"
         rows = range(len(self.train_items))
-        is_val = self._rule.in_val([str(row) for row in rows])
+        try:
+            is_val = self._rule.in_val([str(row) for row in rows])
+        except UserError as error:
+            raise UserError(f"{self.train_items.name()}: {error}") from error
         chosen = [row for row in rows if is_val[row] == (name == "val")]
         note = f"no val_items, so they are made: {is_val.sum()} of {len(is_val)} items (val_share {self.val_share:g})"
         return Items(self.train_items.items, chosen), note

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Annotated
 
 from otadet.data.images import ReadOptions
@@ -11,6 +12,7 @@ from otadet.data.merged import merged
 from otadet.data.splits import Split
 from otadet.errors import UserError, did_you_mean
 from otadet.exp.data.base import Data, FileData, Unreadable
+from otadet.exp.data.folder import DataFolder
 from otadet.limits import Limits
 from otadet.names import clean_class_names, clean_name, name_list
 
@@ -26,7 +28,7 @@ class DataList(Data):
     """
 
     sources: tuple[FileData, ...]
-    """Such as `DataFolder("a")`, `YoloData("b/data.yaml")`."""
+    """Such as `DataFolder("a")`, `YoloData("b/data.yaml")`; a path alone is a `DataFolder`."""
     classes: tuple[tuple[str, str], ...] | Mapping[str, str] = ()
     """`{"old": "new"}`, on the command line `old=new,other=new`: what classes of the sources are called here."""
     class_names: tuple[str, ...] | None = None
@@ -37,6 +39,9 @@ class DataList(Data):
     def __post_init__(self) -> None:
         if isinstance(self.classes, Mapping):
             object.__setattr__(self, "classes", tuple(self.classes.items()))
+        if isinstance(self.sources, tuple | list):
+            sources = [DataFolder(str(one)) if isinstance(one, str | PurePath) else one for one in self.sources]
+            object.__setattr__(self, "sources", tuple(sources))
         super().__post_init__()
 
     def check(self) -> None:
@@ -45,6 +50,11 @@ class DataList(Data):
         if self.class_names is not None:
             object.__setattr__(self, "class_names", clean_class_names(self.class_names, "class_names"))
         for place, source in enumerate(self.sources):
+            if not isinstance(source, FileData):
+                raise UserError(
+                    f"sources.{place}: is a {type(source).__name__}; expected are data in folders, such as DataFolder "
+                    "or YoloData, each by itself in one list"
+                )
             for name in ("class_names", "num_classes"):
                 if getattr(source, name) is not None:
                     raise UserError(f"sources.{place}.{name}: is set for the list as a whole, {name}")
@@ -54,6 +64,8 @@ class DataList(Data):
                     raise UserError(f"sources.{place}.{name} {own}: is {first} in sources.0; it must be one for all")
         if len(self.renamed) < len(self.classes):
             raise UserError("classes: a class is renamed twice")
+        for old, new in self.renamed.items():
+            clean_class_names([new], f"classes: {old} is renamed to")
 
     @property
     def renamed(self) -> dict[str, str]:

@@ -138,9 +138,13 @@ def test_names_become_different_ones_without_folders(write_files, tmp_path, to):
     source = write_files({**files, "train.json": json.dumps(content)}, tmp_path / "s")
     (source / "A.png").rename(source / "bare")
     write_files({"A.png": (50, 40)}, source)
-    convert(find_coco(source), tmp_path / to, to)
+    done = convert(find_coco(source), tmp_path / to, to)
     data = FIND[to](tmp_path / to).splits["train"].read()
     assert len(DetectionDataset(data)) == len(names)
+    assert dict(done.renamed) == {
+        **{"y/a.jpg": "y_a.jpg", "A.png": "A_2.png", "x/.hid den.jpg": "hid_den.jpg", "bare": "bare.png"},
+        "1 1.jpg": "1_1.jpg",
+    }
     assert sorted(np.round(data.boxes[:, 0]).astype(int).tolist()) == list(range(len(names)))
     assert {os.path.basename(name) for name in data.file_names} >= {"a.jpg", "y_a.jpg", "bare.png", "é.jpg", "1.jpg"}
 
