@@ -161,7 +161,7 @@ def _folders_written(exp: BaseExp, needed: Sequence[str]) -> Iterator[tuple[str,
 
 
 def load_trained(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, dict[str, Any]]:
-    """`load_experiment` of an app whose -c is required."""
+    """`load_experiment` of an app whose -c is required; raises `UserError` as that does, and without -c."""
     exp, state = load_experiment(args, needed)
     if state is None:
         raise UserError("which checkpoint? name it with -c")

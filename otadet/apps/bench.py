@@ -88,6 +88,7 @@ def chosen_rules(names: list[str] | None) -> dict:
 
 
 def print_comparison(comparison: Comparison) -> None:
+    """A table of one scene, a line for each rule: times in ms, memory in MiB and relative to that of the logits."""
     first = comparison.costs[0]
     print(f"\n{first.scene}; logits {first.logits / 2**20:.1f} MiB")
     print(f"{'rule':<14}{'ms':>11}{'/ OTA':>9}{'memory MiB':>12}{'/ logits':>10}{'launches':>10}{'waits':>7}")
@@ -140,6 +141,7 @@ def print_scaling(device: torch.device, repeat: int) -> None:
 
 
 def as_row(cost: Cost) -> dict[str, Any]:
+    """A line of the CSV file: the scene's fields, then the cost's."""
     from dataclasses import asdict
 
     values = asdict(cost)

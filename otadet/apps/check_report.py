@@ -61,6 +61,7 @@ def _boxes_said(place: Place) -> str:
 
 
 def print_statistics(name: str, found: Statistics, resize: Resize) -> None:
+    """What is in the split `name`, and how large its boxes are in its files' pixels and in those of the input."""
     ignored = f", {found.ignored:,} ignored regions" if found.ignored else ""
     pictures = f"{found.images:,} images ({found.images_without_boxes:,} without boxes)"
     print(one_agrees(f"\n{name}: {pictures}, {found.boxes:,} boxes, {len(found.class_names)} classes{ignored}"))
@@ -119,6 +120,7 @@ def as_data(
 
 
 def statistics_data(found: Statistics, resize: Resize) -> dict[str, Any]:
+    """What `print_statistics` prints: sizes in pixels of the files, shares (0-1) at the size of the input."""
     at = found.box_sizes_at(resize)
     quantiles = {
         name: dict(zip(("p5", "p50", "p95"), np.quantile(values, _QUANTILES).tolist(), strict=True))
@@ -140,6 +142,7 @@ def statistics_data(found: Statistics, resize: Resize) -> dict[str, Any]:
 
 
 def finding_data(finding: Finding, splits: dict[str, Split]) -> dict[str, Any]:
+    """What was found, and all of its places. splits: by name."""
     return {
         "id": finding.id,
         "severity": finding.severity,

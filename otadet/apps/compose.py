@@ -53,9 +53,17 @@ def build_trainer(
     precision: Precision | None = None,
     left_out: dict[int, str] | None = None,
 ) -> Trainer:
-    """The trainer of an experiment. `model` is on `device` already; without `evaluate` nothing is evaluated.
+    """The trainer of an experiment.
 
-    precision: None is what is best on `device`. left_out: as in `train_loader`.
+    Args:
+        exp: the experiment, with a batch size that is a number.
+        model: on `device` already; it becomes the trainer's own.
+        train_set: what is trained on.
+        evaluate: None: nothing is evaluated.
+        device: of this process.
+        output: the folder of the run.
+        precision: None: what is best on `device`.
+        left_out: as in `train_loader`.
     """
     run, size = exp.run, len(train_set)
     precision = precision or choose_precision(device, amp=run.amp, name=run.amp_dtype)

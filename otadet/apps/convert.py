@@ -101,8 +101,7 @@ def list_published(as_json: bool) -> None:
     print(f"{'name':<{width}}{'AP':>6}{'input':>7}{'MB':>8}  {'licence':<14}SHA-256 begins with")
     for name, one in PUBLISHED.items():
         size = "-" if one.bytes is None else f"{one.bytes / 1e6:.1f}"
-        row = f"{name:<{width}}{100 * one.ap:>6.1f}{one.image_size:>7}{size:>8}  {one.licence:<14}{one.sha256[:16]}"
-        print(row)
+        print(f"{name:<{width}}{100 * one.ap:>6.1f}{one.image_size:>7}{size:>8}  {one.licence:<14}{one.sha256[:16]}")
     print("AP in percent, on COCO's validation images, as their authors say")
 
 
@@ -126,7 +125,18 @@ def convert(
     size: int | None = None,
     norm_eps: float | None = None,
 ) -> Converted:
-    """Write the checkpoint `source` of another program as one of otadet's, `target`; the others are the options."""
+    """Write a checkpoint of another program as one of otadet's.
+
+    Args:
+        source: the file of the other program.
+        target: the file to write, another one.
+        program: whose `source` is; None: found out by its names.
+        classes: comma-separated names; None: COCO's, where their number says so.
+        size: side of the input in pixels, the shorter one where it is no square; None: as published.
+        norm_eps: of the batch norms of torchvision's networks; None: as published.
+
+    Raises `UserError` for what is no such file or does not fit, and `OutputError`.
+    """
     import torch
 
     from otadet.convert.programs import PROGRAMS, program_of, read_published

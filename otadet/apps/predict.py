@@ -18,7 +18,7 @@ import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     records: list[dict[str, Any]] = []
     try:
-        draw_all(predictor, inputs, args, records, only_one=len(paths) == 1 and not os.path.isdir(paths[0]))
+        for record in drawn(predictor, inputs, args, only_one=len(paths) == 1 and not os.path.isdir(paths[0])):
+            records.append(record)
     finally:
         # Whatever ended the loop, what was found is kept.
         if records and args.save_json:
@@ -126,10 +127,8 @@ def _flags(args: Namespace) -> list[str]:
     return conf + ([] if args.nms is None else ["postprocess.nms_iou", str(args.nms)])
 
 
-def draw_all(
-    predictor: Predictor, inputs: list[Path], args: Namespace, records: list[dict[str, Any]], only_one: bool
-) -> None:
-    """Detect and draw, and add an entry to `records` for each image.
+def drawn(predictor: Predictor, inputs: list[Path], args: Namespace, *, only_one: bool) -> Iterator[dict[str, Any]]:
+    """Detect and draw, one image after the other. Yields the entry of each in the JSON file.
 
     Unless `only_one` was asked for, an image that cannot be read or drawn is named and left out. Raises `UserError`
     where none is left, or the disk is full.
@@ -138,16 +137,19 @@ def draw_all(
     from otadet.errors import UserError
     from otadet.files import is_disk_error
 
-    names = output_names(inputs)
-    for path, name in zip(inputs, names, strict=True):
+    skipped = 0
+    for path, name in zip(inputs, output_names(inputs), strict=True):
         try:
             image = read_image(path, predictor.options)
-            records.append(detect(predictor, path, image, args.output / name, args.json))
+            record = detect(predictor, path, image, args.output / name, args.json)
         except UserError as error:
             if only_one or is_disk_error(error):
                 raise
             print(f"skipped: {error}", file=sys.stderr)
-    if not records:
+            skipped += 1
+        else:
+            yield record
+    if skipped == len(inputs):
         raise UserError(f"--path: none of its {len(inputs)} images can be read and drawn")
 
 
@@ -182,6 +184,7 @@ def as_plain(found: Detections, class_names: Sequence[str]) -> list[dict[str, An
 
 
 def save_json(path: Path, records: list[dict[str, Any]]) -> None:
+    """Write the file whole, or not at all. Raises `OutputError`."""
     from otadet.files import atomic_write
 
     with atomic_write(path, "w") as file:

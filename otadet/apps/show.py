@@ -151,6 +151,7 @@ def _title(word: str, rule: Assigner, named: list[str], alone: bool) -> str:
 
 
 def check_mass(rules: dict[str, Assigner]) -> None:
+    """Raise `UserError` where none of the rules transports anything."""
     from otadet.assigners import OTAAssigner
     from otadet.errors import UserError
 
@@ -161,6 +162,10 @@ def check_mass(rules: dict[str, Assigner]) -> None:
 def build_network(
     exp: BaseExp, checkpoint: str | None, state: dict[str, Any] | None, class_names: tuple[str, ...]
 ) -> Detector:
+    """The trained network, or without a checkpoint one with initial weights, in evaluation mode.
+
+    state: what the checkpoint holds. class_names: (C,) of the data.
+    """
     import torch
 
     from otadet.exp.load import load_detector, without_pretrained
@@ -203,6 +208,7 @@ def assign(
 
 
 def level_index(assigned: AssignedImage, level: int) -> int:
+    """The place of the pyramid level P`level` among the network's. Raises `UserError` where it has none such."""
     from otadet.errors import UserError
 
     names = [assigned.grid.name(index) for index in range(len(assigned.grid.level_sizes))]

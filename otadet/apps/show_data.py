@@ -144,6 +144,7 @@ def drawn(exp: BaseExp, train_set: DetectionDataset, start: int, number: int) ->
 
 
 def shown(batch: Batch, iteration: int) -> list[BatchImage]:
+    """The images of a batch, their padding with them, with a title and their boxes."""
     from otadet.visualize.batch import BatchImage
 
     return [

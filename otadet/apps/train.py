@@ -75,6 +75,7 @@ def parser() -> ArgumentParser:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> Namespace:
+    """The options; where --resume stands before a pair, whose it is: a checkpoint's name, or a field's."""
     words, field = _separated(list(sys.argv[1:] if argv is None else argv))
     args = parser().parse_intermixed_args(words)
     if field is not None and len(args.overrides) % 2 and os.path.exists(field):

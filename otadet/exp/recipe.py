@@ -129,6 +129,7 @@ def usual_and_fitting(images: int, batch: int, table: tuple[tuple[float, int], .
 
 
 def rhythm(found: Statistics, exp: BaseExp, devices: int) -> Iterable[Choice]:
+    """How long the warm-up is, and how often it is evaluated, in proportion to the whole length."""
     iterations = exp.iterations(found.images)
     epochs = iterations * exp.run.images_per_step / found.images
     warmup = min(max(50, min(500, iterations // 20)), iterations // 4)

@@ -89,7 +89,10 @@ def kinds_with(field: str) -> list[str]:
 
 
 def resize_by_text(path: str, text: str) -> Any:
-    """`"640x480"`: a letterbox of that height and width; `"800/1333"` or `"640,800/1333"`: the shortest edge."""
+    """`"640x480"`: a letterbox of that height and width; `"800/1333"` or `"640,800/1333"`: the shortest edge.
+
+    path: of the field, for messages. Raises `UserError` for any other text, as all readers of words do.
+    """
     if found := re.fullmatch(r"(\d+)x(\d+)", text.strip()):
         return Letterbox((int(found[1]), int(found[2])))
     if found := re.fullmatch(r"(\d+(?:,\d+)*)/(\d+)", text.strip()):

@@ -45,6 +45,7 @@ class OnnxComparison:
 
     @property
     def agrees(self) -> bool:
+        """Whether all differences are within what rounding makes of equal networks."""
         box_tolerance = BOX_TOLERANCE * max(1.0, max(self.shape[2:]) / 1000)
         unmatched_tolerance = UNMATCHED_TOLERANCE * (self.detections or 0)
         # Comparisons with NaN are false, so NaN does not agree.

@@ -53,7 +53,10 @@ def _scaled(cost: Tensor, u: Tensor, v: Tensor, eps: float) -> Tensor:
 
 
 def dense_simota(predictions: Predictions, anchors: Anchors, truths: Sequence[GroundTruth]) -> Tensor:
-    """SimOTA image by image, with YOLOX's settings; `predictions.quality` is its objectness."""
+    """SimOTA image by image, with YOLOX's settings: (N, A) as `Assignment.gt_index`.
+
+    `predictions.quality` is YOLOX's objectness; raises `ValueError` without it.
+    """
     if predictions.quality is None:
         raise ValueError("YOLOX's SimOTA needs the predictions' quality")
     images = zip(predictions.logits, predictions.quality, predictions.boxes, truths, strict=True)
@@ -93,7 +96,8 @@ def dense_tal(
     beta: float = 6.0,
     topk: int = 10,
 ) -> Tensor:
-    """Task-aligned assignment of the whole batch at once, on padded (N, G, A) tables."""
+    """Task-aligned assignment of the whole batch at once, on padded (N, G, A) tables: (N, A) as
+    `Assignment.gt_index`. alpha, beta, topk: as of `TaskAlignedAssigner`."""
     counts = [len(truth.boxes) for truth in truths]
     boxes = predictions.boxes.new_zeros(len(truths), max(counts), 4)
     labels = truths[0].labels.new_zeros(len(truths), max(counts))

@@ -44,6 +44,7 @@ class Problem:
     truths: list[GroundTruth]
 
     def to(self, device: torch.device | str) -> Problem:
+        """The same problem on another device."""
         predictions, anchors = self.predictions, self.anchors
         quality = None if predictions.quality is None else predictions.quality.to(device)
         return Problem(

@@ -38,6 +38,7 @@ class Section:
         return part
 
     def column(self, key: str) -> list:
+        """(rows,) the values of a key. Raises `UserError` naming the first entry that lacks it."""
         try:
             return [row[key] for row in self.rows]
         except KeyError:
@@ -45,6 +46,7 @@ class Section:
             raise self.error(position, f"has no {key!r}") from None
 
     def strings(self, key: str) -> list[str]:
+        """(rows,) texts, none of them empty."""
         values = self.column(key)
         for position, value in enumerate(values):
             if not isinstance(value, str) or not value:

@@ -140,12 +140,18 @@ def build_resnet(
     stride_in_1x1: bool = False,
     frozen: bool | None = None,
 ) -> ResNet:
-    """A `ResNet` for the detector; the other arguments are its own.
+    """A `ResNet` for the detector: images (N, 3, H, W) -> C3, C4, C5.
 
-    `weights` is "imagenet" (torchvision's IMAGENET1K_V1, fetched once), the path of a file with such a state
-    dictionary, or None. A `frozen` network has frozen BatchNorm, and its stem and first stage are frozen (the paper's
-    setting, Sec. 4.1); else everything trains. None: a pretrained one is frozen, one from scratch is not. What makes a
-    convolution deformable starts at zero in any case. Raises `UserError` for a file that cannot be used.
+    Args:
+        depth, width, groups, width_per_group: as of `ResNet`.
+        weights: "imagenet" (torchvision's IMAGENET1K_V1, fetched once), the path of a file with such a state
+            dictionary, or None.
+        deformable_stages: as of `deform`; what makes their convolutions deformable starts at zero.
+        stride_in_1x1: whether the stride of a stage is in the first convolution of a block rather than in the second.
+        frozen: whether BatchNorm, the stem and the first stage stay as they are (the paper's setting, Sec. 4.1), where
+            else everything trains; None: those of a pretrained network do.
+
+    Raises `UserError` for a file that cannot be used.
     """
     if weights is not None and width != _WIDTH:
         raise UserError(f"width {width}: pretrained weights are those of width {_WIDTH}; set weights none")
