@@ -15,12 +15,17 @@ Fields of the experiment to change come first, or last after --.
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from otadet.apps.arguments import chosen_rule, experiment_parser, load_trained, parse, pick_device, say, short_name
+from otadet.errors import UserError
+
+if TYPE_CHECKING:
+    from otadet.analysis.ambiguity import AmbiguityCount, SizedRule
+    from otadet.exp import BaseExp
 
 NEEDED = ("data", "input", "model", "run")
 """Parts of the experiment that are counted with, beside its assigner."""
@@ -49,23 +54,17 @@ def parser() -> ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(parser(), argv)
-    from otadet.analysis.ambiguity import EvenlySpaced, at_each_r, count_ambiguous
-    from otadet.errors import UserError
+    from otadet.analysis.ambiguity import EvenlySpaced, count_ambiguous
     from otadet.evaluation.evaluator import pipeline_loader
     from otadet.exp import load_pipeline
     from otadet.files import check_writable, write_csv
     from otadet.names import names_as_trained
 
-    for name, value in (("--limit", args.limit), ("--batch", args.batch), ("--radius", min(args.radius or [1]))):
-        if value is not None and value < 1:
-            raise UserError(f"{name} {value}: must be at least 1")
+    check_numbers(args)
     check_writable(args.csv)
     exp, state = load_trained(args, [*NEEDED, *(["assigner"] if "exp" in args.assigner else [])])
     device = pick_device(args.device)
-    radii = tuple(dict.fromkeys(args.radius or ()))
-    chosen = {word: chosen_rule(exp, word) for word in args.assigner}
-    names = {word: f"exp ({short_name(rule)})" if word == "exp" else word for word, rule in chosen.items()}
-    rules = [sized for word, rule in chosen.items() for sized in at_each_r(names[word], rule, radii)]
+    rules = chosen_rules(exp, args.assigner, args.radius or ())
     build = exp.build_train_dataset if args.split == "train" else exp.build_val_dataset
     dataset = build(names_as_trained(exp.data.class_names, state["class_names"]))
     pipeline = load_pipeline(exp, args.checkpoint, dataset.class_names, state=state).to(device)
@@ -77,18 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         unreadable=exp.data.unreadable,
     )
     counts = count_ambiguous(pipeline, loader, rules)
-    rows = [
-        {
-            "rule": rule.name,
-            "r": "-" if rule.r is None else rule.r,
-            "ambiguous": round(count.per_image(count.ambiguous), 4),
-            "contested": round(count.per_image(count.contested), 4),
-            "positives": round(count.per_image(count.positives), 4),
-            "boxes": round(count.per_image(count.boxes), 4),
-            "images": count.images,
-        }
-        for rule, count in zip(rules, counts, strict=True)
-    ]
+    rows = [as_row(rule, count) for rule, count in zip(rules, counts, strict=True)]
     if args.json:
         print(json.dumps(rows))
     else:
@@ -98,7 +86,37 @@ def main(argv: Sequence[str] | None = None) -> None:
         say(f"table: {args.csv}", args.json)
 
 
+def check_numbers(args: Namespace) -> None:
+    """Raise `UserError` for options that count and are below 1."""
+    for name, value in (("--limit", args.limit), ("--batch", args.batch), ("--radius", min(args.radius or [1]))):
+        if value is not None and value < 1:
+            raise UserError(f"{name} {value}: must be at least 1")
+
+
+def chosen_rules(exp: BaseExp, words: Sequence[str], radii: Sequence[int]) -> list[SizedRule]:
+    """The rules that are named, in each of the sizes r."""
+    from otadet.analysis.ambiguity import at_each_r
+
+    chosen = {word: chosen_rule(exp, word) for word in words}
+    names = {word: f"exp ({short_name(rule)})" if word == "exp" else word for word, rule in chosen.items()}
+    return [sized for word, rule in chosen.items() for sized in at_each_r(names[word], rule, dict.fromkeys(radii))]
+
+
+def as_row(rule: SizedRule, count: AmbiguityCount) -> dict[str, Any]:
+    """A line of the table: numbers per image."""
+    return {
+        "rule": rule.name,
+        "r": "-" if rule.r is None else rule.r,
+        "ambiguous": round(count.per_image(count.ambiguous), 4),
+        "contested": round(count.per_image(count.contested), 4),
+        "positives": round(count.per_image(count.positives), 4),
+        "boxes": round(count.per_image(count.boxes), 4),
+        "images": count.images,
+    }
+
+
 def print_table(rows: list[dict[str, Any]]) -> None:
+    """rows: of `as_row`."""
     print(f"\nper image, on average over {rows[0]['images']}, with {rows[0]['boxes']:.1f} boxes")
     print(f"{'rule':<16}{'r':>4}{'ambiguous':>12}{'contested':>12}{'positives':>12}")
     for row in rows:

@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from otadet.apps.annotated import annotated_images
     from otadet.files import check_folder
-    from otadet.visualize.assignment.figure import assignment_figure, assignment_sheet
+    from otadet.visualize.assignment.figure import assignment_figure
     from otadet.visualize.canvas import write_image
 
     check_folder(args.output)
@@ -93,25 +93,33 @@ def main(argv: Sequence[str] | None = None) -> None:
         say("no checkpoint: the predictions are those of an untrained network", args.json)
     model = build_network(exp, args.checkpoint, state, class_names).to(device)
     records = []
-    on_sheet: list[AssignedImage] = []
-    names: list[str] = []
+    on_sheet: list[tuple[str, AssignedImage]] = []
     for image, out in zip(found, output_files(args.output, [image.path for image in found]), strict=True):
         with torch.no_grad():
             assigned = assign(exp, model, image.sample(), rules, device)
         shown = args.level if isinstance(args.level, str) else level_index(assigned, args.level)
         write_image(out, assignment_figure(assigned, shown, args.mass))
         if len(on_sheet) < ON_SHEET:
-            on_sheet.append(assigned)
-            names.append(image.path.name)
-        say(f"{image.path.name}: {len(assigned.boxes)} boxes; {summary(assigned)}: {out}", args.json)
+            on_sheet.append((image.path.name, assigned))
         boxes = len(assigned.boxes)
+        say(f"{image.path.name}: {boxes} boxes; {summary(assigned)}: {out}", args.json)
         records.append({"image": str(image.path), "picture": str(out), "boxes": boxes, "rules": counts(assigned)})
     if len(found) > 1:
-        sheet = args.output / "sheet.png"
-        write_image(sheet, assignment_sheet(on_sheet, names, shown, args.mass))
+        sheet = write_sheet(args.output, on_sheet, shown, args.mass)
         say(f"{'all of them' if len(found) <= ON_SHEET else f'the first {ON_SHEET}'}: {sheet}", args.json)
     if args.json:
         print(json.dumps(records, ensure_ascii=False))
+
+
+def write_sheet(folder: Path, images: list[tuple[str, AssignedImage]], level: int | str, show_mass: bool) -> Path:
+    """Write the contact sheet of the images and their names; returns its file. level, show_mass: as of each figure."""
+    from otadet.visualize.assignment.figure import assignment_sheet
+    from otadet.visualize.canvas import write_image
+
+    sheet = folder / "sheet.png"
+    names, assigned = zip(*images, strict=True)
+    write_image(sheet, assignment_sheet(assigned, names, level, show_mass))
+    return sheet
 
 
 def shows_data(argv: Sequence[str]) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from otadet.apps import show, show_data, training
+from otadet.apps import compose, show, show_data
 from otadet.apps.train import configured, named_experiment, parse_args
 from otadet.data.images import read_image
 from otadet.errors import UserError
@@ -35,8 +35,8 @@ def trained_on(tiny, start):
     """The batches of the trainer that `otadet train` makes."""
     exp = load_exp(tiny.file)
     exp.override(LENGTH)
-    train_set, _ = training.build_datasets(exp)
-    trainer = training.build_trainer(exp, exp.build_model(2), train_set, None, torch.device("cpu"), tiny.data)
+    train_set, _ = compose.build_datasets(exp)
+    trainer = compose.build_trainer(exp, exp.build_model(2), train_set, None, torch.device("cpu"), tiny.data)
     return list(trainer.loader(start))
 
 
