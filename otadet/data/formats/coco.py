@@ -63,13 +63,7 @@ def read_coco(
     annotations = AnnotationColumns(path, broken)
     content = load_json(path, _entry, {"annotations": annotations.take_rows})
     folder = path.parent if image_dir is None else Path(image_dir)
-    if broken is None:
-        images, categories = (Section(path, name, content) for name in ("images", "categories"))
-        left_out: list[int] = []
-    else:
-        images, left_out = _usable_images(path, content, folder, outside_images, broken)
-        categories = _usable_categories(path, content, broken)
-    _check_lists(path, content, images, categories)
+    images, categories, left_out = _sections(path, content, folder, outside_images, broken)
     annotations.check_ids()
 
     image_ids = images.unique_ids()
@@ -101,14 +95,26 @@ def read_coco(
     )
 
 
-def _check_lists(path: Path, content: dict[str, Any], images: Section, categories: Section) -> None:
-    """Raise `UserError` for a list that is empty, and where that of annotations is none."""
+def _sections(
+    path: Path, content: dict[str, Any], folder: Path, outside: bool, broken: list[BrokenEntry] | None
+) -> tuple[Section, Section, list[int]]:
+    """The lists of images and of categories, and the ids of images that are left out, where wrong entries are noted.
+
+    Raises `UserError` for a list that is empty, and where that of annotations is none.
+    """
+    left_out: list[int] = []
+    if broken is None:
+        images, categories = (Section(path, name, content) for name in ("images", "categories"))
+    else:
+        images, left_out = _usable_images(path, content, folder, outside, broken)
+        categories = _usable_categories(path, content, broken)
     for section in (images, categories):
         if not section.rows:
             raise UserError(f"{shown(path)}: its list of {section.name} is empty")
     if "annotations" in content:
         # They have been taken as they were read; what is no list was not.
         Section(path, "annotations", content)
+    return images, categories, left_out
 
 
 def _repaired(outlined: int, files: FileNames) -> tuple[tuple[str, int], ...]:

@@ -81,14 +81,7 @@ def read_voc(
     Raises `UserError` naming the file, and the object or line, for what is no such file.
     """
     xml_dir, image_dir = Path(xml_dir), Path(image_dir)
-    listings, images = Listings(), VocImages(image_dir)
-    root = absolute(xml_dir)
-    files = {
-        name_in(os.path.join(place, name), root)[: -len(".xml")]: os.path.join(place, name)
-        for place in listings.below(root)
-        for name in listings.files(place)
-        if name.lower().endswith(".xml")
-    }
+    files, images = _xml_files(absolute(xml_dir)), VocImages(image_dir)
     broken: list[BrokenEntry] | None = [] if lenient else None
     wanted, twice = _listed(lists, files, images, broken) if lists else (list(files), 0)
     if not wanted:
@@ -118,6 +111,17 @@ def read_voc(
     paths = {_BACKGROUND: background, _UNLABELLED: unlabelled}
     said = {what: tuple(str(image_dir / name) for name in some) for what, some in paths.items()}
     return replace(made, dropped_files={**said, _NOT_LISTED: tuple(files[key] for key in not_listed)})
+
+
+def _xml_files(root: str) -> dict[str, str]:
+    """Name -> path of each in an absolute folder and those below it; the name is relative to it, without suffix."""
+    listings, files = Listings(), dict[str, str]()
+    for place in listings.below(root):
+        for name in listings.files(place):
+            if name.lower().endswith(".xml"):
+                path = os.path.join(place, name)
+                files[name_in(path, root)[: -len(".xml")]] = path
+    return files
 
 
 def _listed(
