@@ -59,26 +59,28 @@ class VocObjects:
             self.sizes.extend((0, 0))
             return ""
         self.sizes.extend(sides)
-        for place, entry in enumerate(root.iterfind("object")):
+        entries = root.findall("object")
+        for place, entry in enumerate(entries):
             try:
                 self._add(entry, row)
             except ValueError as error:
-                problem = f"object[{place}]: {error}"
-                if self.broken is None:
-                    raise UserError(f"{shown(path)}: {problem}") from None
-                self.broken.append(BrokenEntry(path, problem))
+                self._say(path, f"object[{place}]: {error}")
+        if not entries and root.find(".//bndbox") is not None:
+            self._say(path, "has a bndbox, but no object right in annotation: it must be <annotation><object><bndbox>")
         # Written on another machine, perhaps on another system.
         return (root.findtext("filename") or "").strip().replace("\\", "/").rsplit("/", 1)[-1]
 
+    def _say(self, path: str, problem: str) -> None:
+        """Raise `UserError` with a file's problem, or note it."""
+        if self.broken is None:
+            raise UserError(f"{shown(path)}: {problem}")
+        self.broken.append(BrokenEntry(path, problem))
+
     def _add(self, entry: Element, row: int) -> None:
-        box = entry.find("bndbox")
-        if box is None:
-            hint = (
-                "; it is LabelMe's polygon: export as Pascal VOC, COCO or YOLO"
-                if entry.find("polygon/pt") is not None
-                else ""
-            )
-            raise ValueError(f"has no bndbox; expected is a box with xmin, ymin, xmax and ymax{hint}")
+        boxes = entry.findall("bndbox")
+        if len(boxes) != 1:
+            raise ValueError(_not_one_box(entry, len(boxes)))
+        (box,) = boxes
         texts = [box.findtext(key) for key in ("xmin", "ymin", "xmax", "ymax")]
         try:
             xmin, ymin, xmax, ymax = map(float, texts)  # type: ignore[arg-type]
@@ -106,6 +108,16 @@ def _opened(path: str, data: bytes) -> tuple[Element, tuple[int, int]]:
         raise UserError(f"{shown(path)}: its outermost element is {brief_value(root.tag)}, not annotation")
     size = root.find("size")
     return root, (_side(path, size, "height"), _side(path, size, "width"))
+
+
+def _not_one_box(entry: Element, boxes: int) -> str:
+    if boxes:
+        return f"has {boxes} bndbox; expected is one: give each an object of its own"
+    if entry.find("polygon/pt") is not None:
+        return "has no bndbox but a polygon, as LabelMe writes it: export as Pascal VOC, COCO or YOLO"
+    if entry.find("robndbox") is not None:
+        return "has no bndbox but a turned one (robndbox), which is not read: export upright boxes"
+    return "has no bndbox; expected is a box with xmin, ymin, xmax and ymax"
 
 
 def _class_name(name: str | None) -> str:

@@ -33,6 +33,13 @@ def parse_xml(path: str | Path, data: bytes) -> Element:
         parser.feed(data)
         return parser.close()
     except ParseError as error:
+        try:
+            data.decode("utf-8")
+        except UnicodeDecodeError as wrong:
+            raise UserError(
+                f"{shown(path)}: is not in UTF-8 ({wrong.reason} at byte {wrong.start}), and names no other encoding; "
+                "save it in UTF-8"
+            ) from error
         raise UserError(f"{shown(path)}: not valid XML, perhaps cut short: {error}") from error
 
 

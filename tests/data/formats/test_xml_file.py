@@ -32,7 +32,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY b "ha"><!ENTITY c "&b;&b;">]><a>&c;</a>'
         (b"<a>&b;</a>", "not valid XML, .*undefined entity"),
         (b"", "not valid XML"),
         (b"<a>\n<b>", "not valid XML, perhaps cut short: .*line 2"),
-        (b"<a>\xff</a>", "not valid XML"),
+        (b"<a>\xff</a>", "is not in UTF-8 .*at byte 3.*save it in UTF-8"),
         (b"<a>\0</a>", "not valid XML"),
         (b"<?xml version='1.0' encoding='gbk'?><a>\xff\xff</a>", "in its encoding gbk"),
         (b"<?xml version='1.0' encoding='cpx'?><a/>", "in its encoding cpx"),
