@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +12,9 @@ from otadet.data.formats.crowdhuman import CrowdHumanSplit, find_crowdhuman
 from otadet.data.formats.crowdhuman_file import Which
 from otadet.data.formats.folders import Listings, absolute, is_image, no_such_folder
 from otadet.data.formats.layout import ALL, Layout
-from otadet.data.formats.text_file import unmarked
+from otadet.data.formats.other_data import ARCHIVES, foreign_data, lone_label, what_is_there
 from otadet.data.formats.voc import find_voc
 from otadet.data.formats.yolo import find_yolo
-from otadet.data.formats.yolo_files import is_other_text
-from otadet.data.formats.yolo_labels import is_label_line
 from otadet.data.image_file import shown
 from otadet.data.images import DEFAULT, ReadOptions
 from otadet.errors import UserError
@@ -66,9 +63,9 @@ _LOOKED_FOR = (
     "COCO (.json with lists named images, annotations and categories), YOLO (data.yaml, or folders images and labels "
     "with .txt), Pascal VOC (.xml), CrowdHuman (.odgt)"
 )
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+_PARTS_OF_ONE = ("annotations", "annots", "xml", "xmls", "images", "jpegimages", "labels", "imagesets")
+"""What people call folders of a data set that have only annotations, or only images."""
 _NAMED_AT_MOST = 5
-_COUNTED_AT_MOST = 100_000
 _FOLDERS_AT_MOST = 20
 
 
@@ -89,8 +86,7 @@ def find_data(path: str | Path, format: str = "auto", options: FindOptions = Fin
         return _of_file(path, format, options)
     if not os.path.isdir(path):
         raise UserError(no_such_folder(path))
-    tried = FINDERS if format == "auto" else {format: FINDERS[format]}
-    found = {name: layout for name, find in tried.items() if (layout := find(path, options)) is not None}
+    found = _found(path, format, options)
     if not found and (inner := _only_folder(path)) is not None:
         layout = find_data(inner, format, options)
         return replace(layout, why=f"{shown(inner.name)}/{layout.why}")
@@ -98,7 +94,30 @@ def find_data(path: str | Path, format: str = "auto", options: FindOptions = Fin
         raise UserError(_nothing(path, format))
     if len(found) > 1:
         raise UserError(_several(path, found))
-    return next(iter(found.values()))
+    layout = next(iter(found.values()))
+    if above := _above(path, format, options):
+        listings = Listings()
+        if not any(is_image(name) for inner in listings.below(absolute(path)) for name in listings.files(inner)):
+            raise UserError(f"{shown(path)}: is {layout.format} ({layout.why}), but has no images{above}")
+    return layout
+
+
+def _found(path: Path, format: str, options: FindOptions) -> dict[str, Layout]:
+    """By their word, the formats that a folder may be in."""
+    tried = FINDERS if format == "auto" else {format: FINDERS[format]}
+    return {name: layout for name, find in tried.items() if (layout := find(path, options)) is not None}
+
+
+def _above(path: Path, format: str, options: FindOptions = FindOptions()) -> str:
+    """That the folder around one that is called as a part of a data set is the data set."""
+    above = Path(os.path.abspath(path)).parent
+    if path.name.lower() not in _PARTS_OF_ONE:
+        return ""
+    try:
+        found = [layout.format for layout in _found(above, format, options).values()]
+    except UserError:
+        return ""
+    return f"; the folder above is a data set, {shown(above)} ({' or '.join(found)}): name that" if found else ""
 
 
 def _only_folder(path: Path) -> Path | None:
@@ -114,7 +133,7 @@ def _only_folder(path: Path) -> Path | None:
 def _of_file(path: Path, format: str, options: FindOptions) -> Layout:
     suffix = path.suffix.lower()
     if suffix not in FILES:
-        if suffix in _ARCHIVES:
+        if suffix in ARCHIVES:
             raise UserError(f"{shown(path)}: is an archive; unpack it, and name the folder")
         raise UserError(f"{shown(path)}: is no annotation file, which end with {', '.join(FILES)}; name its folder")
     known = FILES[suffix]
@@ -139,58 +158,11 @@ def _several(path: Path, found: Mapping[str, Layout]) -> str:
 
 
 def _nothing(path: Path, format: str) -> str:
-    names = sorted(os.listdir(path))
-    suffixes: Counter[str] = Counter()
-    labelme = False
-    for where, folders, files in os.walk(path):
-        folders.sort()
-        suffixes.update(Path(name).suffix.lower() or "without a suffix" for name in files)
-        jsons = sorted(name for name in files if name.lower().endswith(".json"))
-        labelme = labelme or bool(jsons and _is_labelme(Path(where, jsons[0])))
-        if suffixes.total() > _COUNTED_AT_MOST:
-            break
-    listed = ", ".join(shown(Path(name)) for name in names[:_NAMED_AT_MOST])
-    more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
-    counted = ", ".join(f"{number} {shown(Path(suffix))}" for suffix, number in suffixes.most_common(_NAMED_AT_MOST))
-    there = f"there are {listed}{more}; files: {counted or 'none'}" if names else "it is empty"
     asked = "no annotations that otadet reads" if format == "auto" else f"no annotations of format {format}"
-    hint = "; its .json files are labelme's: export them as COCO, YOLO or Pascal VOC" if labelme else ""
     return (
-        f"{shown(path)}: has {asked}. Looked for: {_LOOKED_FOR}; {there}{hint or _foreign(path)}"
-        f"{_below(path, format) or _lone_label(path)}"
+        f"{shown(path)}: has {asked}. Looked for: {_LOOKED_FOR}; {what_is_there(path)}{foreign_data(path)}"
+        f"{_above(path, format) or _below(path, format) or lone_label(path)}"
     )
-
-
-def _foreign(path: Path) -> str:
-    """What is there instead, of what people take for such data."""
-    for name in Listings().files(absolute(path)):
-        suffix = name[name.rfind(".") :].lower()
-        if suffix in _ARCHIVES:
-            return f"; {shown(name)} is an archive: unpack it"
-        if suffix == ".csv":
-            return f"; {shown(name)} may have the boxes: export them as COCO, YOLO or Pascal VOC instead of CSV"
-        if suffix in (".json", ".xml"):
-            start = _start(path / name)
-            if suffix == ".xml" and b"<annotations>" in start:
-                return f"; {shown(name)} is CVAT's own format: export as COCO, YOLO or Pascal VOC"
-            if suffix == ".json" and start.lstrip()[:1] == b"[" and (b'"data"' in start or b'"annotator"' in start):
-                return f"; {shown(name)} is Label Studio's own format: export as COCO, YOLO or Pascal VOC"
-    return ""
-
-
-def _lone_label(path: Path) -> str:
-    """That there are label files of YOLO, where no image has been found for any."""
-    for where, folders, files in os.walk(path):
-        folders.sort()
-        texts = [name for name in sorted(files) if name.lower().endswith(".txt") and not is_other_text(name)]
-        for name in texts[:_NAMED_AT_MOST]:
-            if is_label_line(unmarked(_start(Path(where, name)))[0].lstrip().split(b"\n", 1)[0]):
-                label = shown(os.path.relpath(Path(where, name), path))
-                return (
-                    f"; {label} is a label file of YOLO, but has no image: those are expected under the same names, "
-                    "beside the label files or in a folder images beside that called labels"
-                )
-    return ""
 
 
 def _below(path: Path, format: str) -> str:
@@ -206,17 +178,3 @@ def _below(path: Path, format: str) -> str:
         return ""
     more = f" and {len(found) - _NAMED_AT_MOST} more" if len(found) > _NAMED_AT_MOST else ""
     return f"; data sets are below it: name one, or several as a DataList: {', '.join(found[:_NAMED_AT_MOST])}{more}"
-
-
-def _start(path: Path) -> bytes:
-    """The first bytes of a file; none where it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(2**16)
-    except OSError:
-        return b""
-
-
-def _is_labelme(path: Path) -> bool:
-    start = _start(path)
-    return b'"shapes"' in start and (b'"imagePath"' in start or b'"flags"' in start)

@@ -191,6 +191,25 @@ def test_what_people_take_for_a_data_set_is_told(write_files, files, hint):
         find_data(write_files(files))
 
 
+XML = "<annotation><size><width>8</width><height>6</height></size></annotation>"
+
+
+@pytest.mark.parametrize(
+    ("files", "part"),
+    [
+        ({"Annotations/a.xml": XML, "JPEGImages/a.jpg": PICTURE}, "Annotations"),
+        ({"Annotations/a.xml": XML, "JPEGImages/a.jpg": PICTURE}, "JPEGImages"),
+        ({"annotations/train.json": coco("a.jpg"), "train/a.jpg": PICTURE}, "annotations"),
+        ({"images/a.jpg": PICTURE, "labels/a.txt": "0 .5 .5 .2 .2"}, "images"),
+        ({"images/a.jpg": PICTURE, "labels/a.txt": "0 .5 .5 .2 .2"}, "labels"),
+    ],
+)
+def test_a_part_of_a_data_set_leads_to_the_whole(write_files, files, part):
+    folder = write_files(files)
+    with pytest.raises(UserError, match=rf"{part}: .*; the folder above is a data set, \S+ \(\w+\): name that"):
+        find_data(folder / part)
+
+
 def test_an_archive_itself(write_files):
     with pytest.raises(UserError, match=r"set\.zip: is an archive; unpack it"):
         find_data(write_files({"set.zip": "PK"}) / "set.zip")
