@@ -9,6 +9,7 @@ Shape letters, used in every docstring, each with one meaning:
     C  classes                                     I  ignored regions of an image
     M  objects of a batch or a data set            R  rows of samples, each fitted by itself
     S  images of a data set                        F  classes of a file
+    J  amounts that a loss is divided by
 
 `G` comes first in every matrix of pairs. Boxes are xyxy in pixels of the network's input.
 """

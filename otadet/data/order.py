@@ -29,7 +29,7 @@ class Order(Protocol):
         ...
 
     def alike(self, index: int) -> np.ndarray:
-        """(J,) the images that may stand in for image `index`, itself among them."""
+        """int64, the images that may stand in for image `index`, itself among them."""
         ...
 
 

@@ -41,7 +41,7 @@ class StepGuard:
     Made from the loss terms after the forward pass, asked after the backward pass has been queued: the answer is
     copied to the host while the device works on the backward pass, so that waiting for it leaves the device busy.
 
-    terms: (T,) loss terms of this process, on its device. stop: whether this process was asked to stop.
+    terms: the loss terms of this process, on its device, in a row. stop: whether this process was asked to stop.
     """
 
     def __init__(self, terms: Tensor, stop: bool) -> None:

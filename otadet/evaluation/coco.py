@@ -151,7 +151,7 @@ def _indexed(coco: Any, dataset: dict) -> Any:
 
 
 def _per_class(evaluation: Any, truth: dict, predictions: list[dict], names: Mapping[int, str]) -> list[ClassResult]:
-    # (T IoU thresholds, R recalls, C) and (T, C): over all areas, with the most detections per image.
+    # (IoU thresholds, recalls, C) and (IoU thresholds, C): over all areas, with the most detections per image.
     precision = evaluation.eval["precision"][..., 0, -1]
     recall = evaluation.eval["recall"][..., 0, -1]
     thresholds = evaluation.params.iouThrs

@@ -13,7 +13,7 @@ def areas(boxes: np.ndarray) -> np.ndarray:
 
 
 def intersections(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(M, 4), (K, 4) xyxy -> (M, K) square pixels."""
+    """(G, 4), (D, 4) xyxy, whatever boxes these are, -> (G, D) square pixels."""
     if len(a) > len(b):
         # Many times faster with the longer side in the innermost loops.
         return intersections(b, a).T
@@ -24,13 +24,13 @@ def intersections(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(M, 4), (K, 4) xyxy -> (M, K) in 0-1."""
+    """(G, 4), (D, 4) xyxy -> (G, D) in 0-1."""
     common = intersections(a, b)
     return _ratio(common, areas(a)[:, None] + areas(b)[None] - common)
 
 
 def shares_inside(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(M, 4), (K, 4) xyxy -> (M, K) share of the area of each box of `a` that lies in each of `b` (IoA), in 0-1."""
+    """(D, 4), (I, 4) xyxy -> (D, I) share of the area of each box of `a` that lies in each of `b` (IoA), in 0-1."""
     return _ratio(intersections(a, b), areas(a)[:, None])
 
 

@@ -95,7 +95,7 @@ class AnnotationColumns:
     def keep_references(self, key: str, ids: np.ndarray, left_out: np.ndarray) -> None:
         """Leave out those with an id under `key` that is none of `ids`.
 
-        left_out: (K,) ids of what is known to be wrong, so that nothing is said of what refers to it.
+        left_out: int64 ids of what is known to be wrong, so that nothing is said of what refers to it.
         """
         wanted = self.column(key)
         known = np.isin(wanted, ids)
@@ -107,7 +107,7 @@ class AnnotationColumns:
         return sum(map(len, self._columns.get("image_id", [])))
 
     def _say(self, rows: np.ndarray, problem: Callable[[int], str]) -> None:
-        """What is wrong with these rows (K,): noted, or the error of the first."""
+        """What is wrong with these rows: noted, or the error of the first."""
         places = self.column("place")
         for row in rows.tolist():
             error = self._none.error(places[row], problem(row))

@@ -14,10 +14,10 @@ from tests.helpers.counting import count_operations
 
 @dataclass(frozen=True)
 class Dense:
-    """One image: boxes with costs relative to background, reaching some of the first `B` of `n` demanders."""
+    """One image: boxes with costs relative to background, reaching some of the first `U` of `n` demanders."""
 
-    cost: Tensor  # (G, B)
-    reach: Tensor  # (G, B) bool; every column has a True
+    cost: Tensor  # (G, U)
+    reach: Tensor  # (G, U) bool; every column has a True
     supply: Tensor  # (G,)
     num_demanders: int
 
