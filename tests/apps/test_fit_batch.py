@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from otadet.apps import fit_batch
-from otadet.apps.fit_batch import hardest_batch, with_fitting_batch
+from otadet.apps.fit_batch import with_fitting_batch
+from otadet.apps.hardest_batch import hardest_batch
 from otadet.apps.start import Start
 from otadet.apps.train import configured, parse_args
 from otadet.apps.training import train_experiment
