@@ -18,6 +18,7 @@ from otadet.data.formats.coco_faults import objects_alone, usable_categories, us
 from otadet.data.formats.coco_files import CocoFile, coco_files, first_file_names, image_folder
 from otadet.data.formats.coco_image_names import FileNames, file_names
 from otadet.data.formats.coco_outlines import outline_box
+from otadet.data.formats.folders import folder_of
 from otadet.data.formats.json_file import brief_value, load_json
 from otadet.data.formats.json_section import Section
 from otadet.data.formats.layout import ALL, NOT_LISTED, SPLITS, Layout, Source, Undecided
@@ -199,9 +200,7 @@ def coco_file(path: Path, *, outside_images: bool = False) -> Layout:
             f"{shown(path)}: is no COCO file, which has lists named images, annotations and categories; export what is "
             "in it as COCO, YOLO or Pascal VOC"
         )
-    # Absolute, as the folders around a file that is named from its own folder have no names otherwise.
-    file = CocoFile(Path(os.path.abspath(path)), names, ALL)
-    folder = file.path.parent
+    file, folder = CocoFile(Path(os.path.abspath(path)), names, ALL), folder_of(path)
     # annotations/all.json is beside images/.
     folder = folder.parent if folder.name.lower() == "annotations" else folder
     source = CocoSource(path, image_folder(file, folder, outside_images), outside_images)

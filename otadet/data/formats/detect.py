@@ -10,7 +10,7 @@ from pathlib import Path
 from otadet.data.formats.coco import coco_file, find_coco
 from otadet.data.formats.crowdhuman import CrowdHumanSplit, find_crowdhuman
 from otadet.data.formats.crowdhuman_file import Which
-from otadet.data.formats.folders import Listings, absolute, is_image, no_such_folder
+from otadet.data.formats.folders import Listings, absolute, folder_of, has_images, is_image, no_such_folder
 from otadet.data.formats.layout import ALL, Layout
 from otadet.data.formats.other_data import ARCHIVES, foreign_data, lone_label, what_is_there
 from otadet.data.formats.voc import find_voc
@@ -43,7 +43,7 @@ def _find_yolo(path: Path, options: FindOptions) -> Layout | None:
 
 def _find_crowdhuman(path: Path, options: FindOptions) -> Layout | None:
     if os.path.isfile(path):
-        source = CrowdHumanSplit(path, path.absolute().parent, options.boxes)
+        source = CrowdHumanSplit(path, folder_of(path), options.boxes)
         return Layout("CrowdHuman", path.name, {ALL: source})
     return find_crowdhuman(path, boxes=options.boxes)
 
@@ -63,7 +63,18 @@ _LOOKED_FOR = (
     "COCO (.json with lists named images, annotations and categories), YOLO (data.yaml, or folders images and labels "
     "with .txt), Pascal VOC (.xml), CrowdHuman (.odgt)"
 )
-_PARTS_OF_ONE = ("annotations", "annots", "xml", "xmls", "images", "jpegimages", "labels", "imagesets")
+_PARTS_OF_ONE = (
+    "annotations",
+    "annotation",
+    "annots",
+    "ann",
+    "xml",
+    "xmls",
+    "images",
+    "jpegimages",
+    "labels",
+    "imagesets",
+)
 """What people call folders of a data set that have only annotations, or only images."""
 _NAMED_AT_MOST = 5
 _FOLDERS_AT_MOST = 20
@@ -95,10 +106,8 @@ def find_data(path: str | Path, format: str = "auto", options: FindOptions = Fin
     if len(found) > 1:
         raise UserError(_several(path, found))
     layout = next(iter(found.values()))
-    if above := _above(path, format, options):
-        listings = Listings()
-        if not any(is_image(name) for inner in listings.below(absolute(path)) for name in listings.files(inner)):
-            raise UserError(f"{shown(path)}: is {layout.format} ({layout.why}), but has no images{above}")
+    if (above := _above(path, format, options)) and not has_images(path, Listings()):
+        raise UserError(f"{shown(path)}: is {layout.format} ({layout.why}), but has no images{above}")
     return layout
 
 

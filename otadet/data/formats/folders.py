@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from otadet.data.image_file import shown
 from otadet.data.images import IMAGE_SUFFIXES
 from otadet.errors import UserError, did_you_mean, reason_of
+
+_LOOKED_AT = 200
+"""Folders that are looked into for an image."""
 
 
 class Listings:
@@ -87,6 +91,20 @@ def no_such_folder(path: str | Path) -> str:
 def is_image(name: str) -> bool:
     """Whether a file's name ends as that of an image."""
     return name[name.rfind(".") :].lower() in IMAGE_SUFFIXES
+
+
+def has_images(folder: str | Path, listings: Listings) -> bool:
+    """Whether there are any in the folder, or in the first ones below it."""
+    inner = islice(listings.below(absolute(folder)), _LOOKED_AT)
+    return any(is_image(name) for place in inner for name in listings.files(place))
+
+
+def folder_of(file: Path) -> Path:
+    """The folder of the data that a file describes, which is named by itself: its own, or the one above if there are
+    images, but none in its own."""
+    # Absolute, as the folders around a file that is named from its own folder have no names otherwise.
+    own, listings = Path(absolute(file)).parent, Listings()
+    return own.parent if not has_images(own, listings) and has_images(own.parent, listings) else own
 
 
 def stem(name: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from otadet.data.formats.folders import Listings, absolute, is_image
+from otadet.data.formats.folders import Listings, absolute, has_images, is_image
 from otadet.data.formats.layout import ALL, SPLITS, of_splits, said_split
 from otadet.data.formats.text_file import read_bytes, unmarked
 from otadet.data.formats.yolo_config import YoloConfig, read_darknet_config, read_names, read_yaml_config
@@ -108,7 +108,7 @@ def _splits(path: Path, listings: Listings) -> tuple[dict[str, tuple[str, ...]],
             for name in listings.folders(outer)
             if said_split(name)
         }
-        inner = {name: place for name, place in inner.items() if _has_images(place, listings)}
+        inner = {name: place for name, place in inner.items() if has_images(place, listings)}
         named = {name: inner[name] for name in of_splits(inner)}
         # Only now, as folders without labels may be those of another format, which says which is which.
         if any(_has_labels(place, folder, listings) for place in named.values()):
@@ -128,12 +128,6 @@ def _splits(path: Path, listings: Listings) -> tuple[dict[str, tuple[str, ...]],
                 raise UserError(_too_deep(deep, folder))
             return {ALL: (place,)}, why
     return {}, ""
-
-
-def _has_images(place: str, listings: Listings) -> bool:
-    """Whether there are any in the first folders below `place`."""
-    inner = islice(listings.below(place), _LOOKED_AT)
-    return any(is_image(name) for folder in inner for name in listings.files(folder))
 
 
 def _too_deep(deep: Sequence[str], folder: str) -> str:

@@ -191,6 +191,17 @@ def test_what_people_take_for_a_data_set_is_told(write_files, files, hint):
         find_data(write_files(files))
 
 
+@pytest.mark.parametrize("deep", ["", "labels/"])
+def test_the_images_of_a_file_are_beside_its_folder_where_none_are_in_it(write_files, monkeypatch, deep):
+    odgt = json.dumps({"ID": "a", "gtboxes": []})
+    folder = write_files({f"{deep}all.json": coco("a.jpg"), f"{deep}all.odgt": odgt, "images/a.jpg": PICTURE})
+    monkeypatch.chdir(folder / deep)
+    for name in ("all.json", "all.odgt"):
+        for path in (name, folder / deep / name):
+            read = find_data(path).splits["all"].read()
+            assert (read.image_dir / read.file_names[0]).samefile(folder / "images/a.jpg")
+
+
 XML = "<annotation><size><width>8</width><height>6</height></size></annotation>"
 
 
