@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from otadet.command_line import Parser, as_path
 from otadet.data.annotations import Annotations
 from otadet.data.formats.coco import read_coco
 from otadet.data.formats.crowdhuman import find_crowdhuman
@@ -34,12 +34,12 @@ LINKS = 20_000
 
 
 def main() -> None:
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("formats", nargs="*", help=f"of {', '.join(FORMATS)}; default: all")
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--boxes", type=int, default=10, help="per image")
-    parser.add_argument("--folder", type=Path, help="where the data are written; default: a temporary folder")
-    parser.add_argument("--read", type=Path, help="only read this folder, as the processes of the benchmark do")
+    parser.add_argument("--folder", type=as_path, help="where the data are written; default: a temporary folder")
+    parser.add_argument("--read", type=as_path, help="only read this folder, as the processes of the benchmark do")
     args = parser.parse_args()
     unknown = set(args.formats) - FORMATS.keys()
     if unknown:

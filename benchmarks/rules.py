@@ -43,9 +43,11 @@ from typing import TYPE_CHECKING
 
 from otadet.apps.arguments import AUTO, experiment_parser, parse, pick_device
 from otadet.apps.evaluate import SPLITS
+from otadet.apps.outputs import check_outputs
 from otadet.cli import run
+from otadet.command_line import as_name, as_path
 from otadet.errors import UserError
-from otadet.files import atomic_write, check_writable
+from otadet.files import atomic_write
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +62,11 @@ OUTPUT = Path("runs/rules/rules.csv")
 def parser() -> ArgumentParser:
     made = experiment_parser(__doc__)
     made.add_argument(
-        "-c", "--checkpoint", metavar="CKPT", help="start from it, or from a published name; default: from scratch"
+        "-c",
+        "--checkpoint",
+        type=as_name,
+        metavar="CKPT",
+        help="start from it, or from a published name; default: from scratch",
     )
     made.add_argument("--rules", type=listed, default=RULES, metavar="A,B", help=f"default: {','.join(RULES)}")
     made.add_argument("--seeds", type=seeds, default=(0,), metavar="M,N", help="default: 0")
@@ -69,9 +75,11 @@ def parser() -> ArgumentParser:
         "--images", type=int, default=200, metavar="N", help="training images to count anchors on; default: 200"
     )
     made.add_argument("--minutes", type=float, metavar="M", help="do not begin what would not be done by then")
-    made.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help=f"default: {OUTPUT}")
-    made.add_argument("--folder", type=Path, metavar="DIR", help="of the trainings; default: FILE without its suffix")
-    made.add_argument("--table", type=Path, metavar="FILE", help="write the table as Markdown, too")
+    made.add_argument("--output", type=as_path, default=OUTPUT, metavar="FILE", help=f"default: {OUTPUT}")
+    made.add_argument(
+        "--folder", type=as_path, metavar="DIR", help="of the trainings; default: FILE without its suffix"
+    )
+    made.add_argument("--table", type=as_path, metavar="FILE", help="write the table as Markdown, too")
     made.add_argument("--only-table", action="store_true", help="print the tables of what --output has, train nothing")
     return made
 
@@ -98,14 +106,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from benchmarks.rulebench.report import contests
     from benchmarks.rulebench.rows import read_rows
 
-    check_writable(args.table)
+    check_outputs({"--table": args.table, "--output": args.output}, [args.checkpoint, args.exp])
     if args.only_table:
         rows = read_rows(args.output)
         if not rows:
             raise UserError(f"{args.output}: has no results yet")
         show(contests(rows), args.table)
         return
-    check_writable(args.output)
     from otadet.engine.run_folder import run_folder
 
     args.folder = args.folder or args.output.with_name(

@@ -25,7 +25,7 @@ if __name__ == "__main__":
     end_at_once_on_signals()  # before the imports that take seconds
 
 import os
-from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, Namespace
 from dataclasses import asdict
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 
 from otadet.apps.arguments import pick_device
 from otadet.cli import run
+from otadet.command_line import Parser, as_path
 from otadet.errors import UserError
 from otadet.files import check_writable
 
@@ -54,7 +55,7 @@ CHILD_START = 15
 
 
 def parse_args() -> Namespace:
-    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one precision compiled, and within a budget of time")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     parser.add_argument(
@@ -72,7 +73,7 @@ def parse_args() -> Namespace:
     parser.add_argument("--repeat", type=int, default=20, metavar="N", help="turns of each comparison; default: 20")
     parser.add_argument("--workers", type=int, metavar="N", help="loader processes; default: 0 on a CPU, else 4")
     parser.add_argument("--budget", type=float, metavar="SECONDS", help="for everything; default: none without --quick")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="JSON; default: runs/train_step-DEVICE.json")
+    parser.add_argument("--output", type=as_path, metavar="FILE", help="JSON; default: runs/train_step-DEVICE.json")
     parser.add_argument("--child-of", type=int, metavar="PID", help=SUPPRESS)
     return parser.parse_args()
 

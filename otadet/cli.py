@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import io
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 
+from otadet.command_line import Parser
 from otadet.engine.stop import INTERRUPTED, Interruption, Stopped, end_at_once_on_signals, leave, talks_to_user
 from otadet.errors import MainProcessError, UserError, reason_of
 
@@ -45,7 +45,7 @@ COMMANDS = {
 def command() -> None:
     """The console command: its first word says what to do, the rest is that app's."""
     end_at_once_on_signals()  # before the imports that take seconds
-    parser = ArgumentParser("otadet", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = Parser("otadet", description=__doc__.partition("\n\n")[2])
     words = parser.add_subparsers(
         metavar="COMMAND", required=True, dest="command", help="followed by --help: its options"
     )

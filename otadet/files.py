@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,20 +27,24 @@ _DISK_ERRORS = {
 def atomic_path(path: str | Path, *, keep_as: str | Path | None = None) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, that becomes `path` when the block ends without an error.
 
-    Parent folders are made. keep_as: another name beside it for what `path` was until then; at every moment one of the
-    two is a whole file. Raises `OutputError` before the block where `path` cannot be written, and after it where the
-    disk is full or broken: `path` is then what it was before.
+    Parent folders are made. What a device or a pipe is named for, such as /dev/stdout, is copied into it. keep_as:
+    another name beside it for what `path` was until then; at every moment one of the two is a whole file. Raises
+    `OutputError` before the block where `path` cannot be written, and after it where the disk is full or broken: `path`
+    is then what it was before.
     """
     path = Path(path)
     temporary = _new_temporary(path)
     try:
         yield temporary
+        if is_special(path):
+            _copy_into(temporary, path)
+            return
         if keep_as is not None:
             _keep(path, Path(keep_as))
         _move(temporary, path)
     except Exception as error:
         if (cause := _disk_error(error)) is not None:
-            kept = "; what it held before is unchanged" if os.path.exists(path) else ""
+            kept = "; what it held before is unchanged" if os.path.isfile(path) else ""
             raise OutputError(f"{path}: cannot be written ({reason_of(cause)}){kept}") from error
         raise
     finally:
@@ -109,6 +114,15 @@ def check_folder(folder: str | Path) -> None:
         raise OutputError(f"{folder}: cannot be used as output folder ({reason}); choose another --output") from error
 
 
+def is_special(path: str | Path) -> bool:
+    """Whether it is, or a link leads to, a device, a pipe or a socket, which a file must not take the place of."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
 def is_disk_error(error: BaseException) -> bool:
     """Whether `error`, or what it was raised from, says that the disk is full or broken: other files would not fit."""
     return _disk_error(error) is not None
@@ -141,9 +155,14 @@ def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def _new_temporary(path: Path) -> Path:
     if os.path.isdir(path):
         raise OutputError(f"{path}: is a folder; name a file")
+    special = is_special(path)
+    if special and not os.access(path, os.W_OK):
+        raise OutputError(f"{path}: cannot be written ({os.strerror(errno.EACCES)}); name another file")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        if not special:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        folder = None if special else path.parent
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=folder)
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: cannot be written ({reason_of(error)}); choose another output folder") from error
     os.close(handle)
@@ -157,6 +176,14 @@ def _disk_error(error: BaseException | None) -> OSError | None:
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def _copy_into(temporary: Path, path: Path) -> None:
+    try:
+        with open(temporary, "rb") as content, open(path, "wb", buffering=0) as file:
+            shutil.copyfileobj(content, file)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({reason_of(error)})") from error
 
 
 def _move(temporary: Path, path: Path) -> None:

@@ -6,12 +6,16 @@ import contextlib
 import errno
 import io
 import os
+import re
 import sys
+from importlib import import_module
 
 import pytest
 
 from otadet.apps.arguments import experiment_parser
 from otadet.cli import run
+from otadet.errors import UserError
+from otadet.exp import load_exp
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
@@ -22,7 +26,7 @@ def test_a_console_without_the_letters_gets_escapes(encoding: str, monkeypatch: 
     assert stream.buffer.getvalue().split() == [b"2", b"\\u732b,", b"\\udce9.png"]
 
 
-@pytest.mark.parametrize("text", ["-1", "-1e-3", "-.5", "-2E+5", "-inf", "-nan", "-1."])
+@pytest.mark.parametrize("text", ["-1", "-1e-3", "-.5", "-2E+5", "-inf", "-nan", "-1.", "-5epochs", "-3x4"])
 def test_a_negative_number_is_a_value(text: str) -> None:
     assert experiment_parser(None).parse_args(["-f", "a.py", "lr", text]).overrides == ["lr", text]
 
@@ -60,3 +64,50 @@ def test_another_pipe_that_breaks_is_no_lost_output(monkeypatch):
 
     with pytest.raises(BrokenPipeError):
         run(fail)
+
+
+@pytest.mark.parametrize(
+    ("app", "words", "said"),
+    [
+        ("evaluate", [], "the following arguments are required: -c/--checkpoint"),
+        ("predict", ["-c", "a.pth", "--path", ""], "argument --path: is empty"),
+        ("predict", ["-c", "", "--path", "a"], "argument -c/--checkpoint: is empty"),
+        ("predict", ["-c", "a.pth", "--path", "a", "--conf", "nan"], "argument --conf: 'nan' is not a number from 0"),
+        ("train", ["-f", ""], "argument -f/--exp: is empty"),
+        ("train", ["--lr", "1"], "unrecognized arguments: --lr, which is no option; fields of the experiment have no"),
+        ("check", [], "the following arguments are required: PATH;"),
+        ("check", ["a", "--workers", "x"], "argument --workers: invalid int value"),
+        ("convert_data", ["a", "b", "--to", "x"], "argument --to: invalid choice: 'x'"),
+        ("show", ["data", "--batches", "0"], "argument --batches: '0' is not a number"),
+        ("convert", ["--from", "x"], "argument --from: invalid choice"),
+    ],
+)
+def test_a_mistake_is_one_line(app, words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        import_module(f"otadet.apps.{app}").main(words)
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"error: {said}")
+    assert printed.err.count("\n") == 1
+    assert printed.err.endswith("--help has all options\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["lr"], "lr: overrides come as pairs, name value; the last one is incomplete"),
+        (["data", ".", "lr=0.1"], "write lr 0.1 for lr=0.1"),
+        (["augment.0.p="], "write augment.0.p VALUE for augment.0.p="),
+        (["."], ". is there: pictures are data ., an experiment is -f ."),
+        (["data", ""], "folder: is empty"),
+    ],
+)
+def test_settings_that_are_no_pairs(words, said):
+    with pytest.raises(UserError, match=f"{re.escape(said)}"):
+        load_exp("my_data").override(words)
+
+
+def test_a_folder_is_no_experiment(tmp_path):
+    with pytest.raises(UserError, match="is a folder; name the file of an experiment"):
+        load_exp(tmp_path)

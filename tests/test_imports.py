@@ -15,6 +15,7 @@ PACKAGE = ROOT / "otadet"
 GROUND = {
     "array_pickle",
     "boxes",
+    "command_line",
     "distributed",
     "download",
     "errors",

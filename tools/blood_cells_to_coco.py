@@ -20,7 +20,7 @@ import csv
 import json
 import math
 import shutil
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ import cv2
 import numpy as np
 
 from otadet.cli import run_tool
+from otadet.command_line import Parser, as_path
 from otadet.data.images import read_image
 from otadet.errors import UserError
 from otadet.files import atomic_path, atomic_write
@@ -54,9 +55,9 @@ class Cell:
 
 
 def parse_args() -> Namespace:
-    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="the folder with annotations.csv and images/")
-    parser.add_argument("--output", type=Path, default=Path("datasets/blood_cells"), metavar="DIR")
+    parser = Parser(description=__doc__)
+    parser.add_argument("source", type=as_path, help="the folder with annotations.csv and images/")
+    parser.add_argument("--output", type=as_path, default=Path("datasets/blood_cells"), metavar="DIR")
     parser.add_argument("--val-fraction", type=float, default=0.25, metavar="F", help="images to validate on, 0-1")
     parser.add_argument("--seed", type=int, default=0, help="of the split")
     return parser.parse_args()

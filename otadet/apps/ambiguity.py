@@ -17,10 +17,10 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otadet.apps.arguments import chosen_rule, experiment_parser, load_trained, parse, pick_device, say, short_name
+from otadet.command_line import as_name, as_path
 from otadet.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +34,12 @@ NEEDED = ("data", "input", "model", "run")
 def parser() -> ArgumentParser:
     made = experiment_parser(__doc__)
     made.add_argument(
-        "-c", "--checkpoint", required=True, metavar="CKPT", help="the trained network: a file, or a published name"
+        "-c",
+        "--checkpoint",
+        type=as_name,
+        required=True,
+        metavar="CKPT",
+        help="the trained network: a file, or a published name",
     )
     made.add_argument(
         "--assigner",
@@ -47,7 +52,7 @@ def parser() -> ArgumentParser:
     made.add_argument("--split", choices=("train", "val"), default="train", help="default: train")
     made.add_argument("--limit", type=int, metavar="N", help="images, from all over the data; default: all")
     made.add_argument("-b", "--batch", type=int, metavar="N", help="images at once; default: run.batch_size")
-    made.add_argument("--csv", type=Path, metavar="FILE", help="write the table")
+    made.add_argument("--csv", type=as_path, metavar="FILE", help="write the table")
     made.add_argument("--json", action="store_true", help="print the table as JSON")
     return made
 
@@ -55,13 +60,14 @@ def parser() -> ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(parser(), argv)
     from otadet.analysis.ambiguity import EvenlySpaced, count_ambiguous
+    from otadet.apps.outputs import check_outputs
     from otadet.evaluation.evaluator import pipeline_loader
     from otadet.exp import load_pipeline
-    from otadet.files import check_writable, write_csv
+    from otadet.files import write_csv
     from otadet.names import names_as_trained
 
     check_numbers(args)
-    check_writable(args.csv)
+    check_outputs({"--csv": args.csv}, [args.checkpoint, args.exp])
     exp, state = load_trained(args, [*NEEDED, *(["assigner"] if "exp" in args.assigner else [])])
     device = pick_device(args.device)
     rules = chosen_rules(exp, args.assigner, args.radius or ())

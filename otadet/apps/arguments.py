@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otadet.command_line import Parser, as_name
 from otadet.errors import UserError
 from otadet.names import printable
 
@@ -27,17 +27,21 @@ AUTO = "auto"
 
 def experiment_parser(description: str | None, *, device: bool = True) -> ArgumentParser:
     """A parser that knows the experiment, the trailing `name value` pairs, and the device where that has a say."""
-    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
-    # argparse up to Python 3.13 takes -1e-3 for an option, where -0.001 is a value.
-    parser._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$|-(inf|nan)", re.IGNORECASE)
+    parser = Parser(description=description)
+    parser.of_unknown = ", which is no option; fields of the experiment have no dashes, as lr 0.01"
     parser.add_argument(
-        "-f", "--exp", metavar="EXP", help="experiment file such as mine.py, or the name of one that comes with otadet"
+        "-f",
+        "--exp",
+        type=as_name,
+        metavar="EXP",
+        help="experiment file such as mine.py, or the name of one that comes with otadet",
     )
     if device:
         parser.add_argument("--device", choices=DEVICES, help="default: cuda where there is one, else mps, else cpu")
     parser.add_argument(
         "overrides",
         nargs="*",
+        default=[],
         metavar="name value",
         help="fields of the experiment to change, as pairs: assigner simota, optimizer.lr 0.01, length 12epochs",
     )

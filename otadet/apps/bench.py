@@ -12,12 +12,13 @@ it; without a GPU they are counted on tensors that only pretend to be on one.
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser, BooleanOptionalAction, RawDescriptionHelpFormatter
+import math
+from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otadet.apps.arguments import DEVICES, parse, pick_device, say
+from otadet.command_line import Parser, as_path
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,7 @@ SCALING_SIZES = ((320, 512), (480, 736), (800, 1216), (1184, 1792), (1600, 2432)
 
 
 def parser() -> ArgumentParser:
-    made = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    made = Parser(description=__doc__)
     made.add_argument("--scenes", nargs="+", default=SCENES, metavar="SCENE", help=f"default: {' '.join(SCENES)}")
     made.add_argument("--rules", nargs="+", metavar="RULE", help="names as in --assigner, or dense; default: all")
     made.add_argument("--repeat", type=int, default=10, metavar="N", help="calls of each rule; default: 10")
@@ -42,21 +43,24 @@ def parser() -> ArgumentParser:
         "--scaling", action=BooleanOptionalAction, default=True, help="OTA's time over boxes and over image area"
     )
     made.add_argument("--device", choices=DEVICES, default="cpu", help="default: cpu")
-    made.add_argument("--csv", type=Path, metavar="FILE", help="write all numbers")
+    made.add_argument("--csv", type=as_path, metavar="FILE", help="write all numbers")
     made.add_argument("--json", action="store_true", help="print all numbers as JSON, without the scaling")
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(parser(), argv)
+    from otadet.apps.outputs import check_outputs
     from otadet.errors import UserError
-    from otadet.files import check_writable, write_csv
+    from otadet.files import write_csv
     from otadet.profiling.compare import compare
     from otadet.profiling.problems import parse_scene
 
     if args.repeat < 1:
         raise UserError(f"--repeat {args.repeat}: must be at least 1")
-    check_writable(args.csv)
+    if not 0 < args.budget < math.inf:
+        raise UserError(f"--budget {args.budget:g}: must be above 0, and finite")
+    check_outputs({"--csv": args.csv})
     scenes = [parse_scene(text) for text in args.scenes]
     rules = chosen_rules(args.rules)
     device = pick_device(args.device)

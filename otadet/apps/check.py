@@ -15,14 +15,15 @@ without errors and warnings, 3 with warnings, 4 with errors; see --fail-on. `doc
 from __future__ import annotations
 
 import json
+import math
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otadet.apps.arguments import counter, parse, say
+from otadet.command_line import Parser, as_name, as_path
 
 if TYPE_CHECKING:
     from otadet.data.annotations import Annotations
@@ -38,21 +39,26 @@ FOUND_WARNINGS, FOUND_ERRORS = 3, 4
 FAIL_ON = ("error", "warning", "never")
 _FEW_FILES = 200
 """That many are looked at before other processes would have started."""
+_MOST_WORKERS = 1024
 
 
 def parser() -> ArgumentParser:
-    made = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    made.add_argument("path", type=Path, metavar="PATH", help="folder of the data, or the file that describes them")
-    made.add_argument("overrides", nargs="*", metavar="name value", help="fields of the experiment of -f to change")
+    made = Parser(description=__doc__)
+    made.add_argument("path", type=as_path, metavar="PATH", help="folder of the data, or the file that describes them")
+    made.add_argument(
+        "overrides", nargs="*", default=[], metavar="name value", help="fields of the experiment of -f to change"
+    )
     made.add_argument("--format", default="auto", help="where a folder fits two: coco, yolo, voc or crowdhuman")
-    made.add_argument("-f", "--exp", metavar="EXP", help="experiment whose size and reading of images count")
+    made.add_argument(
+        "-f", "--exp", type=as_name, metavar="EXP", help="experiment whose size and reading of images count"
+    )
     made.add_argument(
         "--size", metavar="SIZE", help="that is trained at, such as 800/1333 or 640x640; default: what suits"
     )
     made.add_argument("--fast", action="store_true", help="look at the headers of image files alone")
     made.add_argument("--workers", type=int, metavar="N", help="processes that decode images; default: one per core")
     made.add_argument("--list", type=int, default=5, metavar="N", help="files that are named per finding; default: 5")
-    made.add_argument("--sheet", type=Path, metavar="FILE", help="draw examples, and images by chance: PNG or JPEG")
+    made.add_argument("--sheet", type=as_path, metavar="FILE", help="draw examples, and images by chance: PNG or JPEG")
     made.add_argument(
         "--fail-on", choices=FAIL_ON, default="warning", help="from when on the status is not 0; default: warning"
     )
@@ -63,22 +69,27 @@ def parser() -> ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(parser(), argv)
     from otadet.apps.check_report import as_data, print_report
+    from otadet.apps.outputs import check_beside, check_outputs
     from otadet.data.check.advice import advice
     from otadet.data.check.findings import check_splits
     from otadet.data.formats.detect import FindOptions, find_data
     from otadet.errors import UserError
-    from otadet.files import check_writable
+    from otadet.visualize.canvas import check_picture
 
-    for name, value in (("--workers", args.workers), ("--list", args.list)):
-        if value is not None and value < 0:
-            raise UserError(f"{name} {value}: must be at least 0")
-    check_writable(args.sheet)
+    for name, value, most in (("--workers", args.workers, _MOST_WORKERS), ("--list", args.list, math.inf)):
+        if value is not None and not 0 <= value <= most:
+            raise UserError(f"{name} {value}: must be at least 0{f' and at most {most:,}' if value > most else ''}")
+    check_picture(args.sheet)
+    check_outputs({"--sheet": args.sheet}, [args.path, args.exp])
     exp = experiment(args.exp, args.overrides)
     size = given_size(args.size, exp)
     options = read_options(exp)
     layout = find_data(args.path, args.format, FindOptions(images=options))
     say(f"{args.path}: {layout}", args.json)
     annotations, refused = read_splits(layout)
+    for one in annotations.values():
+        check_outputs({"--sheet": args.sheet}, [one.source])
+        check_beside("--sheet", args.sheet, one.image_dir, one.file_names)
     splits = look_at_files(annotations, options, args.fast, args.workers)
     resize = suited_size(splits) if size is None else size
     findings = check_splits(splits, resize, refused=refused, options=options)
@@ -175,10 +186,14 @@ def look_at_files(
 
 def given_size(text: str | None, exp: BaseExp | None) -> Resize | None:
     """That of --size, else of the experiment, else None."""
+    from otadet.errors import UserError
     from otadet.exp.words import resize_by_text
 
     if text is not None:
-        return resize_by_text("--size", text)
+        try:
+            return resize_by_text("--size", text)
+        except UserError as error:
+            raise UserError(str(error) if str(error).startswith("--size") else f"--size {text}: {error}") from error
     if exp is None:
         return None
     return exp.input.resize if exp.train_resize is None else exp.train_resize

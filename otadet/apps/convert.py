@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import json
 import os
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+import shlex
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from otadet.apps.arguments import say
 from otadet.apps.conversions import DRAFTERS, Wish
+from otadet.command_line import Parser, as_path
 from otadet.errors import UserError
 from otadet.names import name_list, one_agrees
 
@@ -33,9 +35,11 @@ if TYPE_CHECKING:
 
 
 def parser() -> ArgumentParser:
-    made = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    made = Parser(description=__doc__)
     made.add_argument("source", nargs="?", metavar="SRC", help="the published file, or its name")
-    made.add_argument("target", nargs="?", type=Path, metavar="DST", help="otadet's checkpoint to write, as nano.pth")
+    made.add_argument(
+        "target", nargs="?", type=as_path, metavar="DST", help="otadet's checkpoint to write, as nano.pth"
+    )
     made.add_argument("--list", action="store_true", help="print the names, with licence, size and AP on COCO")
     made.add_argument(
         "--from", dest="program", choices=tuple(DRAFTERS), help="whose it is; default: found out by its names"
@@ -139,6 +143,7 @@ def convert(
     """
     import torch
 
+    from otadet.apps.onnx_file import is_onnx
     from otadet.convert.programs import PROGRAMS, program_of, read_published
     from otadet.convert.tensors import fit
     from otadet.engine.checkpoint import save_checkpoint
@@ -147,6 +152,8 @@ def convert(
     published = read_published(source)
     if os.path.exists(target) and os.path.samefile(source, target):
         raise UserError(f"{target}: is the very file to convert; name another one for what comes out")
+    if is_onnx(target):
+        raise UserError(f"{target}: would be taken for an ONNX file; end its name in .pth, and otadet export makes one")
     check_writable(target)
     program = program_of(published, source, program)
     wish = Wish(given_names(classes), size, chosen_eps(source, program, norm_eps))
@@ -164,7 +171,7 @@ def given_names(classes: str | None) -> tuple[str, ...] | None:
     """Of `--classes`. Raises `UserError` for names that cannot be."""
     from otadet.names import clean_class_names
 
-    return None if classes is None else clean_class_names([name.strip() for name in classes.split(",")], "classes")
+    return None if classes is None else clean_class_names([name.strip() for name in classes.split(",")], "--classes")
 
 
 def chosen_eps(source: Path, program: str, given: float | None) -> float | None:
@@ -195,4 +202,4 @@ def report(args: Any, source: Path, made: Converted) -> None:
     if made.unused:
         number = one_agrees(f"{len(made.unused):,} tensors")
         say(f"{number} not used, as the network has no place for them: {name_list(made.unused)}")
-    say(f"wrote {args.target}; otadet eval -c {args.target} data FOLDER measures it")
+    say(f"wrote {args.target}; otadet eval -c {shlex.quote(str(args.target))} data FOLDER measures it")

@@ -10,22 +10,24 @@ other format cannot hold is said.
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser
 from collections.abc import Sequence
-from pathlib import Path
 
 from otadet.apps.arguments import say
+from otadet.command_line import Parser, as_path
 from otadet.names import one_agrees
 
 FORMATS = ("coco", "yolo", "voc")
 
 
 def parser() -> ArgumentParser:
-    made = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    made = Parser(description=__doc__)
     made.add_argument(
-        "source", type=Path, metavar="SRC", help="the folder of the data, or the file that describes them"
+        "source", type=as_path, metavar="SRC", help="the folder of the data, or the file that describes them"
     )
-    made.add_argument("target", type=Path, metavar="DST", help="the folder to write, which must not exist, or be empty")
+    made.add_argument(
+        "target", type=as_path, metavar="DST", help="the folder to write, which must not exist, or be empty"
+    )
     made.add_argument("--to", required=True, choices=FORMATS, help="the format to write")
     made.add_argument("--from", dest="format", default="auto", metavar="FORMAT", help="that of SRC, where it fits two")
     made.add_argument("--link", action="store_true", help="hard links to the images in place of copies, where possible")

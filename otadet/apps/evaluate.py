@@ -35,6 +35,7 @@ from otadet.apps.arguments import (
     pick_device,
     say,
 )
+from otadet.command_line import as_name, as_path
 from otadet.errors import UserError
 from otadet.evaluation.judge import AUTO, JUDGES
 from otadet.names import name_list, one_agrees
@@ -56,6 +57,7 @@ def parser() -> ArgumentParser:
     made.add_argument(
         "-c",
         "--checkpoint",
+        type=as_name,
         required=True,
         metavar="CKPT",
         help="such as runs/quickstart/best.pth, an ONNX file, or a published name",
@@ -77,20 +79,24 @@ def parser() -> ArgumentParser:
     )
     made.add_argument("--judge", default=AUTO, choices=JUDGES, help="what computes COCO's numbers; auto: the fastest")
     made.add_argument("--json", action="store_true", help="print the numbers and the diagnosis as JSON")
-    made.add_argument("--save-json", type=Path, metavar="FILE", help="write the predictions in COCO's result format")
-    made.add_argument("--metrics", type=Path, metavar="FILE", help="write what --json prints")
+    made.add_argument("--save-json", type=as_path, metavar="FILE", help="write the predictions in COCO's result format")
+    made.add_argument("--metrics", type=as_path, metavar="FILE", help="write what --json prints")
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(parser(), argv)
+    from otadet.apps.outputs import check_outputs
     from otadet.apps.reading import images_to_evaluate
     from otadet.evaluation.evaluator import evaluate
-    from otadet.files import check_writable
 
-    check_writable(args.save_json, args.metrics)
+    if args.batch is not None and args.batch < 1:
+        raise UserError(f"-b {args.batch}: must be at least 1")
+    outputs = {"--save-json": args.save_json, "--metrics": args.metrics}
+    check_outputs(outputs, [args.checkpoint, args.exp])
     subject = _subject(args)
     dataset, run = _dataset(args, subject), subject.exp.run
+    check_outputs(outputs, [dataset.source])
     pipeline = subject.pipeline_for(dataset.class_names)
     if args.tta:
         say(str(pipeline), args.json)
@@ -129,12 +135,13 @@ class _Subject:
 
 def _subject(args: Namespace) -> _Subject:
     """That of -c: an ONNX file or a checkpoint."""
-    from otadet.apps.onnx_file import check_classes, is_onnx, load_onnx
+    from otadet.apps.onnx_file import check_classes, is_onnx, open_onnx, set_up
     from otadet.engine.content import is_of_training
     from otadet.exp import load_pipeline
 
     if is_onnx(args.checkpoint):
-        exp, file = load_onnx(args)
+        exp, file = open_onnx(args)
+        file = set_up(exp, file, args, args.overrides, ("data", "postprocess", "run"))
 
         def checked(names: Sequence[str]) -> PixelDetector:
             check_classes(args.checkpoint, file.class_names, names)

@@ -20,9 +20,9 @@ import json
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from otadet.apps.arguments import experiment_parser, load_trained, parse, pick_device, say
+from otadet.command_line import as_path
 
 NEEDED = ("input", "model", "postprocess")
 """Parts of the experiment that an exported file is made of."""
@@ -31,9 +31,9 @@ NEEDED = ("input", "model", "postprocess")
 def parser() -> ArgumentParser:
     made = experiment_parser(__doc__)
     made.add_argument(
-        "-c", "--checkpoint", required=True, type=Path, metavar="CKPT", help="its file, or a published name"
+        "-c", "--checkpoint", required=True, type=as_path, metavar="CKPT", help="its file, or a published name"
     )
-    made.add_argument("--output", type=Path, metavar="FILE", help="default: the checkpoint's name, ending in .onnx")
+    made.add_argument("--output", type=as_path, metavar="FILE", help="default: the checkpoint's name, ending in .onnx")
     made.add_argument("--opset", type=int, default=18, metavar="N", help="18 or later; default: 18")
     made.add_argument("--dynamic-batch", action="store_true", help="any number of images instead of 1")
     made.add_argument(
@@ -50,12 +50,21 @@ def parser() -> ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(parser(), argv)
     # PyTorch takes seconds to import; --help and misspelt options should not.
+    from otadet.apps.onnx_file import is_onnx
+    from otadet.apps.outputs import check_outputs
     from otadet.engine.content import is_of_training
+    from otadet.errors import UserError
     from otadet.exp import load_pipeline
     from otadet.export import ExportOptions, export_onnx
+    from otadet.files import is_special
 
     # Of a published name: here, not in the cache.
     output = args.output or args.checkpoint.with_suffix(".onnx")
+    if is_onnx(args.checkpoint):
+        raise UserError(f"-c {args.checkpoint}: is called an ONNX file; give the checkpoint that it is to be made of")
+    check_outputs({"--output": output}, [args.checkpoint, args.exp])
+    if not is_onnx(output) and not is_special(output):
+        raise UserError(f"--output {output}: its name must end in .onnx, by which otadet knows such files")
     exp, state = load_trained(args, NEEDED)
     device = pick_device(args.device)
     pipeline = load_pipeline(exp, args.checkpoint, exp.data.class_names, state=state).to(device)

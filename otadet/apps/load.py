@@ -10,18 +10,27 @@ from otadet.apps.onnx_file import is_onnx
 from otadet.apps.published import checkpoint_path
 from otadet.engine.checkpoint import load_checkpoint
 from otadet.engine.devices import choose_device
+from otadet.errors import UserError
 from otadet.exp import load_predictor
 from otadet.exp.stored import stored_exp
 from otadet.export.onnx_predictor import OnnxPredictor
 from otadet.export.session import providers_for
 from otadet.inference.predictor import Predictor
+from otadet.inference.tta import MultiScaleTest
 
 
-def load(path: str | Path, device: torch.device | str | None = None) -> Predictor | OnnxPredictor:
+def load(
+    path: str | Path, device: torch.device | str | None = None, *, tta: bool | MultiScaleTest = False
+) -> Predictor | OnnxPredictor:
     """What `otadet.load` returns, and raises."""
     if is_onnx(path):
+        if tta is not False:
+            raise UserError(f"tta: {path} is made for its own size of images; give the checkpoint")
         return OnnxPredictor(path, providers_for(device))
     path = checkpoint_path(path)
     state = load_checkpoint(path)
-    exp = stored_exp(path, state, ("input", "model", "postprocess"))
-    return load_predictor(exp, path, choose_device() if device is None else device, state=state)
+    exp = stored_exp(path, state, ("input", "model", "postprocess", *(["tta"] if tta is True else [])))
+    if not isinstance(tta, bool):
+        exp.tta = tta
+    device = choose_device() if device is None else device
+    return load_predictor(exp, path, device, state=state, tta=tta is not False)

@@ -1,4 +1,4 @@
-"""An ONNX file where a checkpoint is expected: what an evaluation of it is made of."""
+"""An ONNX file where a checkpoint is expected: what an evaluation or a prediction with it is made of."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from otadet.exp import BaseExp, load_exp
 from otadet.export.onnx_pipeline import OnnxPipeline
 from otadet.export.session import providers_for
 
-NEEDED = ("data", "postprocess", "run")
-"""Parts of an experiment that count beside the file."""
 _IN_THE_FILE = ("input", "model")
 
 
@@ -24,33 +22,39 @@ def is_onnx(path: str | Path) -> bool:
     return Path(path).suffix.lower() == ".onnx"
 
 
-def load_onnx(args: Namespace) -> tuple[BaseExp, OnnxPipeline]:
-    """The file of -c, and the experiment whose data it is used on: that of -f, or one with the data that are set.
+def open_onnx(args: Namespace) -> tuple[BaseExp, OnnxPipeline]:
+    """The file of -c, and the experiment of -f, or one for what may be set, with the file's input and postprocessing.
 
-    Input and postprocessing are the file's; of the latter what its graph does not do may be set. Raises `UserError`
-    where no data are named, and for settings that the file contradicts.
+    Raises `UserError` for a file that cannot be run, and for options that it cannot meet.
     """
     if args.tta:
         raise UserError(f"--tta: {args.checkpoint} is made for its own size of images; give the checkpoint")
     exp = BaseExp() if args.exp is None else load_exp(args.exp)
     if args.exp is None:
         exp.run = replace(exp.run, workers=min(exp.run.workers, usable_cores()))
-    _check_settings(exp, args)
     limit_threads()
     pipeline = OnnxPipeline(args.checkpoint, providers_for(args.device))
     exp.input, exp.postprocess = pipeline.metadata.input_spec, pipeline.metadata.postprocess
-    exp.override(args.overrides)
-    note_unused(exp, args.overrides, NEEDED)
-    return exp, pipeline.with_postprocess(exp.postprocess)
+    return exp, pipeline
 
 
-def _check_settings(exp: BaseExp, args: Namespace) -> None:
-    named = paths_named(exp, args.overrides)
+def set_up(
+    exp: BaseExp, pipeline: OnnxPipeline, args: Namespace, overrides: Sequence[str], needed: Sequence[str]
+) -> OnnxPipeline:
+    """Apply the pairs to what `open_onnx` returned; of the postprocessing that may be set which the graph does not do.
+
+    needed: parts of an experiment that count beside the file. Raises `UserError` where the data count and are not
+    named, and for settings that the file contradicts.
+    """
+    named = paths_named(exp, overrides)
     for path in named:
         if path.partition(".")[0] in _IN_THE_FILE:
             raise UserError(f"{path}: is what {args.checkpoint} was exported with; set it in otadet export")
-    if args.exp is None and not any(path.partition(".")[0] == "data" for path in named):
+    if "data" in needed and args.exp is None and not any(path.partition(".")[0] == "data" for path in named):
         raise UserError(f"{args.checkpoint}: does not say which data to use it on; name them: data FOLDER, or -f EXP")
+    exp.override(overrides)
+    note_unused(exp, overrides, needed)
+    return pipeline.with_postprocess(exp.postprocess)
 
 
 def check_classes(path: object, trained: Sequence[str], given: Sequence[str]) -> None:

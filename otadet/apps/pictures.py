@@ -10,19 +10,28 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from otadet.apps.outputs import check_outputs
 from otadet.data.image_file import shown
 
 if TYPE_CHECKING:
-    from otadet.inference.predictor import Predictor
+    from otadet.inference.predictor import ImagePredictor
 
 DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Endings that a drawn image keeps; any other gets .png appended."""
 
 
 def split_fields(words: list[str], fields: Container[str]) -> tuple[list[str], list[str]]:
-    """The words after --path -> paths, and what begins with the first that is no file but the name of a field."""
+    """The words after --path -> paths, and what begins with the first that is no file but the name of a field.
+
+    Raises `UserError` where the latter are no pairs.
+    """
+    from otadet.errors import UserError
+    from otadet.exp.pairs import incomplete
+
     for place, word in enumerate(words):
         if place and word in fields and not os.path.lexists(word):
+            if (len(words) - place) % 2:
+                raise UserError(incomplete(words[place:]))
             return words[:place], words[place:]
     return words, []
 
@@ -60,28 +69,20 @@ def images_of(path: Path) -> list[Path]:
     return images
 
 
-def check_outputs(args: Namespace, inputs: list[Path]) -> None:
+def check_output_files(args: Namespace, inputs: list[Path]) -> None:
     """Raise `UserError` where an output would take the place of an input, or cannot be written."""
     from otadet.errors import UserError
-    from otadet.files import check_folder, check_writable
+    from otadet.files import check_folder
 
     if os.path.realpath(args.output) in {os.path.realpath(file.parent) for file in inputs}:
         raise UserError(f"--output {shown(args.output)}: is the folder of the images themselves; choose another")
     if os.path.exists(args.output) and not os.path.isdir(args.output):
         raise UserError(f"--output {shown(args.output)}: is a file; name a folder")
     check_folder(args.output)
-    if args.save_json is None:
-        return
-    name = f"--save-json {shown(args.save_json)}"
-    if os.path.isdir(args.save_json) or os.path.realpath(args.save_json) in {os.path.realpath(file) for file in inputs}:
-        raise UserError(f"{name}: is {'a folder' if os.path.isdir(args.save_json) else 'an input'}")
-    try:
-        check_writable(args.save_json)
-    except UserError as error:
-        raise UserError(f"--save-json {error}") from error
+    check_outputs({"--save-json": args.save_json}, [args.checkpoint, args.exp, *inputs])
 
 
-def warn_of_ranges(inputs: list[Path], predictor: Predictor) -> None:
+def warn_of_ranges(inputs: list[Path], predictor: ImagePredictor) -> None:
     """Say where 16-bit files would become black, as the pre-scan of a training does."""
     from otadet.data.images import look_at_header
     from otadet.data.prescan import range_warnings

@@ -1,13 +1,15 @@
-"""Draw what a checkpoint detects.
+"""Draw what a checkpoint, or an ONNX file that otadet exported, detects.
 
 otadet predict -c runs/quickstart/best.pth --path photo.jpg
 otadet predict -c best.pth --path photos --output drawn --save-json found.json
 otadet predict -c best.pth --path photos --tta
 otadet predict -f exps/mine.py -c best.pth --path a.jpg b.jpg nms_iou 0.5
+otadet predict -c best.onnx --path photos
 
 Photos are turned upright as their EXIF orientation says; boxes are in pixels of the upright picture. Of several images
 those that cannot be read are named and left out, and the exit status is then 1. Without -f the experiment is the one
-that the checkpoint describes.
+that the checkpoint describes. An ONNX file has its own input; what its graph does not do of the postprocessing may be
+set.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,14 +34,17 @@ from otadet.apps.arguments import (
     pick_device,
     say,
 )
-from otadet.apps.pictures import check_outputs, find_images, output_names, split_fields, warn_of_ranges
+from otadet.apps.outputs import check_outputs
+from otadet.apps.pictures import check_output_files, find_images, output_names, split_fields, warn_of_ranges
+from otadet.command_line import as_name, as_path
 from otadet.data.image_file import shown
 from otadet.names import one_agrees
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from otadet.inference.predictor import Predictor
+    from otadet.export.onnx_pipeline import OnnxPipeline
+    from otadet.inference.predictor import ImagePredictor, Predictor
     from otadet.structures import Detections
 
 SOME_SKIPPED = 1
@@ -48,6 +53,8 @@ DEFAULT_CONF = 0.5
 """What is drawn is for the eye, which the many weak detections that AP counts would only distract."""
 
 
+_DEFAULT_CONF = ("postprocess.score_threshold", str(DEFAULT_CONF))
+"""First of the pairs, so that what is set by name has the last word."""
 NEEDED = ("input", "model", "postprocess")
 """Parts of the experiment that detections are made by."""
 
@@ -55,18 +62,28 @@ NEEDED = ("input", "model", "postprocess")
 def parser() -> ArgumentParser:
     made = experiment_parser(__doc__)
     made.add_argument(
-        "-c", "--checkpoint", required=True, metavar="CKPT", help="weights and class names: a file, or a published name"
+        "-c",
+        "--checkpoint",
+        type=as_name,
+        required=True,
+        metavar="CKPT",
+        help="such as best.pth, an ONNX file, or a published name",
     )
     made.add_argument(
-        "--path", nargs="+", required=True, metavar="PATH", help="images, and folders (not their subfolders)"
+        "--path",
+        nargs="+",
+        type=as_name,
+        required=True,
+        metavar="PATH",
+        help="images, and folders (not their subfolders)",
     )
     made.add_argument("--conf", type=fraction, metavar="SCORE", help=f"least score; default: {DEFAULT_CONF}")
     made.add_argument("--nms", type=fraction, metavar="IOU", help="IoU of NMS; default: postprocess.nms_iou")
     add_tta(made)
     made.add_argument("--json", action="store_true", help="print the detections of all images as JSON")
-    made.add_argument("--save-json", type=Path, metavar="FILE", help="write what --json prints")
+    made.add_argument("--save-json", type=as_path, metavar="FILE", help="write what --json prints")
     made.add_argument(
-        "--output", type=Path, default=Path("runs/demo"), metavar="DIR", help="for drawn images; default: runs/demo"
+        "--output", type=as_path, default=Path("runs/demo"), metavar="DIR", help="for drawn images; default: runs/demo"
     )
     return made
 
@@ -84,20 +101,19 @@ def fraction(text: str) -> float:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(parser(), argv)
-    from otadet.exp.fields import names_of_fields
-    from otadet.exp.load import load_predictor
+    from otadet.apps.onnx_file import is_onnx
+    from otadet.errors import UserError
+    from otadet.exp.pairs import incomplete
 
-    exp, state = load_trained(args, NEEDED)
-    words, trailing = split_fields(args.path, names_of_fields(exp))
-    check_tta(exp, args, trailing)
-    note_unused(exp, trailing, [*NEEDED, "tta"])
+    if len(args.overrides) % 2:
+        raise UserError(incomplete(args.overrides))
+    # Before the file is read: the words after --path are only known then.
+    check_outputs({"--save-json": args.save_json}, [args.checkpoint, args.exp])
+    words, build = _of_onnx(args) if is_onnx(args.checkpoint) else _of_checkpoint(args)
     paths = [Path(word) for word in words]
     inputs = find_images(paths)
-    check_outputs(args, inputs)
-    # First, so that what is set by name has the last word.
-    conf = ["postprocess.score_threshold", str(DEFAULT_CONF)]
-    exp.override([*conf, *args.overrides, *trailing, *_flags(args)])
-    predictor = load_predictor(exp, args.checkpoint, pick_device(args.device), state=state, tta=args.tta)
+    check_output_files(args, inputs)
+    predictor = build()
     if args.tta:
         say(str(predictor.pipeline), args.json)
     warn_of_ranges(inputs, predictor)
@@ -121,13 +137,46 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(SOME_SKIPPED)
 
 
+def _of_checkpoint(args: Namespace) -> tuple[list[str], Callable[[], Predictor]]:
+    """The words after --path that name no setting, and what builds the predictor of a checkpoint."""
+    from otadet.exp.fields import names_of_fields
+    from otadet.exp.load import load_predictor
+
+    exp, state = load_trained(args, NEEDED)
+    words, trailing = split_fields(args.path, names_of_fields(exp))
+    check_tta(exp, args, trailing)
+    note_unused(exp, trailing, [*NEEDED, "tta"])
+    exp.override([*_DEFAULT_CONF, *args.overrides, *trailing, *_flags(args)])
+    device = pick_device(args.device)
+    return words, lambda: load_predictor(exp, args.checkpoint, device, state=state, tta=args.tta)
+
+
+def _of_onnx(args: Namespace) -> tuple[list[str], Callable[[], ImagePredictor[OnnxPipeline]]]:
+    """`_of_checkpoint` of an ONNX file. What is weak stays where its graph alone could have left it out."""
+    from dataclasses import replace
+
+    from otadet.apps.onnx_file import open_onnx, set_up
+    from otadet.exp.fields import names_of_fields
+    from otadet.inference.predictor import ImagePredictor
+
+    exp, file = open_onnx(args)
+    words, trailing = split_fields(args.path, names_of_fields(exp))
+    own = file.metadata.postprocess
+    is_fixed = file.metadata.nms and (own.rank_by == "class" or own.score_threshold > DEFAULT_CONF)
+    given = [*args.overrides, *trailing, *_flags(args)]
+    file = set_up(exp, file, args, [*([] if is_fixed else _DEFAULT_CONF), *given], ("postprocess",))
+    return words, lambda: ImagePredictor(file, replace(exp.build_read_options(), upright=True), batch_size=1)
+
+
 def _flags(args: Namespace) -> list[str]:
     """The options that are settings, as pairs."""
     conf = [] if args.conf is None else ["postprocess.score_threshold", str(args.conf)]
     return conf + ([] if args.nms is None else ["postprocess.nms_iou", str(args.nms)])
 
 
-def drawn(predictor: Predictor, inputs: list[Path], args: Namespace, *, only_one: bool) -> Iterator[dict[str, Any]]:
+def drawn(
+    predictor: ImagePredictor, inputs: list[Path], args: Namespace, *, only_one: bool
+) -> Iterator[dict[str, Any]]:
     """Detect and draw, one image after the other. Yields the entry of each in the JSON file.
 
     Unless `only_one` was asked for, an image that cannot be read or drawn is named and left out. Raises `UserError`
@@ -153,7 +202,9 @@ def drawn(predictor: Predictor, inputs: list[Path], args: Namespace, *, only_one
         raise UserError(f"--path: none of its {len(inputs)} images can be read and drawn")
 
 
-def detect(predictor: Predictor, path: Path, image: np.ndarray, out: Path, as_json: bool = False) -> dict[str, Any]:
+def detect(
+    predictor: ImagePredictor, path: Path, image: np.ndarray, out: Path, as_json: bool = False
+) -> dict[str, Any]:
     """Detect, draw into the file `out`, print a line; returns the image's entry of the JSON file."""
     from otadet.visualize.canvas import write_image
     from otadet.visualize.detections import draw_detections

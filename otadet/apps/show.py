@@ -8,7 +8,7 @@ otadet show -f exps/quickstart.py --assigner ota --mass --level all --path 00000
 The ground truth is the experiment's: images are looked up by name in its validation set, then its training set; a
 folder stands for those of its images that have boxes.
 Without a checkpoint the network is an untrained one; without -f the experiment is the one that the checkpoint
-describes. The experiment's own rule is called "exp". Fields of the experiment to change come first, or last after --.
+describes. The experiment's own rule is called "exp". Fields of the experiment to change come first, or behind --path.
 """
 
 from __future__ import annotations
@@ -21,7 +21,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otadet.apps import show_data
-from otadet.apps.arguments import chosen_rule, experiment_parser, load_experiment, parse, pick_device, say, short_name
+from otadet.apps.arguments import (
+    chosen_rule,
+    experiment_parser,
+    load_experiment,
+    note_unused,
+    parse,
+    pick_device,
+    say,
+    short_name,
+)
+from otadet.command_line import as_name, as_path
 
 if TYPE_CHECKING:
     import torch
@@ -40,20 +50,24 @@ ON_SHEET = 12
 def parser() -> ArgumentParser:
     made = experiment_parser(__doc__)
     made.add_argument(
-        "-c", "--checkpoint", metavar="CKPT", help="a file, or a published name; default: an untrained network"
+        "-c",
+        "--checkpoint",
+        type=as_name,
+        metavar="CKPT",
+        help="a file, or a published name; default: an untrained network",
     )
     made.add_argument(
         "--assigner", nargs="+", default=["exp"], metavar="RULE", help="such as ota simota; default: the experiment's"
     )
     made.add_argument(
-        "--path", nargs="+", type=Path, required=True, metavar="IMAGE", help="files, folders, or names of the data"
+        "--path", nargs="+", type=as_name, required=True, metavar="IMAGE", help="files, folders, or names of the data"
     )
     made.add_argument(
         "--level", type=level, default="best", help="3 for P3 and so on, all, or best: the one with the most positives"
     )
     made.add_argument("--mass", action="store_true", help="shade by the labels that OTA transports to each place")
     made.add_argument(
-        "--output", type=Path, default=Path("runs/assignments"), metavar="DIR", help="default: runs/assignments"
+        "--output", type=as_path, default=Path("runs/assignments"), metavar="DIR", help="default: runs/assignments"
     )
     made.add_argument("--json", action="store_true", help="print the files and the counts as JSON")
     return made
@@ -77,6 +91,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     import torch
 
     from otadet.apps.annotated import annotated_images
+    from otadet.apps.pictures import split_fields
+    from otadet.exp.fields import names_of_fields
     from otadet.files import check_folder
     from otadet.visualize.assignment.figure import assignment_figure
     from otadet.visualize.canvas import write_image
@@ -84,11 +100,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_folder(args.output)
     needed = ["data", "input", "model", "run", *(["assigner"] if "exp" in args.assigner else [])]
     exp, state = load_experiment(args, needed)
+    words, trailing = split_fields(args.path, names_of_fields(exp))
+    exp.override(trailing)
+    note_unused(exp, trailing, needed)
     device = pick_device(args.device)
     rules = chosen_rules(exp, args.assigner)
     if args.mass:
         check_mass(rules)
-    found, class_names = annotated_images(exp, args.path, () if state is None else state["class_names"])
+    found, class_names = annotated_images(
+        exp, [Path(word) for word in words], () if state is None else state["class_names"]
+    )
     if state is None:
         say("no checkpoint: the predictions are those of an untrained network", args.json)
     model = build_network(exp, args.checkpoint, state, class_names).to(device)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otadet.apps.arguments import experiment_parser, parse, say
+from otadet.command_line import as_path
 from otadet.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def parser(prog: str | None = None) -> ArgumentParser:
     place.add_argument("--start-iteration", type=int, metavar="N", help="the first batch, counted from 0 (0)")
     place.add_argument("--progress", type=share, metavar="SHARE", help="the first batch at this share of the training")
     made.add_argument(
-        "--output", type=Path, default=Path("runs/batch.png"), metavar="FILE", help="default: runs/batch.png"
+        "--output", type=as_path, default=Path("runs/batch.png"), metavar="FILE", help="default: runs/batch.png"
     )
     made.add_argument("--json", action="store_true", help="print the file, and what is in each image, as JSON")
     return made
@@ -68,13 +69,16 @@ def share(text: str) -> float:
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     args = parse(parser(prog), argv)
-    from otadet.files import check_writable
+    from otadet.apps.outputs import check_beside, check_outputs
     from otadet.visualize.batch import batch_sheet
-    from otadet.visualize.canvas import write_image
+    from otadet.visualize.canvas import check_picture, write_image
 
-    check_writable(args.output)
+    check_picture(args.output)
+    check_outputs({"--output": args.output}, [args.exp])
     exp = experiment(args)
     train_set = dataset(exp)
+    check_outputs({"--output": args.output}, [train_set.source])
+    check_beside("--output", args.output, train_set.image_dir, train_set.annotations.file_names)
     exp, _ = exp.for_data(train_set, 1)
     start = first_iteration(args, exp.iterations(len(train_set)))
     batches = drawn(exp, train_set, start, args.batches)

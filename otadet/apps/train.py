@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 from otadet.apps.arguments import AUTO, described_exp, experiment_parser, pick_device
 from otadet.apps.published import checkpoint_path
 from otadet.apps.start import Start
+from otadet.command_line import as_name, as_path
 from otadet.engine.stop import Stopped
 from otadet.errors import UserError
 
@@ -56,7 +57,7 @@ def parser() -> ArgumentParser:
     made.add_argument("-b", "--batch", metavar="N", help="images at once, over all devices; auto: as many as fit")
     made.add_argument("--amp", action="store_true", help="mixed precision, where the hardware gains by it")
     made.add_argument(
-        "--output", type=Path, metavar="DIR", help="default: runs/NAME of the experiment, or where CKPT is"
+        "--output", type=as_path, metavar="DIR", help="default: runs/NAME of the experiment, or where CKPT is"
     )
     made.add_argument(
         "--resume",
@@ -68,6 +69,7 @@ def parser() -> ArgumentParser:
     made.add_argument(
         "-c",
         "--checkpoint",
+        type=as_name,
         metavar="CKPT",
         help="start from the weights of another training, or of a published name: otadet convert --list",
     )

@@ -20,6 +20,8 @@ from otadet.errors import MainProcessError, UserError
 
 _PARENT_SECONDS = 1.0
 """Between two looks whether torchrun is still there."""
+MOST_ON_CPU = 64
+"""Processes that train on one CPU, however few cores it has."""
 _TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 
 
@@ -58,6 +60,8 @@ def launch(
 def _check_devices(devices: int, device: torch.device) -> None:
     if devices < 1:
         raise UserError(f"-d {devices}: the number of devices must be at least 1")
+    if device.type == "cpu" and devices > (most := max(MOST_ON_CPU, os.cpu_count() or 1)):
+        raise UserError(f"-d {devices}: at most {most} processes of a CPU train together; one per core is enough")
     if device.type == "cuda" and devices > torch.cuda.device_count():
         raise UserError(f"-d {devices}: this machine has {torch.cuda.device_count()} CUDA device(s)")
     if device.type not in ("cpu", "cuda") and devices > 1:

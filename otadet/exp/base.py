@@ -26,6 +26,7 @@ from otadet.exp.families import FCOS, YOLOX, RetinaNet
 from otadet.exp.fields import changed, check_fields, fields_of, is_part, paths_set
 from otadet.exp.heard import check_heard, own_methods, unheard_settings
 from otadet.exp.losses import BCEIoU, FocalGIoU, FreeAnchor
+from otadet.exp.pairs import incomplete
 from otadet.exp.plain import to_plain
 from otadet.exp.run import SCORES, Run
 from otadet.inference.input_spec import InputSpec
@@ -157,7 +158,7 @@ class BaseExp:
         Raises `UserError` for an unknown name or a wrong value, and where one can have no effect beside the others.
         """
         if len(pairs) % 2:
-            raise UserError(f"{' '.join(pairs)}: overrides come as pairs, name value; the last one is incomplete")
+            raise UserError(incomplete(pairs))
         settings = list(zip(pairs[::2], pairs[1::2], strict=True))
         values, paths = changed(self, settings), paths_set(self, settings)
         for name in values:

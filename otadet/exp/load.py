@@ -173,6 +173,8 @@ def _found(path: Path) -> Path:
     name = "/".join(parts[1:] if parts[:1] == ("exps",) else parts)
     if name in shipped:
         return shipped[name]
+    if os.path.isdir(path):
+        raise UserError(f"{path}: is a folder; name the file of an experiment, which ends in .py")
     if path.suffix != ".py" and (len(path.parts) == 1 or not os.path.isdir(path.parent)):
         raise UserError(
             f"{path}: no such experiment file, and none of that name comes with otadet, as {', '.join(shipped)} do"

@@ -62,8 +62,12 @@ class OnnxPipeline:
 
     def with_postprocess(self, wanted: Postprocess) -> OnnxPipeline:
         """The same with another postprocessing. Raises `UserError` where the file's graph has done what it says."""
+        own = self.metadata.postprocess
         free = () if self.metadata.nms else AFTER
-        for name, value in vars(self.metadata.postprocess).items():
+        # What NMS has left of scores is what it had left of the higher ones alone.
+        if own.rank_by == "score" and wanted.score_threshold > own.score_threshold:
+            free = (*free, "score_threshold")
+        for name, value in vars(own).items():
             if (other := getattr(wanted, name)) != value and name not in free:
                 without = ", or without --nms" if name in AFTER else ""
                 raise UserError(
@@ -86,7 +90,9 @@ class OnnxPipeline:
         """What the outputs say of each image."""
         if self.metadata.nms:
             for row in range(len(images)):
-                yield Detections(outputs["boxes"], outputs["scores"], outputs["labels"])[outputs["image"] == row]
+                found = Detections(outputs["boxes"], outputs["scores"], outputs["labels"])[outputs["image"] == row]
+                is_raised = self.postprocess.score_threshold > self.metadata.postprocess.score_threshold
+                yield found[found.scores > self.postprocess.score_threshold] if is_raised else found
             return
         counts = self.metadata.level_counts(*images.shape[2:])
         raw = (outputs[name] for name in self.metadata.raw_outputs)

@@ -18,6 +18,8 @@ from otadet.structures import Anchors, GroundTruth, Predictions
 
 STRIDES = pyramid_strides(ResNet.strides)
 """Of the levels of the paper's network."""
+_MOST_NUMBERS = 2**31
+"""Of logits, or of distances between anchors and boxes: 8 GiB in float32."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +70,27 @@ class Problem:
 
 def parse_scene(text: str) -> Scene:
     """`BOXESxIMAGES`, then optionally `:CLASSES` and `:HEIGHTxWIDTH`. Raises `UserError` for anything else."""
-    match = re.fullmatch(r"(\d+)x(\d+)(?::(\d+)(?::(\d+)x(\d+))?)?", text)
-    if match is None or "0" in match.groups():
+    match = re.fullmatch(r"(\d{1,9})x(\d{1,9})(?::(\d{1,9})(?::(\d{1,9})x(\d{1,9}))?)?", text)
+    if match is None or any(number is not None and not int(number) for number in match.groups()):
         raise UserError(f"scene {text}: give BOXESxIMAGES, BOXESxIMAGES:CLASSES or BOXESxIMAGES:CLASSES:HEIGHTxWIDTH")
-    return Scene(*(int(number) for number in match.groups() if number is not None))
+    scene = Scene(*(int(number) for number in match.groups() if number is not None))
+    anchors = sum(rows * columns for rows, columns in level_sizes(scene))
+    if (numbers := anchors * scene.images * max(scene.classes, scene.boxes)) > _MOST_NUMBERS:
+        raise UserError(
+            f"scene {text}: {anchors:,} anchors per image make {numbers:,} numbers; at most {_MOST_NUMBERS:,} are drawn"
+        )
+    return scene
+
+
+def level_sizes(scene: Scene) -> list[tuple[int, int]]:
+    """Height and width of each level, in cells."""
+    return [(ceil_div(scene.height, stride), ceil_div(scene.width, stride)) for stride in STRIDES]
 
 
 def draw_problem(scene: Scene, seed: int = 0) -> Problem:
     """Boxes of 16 to 400 pixels, and the predictions of a trained network: each anchor follows the nearest object."""
     generator = torch.Generator().manual_seed(seed)
-    sizes = [(ceil_div(scene.height, stride), ceil_div(scene.width, stride)) for stride in STRIDES]
-    anchors = AnchorGrid(STRIDES)([torch.empty(1, 1, *size) for size in sizes])
+    anchors = AnchorGrid(STRIDES)([torch.empty(1, 1, *size) for size in level_sizes(scene)])
     truths = [draw_truth(scene, generator) for _ in range(scene.images)]
     num_anchors = len(anchors.points)
     logits = torch.randn(scene.images, num_anchors, scene.classes, generator=generator).mul_(2).sub_(5)

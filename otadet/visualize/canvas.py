@@ -92,17 +92,30 @@ def legend(entries: Sequence[tuple[Color | None, str]], width: int, font: Font) 
     return strip
 
 
+def check_picture(path: str | Path | None) -> None:
+    """Raise `UserError` for a suffix that `write_image` cannot write; None is passed over."""
+    if path is not None:
+        _picture_suffix(path)
+
+
+def _picture_suffix(path: str | Path) -> str:
+    suffix = Path(path).suffix.lower()
+    if not cv2.haveImageWriter(f"picture{suffix}"):
+        raise UserError(f"{path}: OpenCV cannot write {suffix or 'a file without suffix'}; use .png or .jpg")
+    return suffix
+
+
 def write_image(path: str | Path, image: np.ndarray) -> None:
     """Write (H, W, 3) uint8 RGB in the format of the suffix of `path`, whole or not at all.
 
     Raises `UserError` for a suffix that OpenCV cannot write.
     """
-    suffix = Path(path).suffix.lower()
+    suffix = _picture_suffix(path)
     try:
         written, encoded = cv2.imencode(suffix, np.ascontiguousarray(image[..., ::-1]))
     except cv2.error:
         written = False
     if not written:
-        raise UserError(f"{path}: OpenCV cannot write {suffix or 'a file without suffix'}; use .png or .jpg")
+        raise UserError(f"{path}: OpenCV cannot write it as {suffix}; use .png or .jpg")
     with atomic_write(path) as file:
         file.write(encoded.tobytes())

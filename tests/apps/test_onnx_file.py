@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from otadet.apps import evaluate, export
+import otadet
+from otadet.apps import evaluate, export, predict
 from otadet.data.synthetic.write import write_synthetic
 from otadet.engine.checkpoint import save_checkpoint
 from otadet.errors import UserError
-from otadet.exp import FCOS, InputSpec, Letterbox, ResNet
+from otadet.exp import FCOS, InputSpec, Letterbox, MultiScaleTest, ResNet
 from otadet.exp.stored import StoredExp
 from tests.helpers.own_pictures import write_coco
 
@@ -122,3 +123,53 @@ def test_the_data_have_to_be_named(desk):
         evaluate.main(["-c", str(desk / "best.onnx"), "workers", "0"])
     with pytest.raises(UserError, match="device mps"):
         evaluate.main(["-c", str(desk / "best.onnx"), "--device", "mps", "data", str(desk / "shapes")])
+
+
+def drawn(desk: Path, file: str, out: Path, *more: str) -> list[dict]:
+    words = ["-c", str(desk / file), "--device", "cpu", "--path", str(desk / "shapes/val"), "--output", str(out)]
+    predict.main([*words, "--save-json", str(out / "found.json"), *more])
+    assert len(list(out.glob("*.png"))) == 3
+    return json.loads((out / "found.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("conf", [(), ("--conf", "0.2"), ("score_threshold", "0.05")])
+@pytest.mark.parametrize(("file", "more"), [("best.onnx", ("nms_iou", "0.5")), ("nms.onnx", ())])
+def test_predict_takes_a_file_in_place_of_its_checkpoint(desk, tmp_path, file, more, conf):
+    expected = drawn(desk, "best.pth", tmp_path, "nms_iou", "0.5", *conf)
+    own = drawn(desk, file, tmp_path, *conf, *more)
+    assert [image["file"] for image in own] == [image["file"] for image in expected]
+    for one, other in zip(own, expected, strict=True):
+        found = [(entry["class_name"], entry["score"], entry["box"]) for entry in one["detections"]]
+        wanted = [(entry["class_name"], entry["score"], entry["box"]) for entry in other["detections"]]
+        assert [name for name, *_ in found] == [name for name, *_ in wanted]
+        for place, most in ((1, 1e-3), (2, 0.05)):
+            np.testing.assert_allclose([row[place] for row in found], [row[place] for row in wanted], atol=most)
+    if conf:
+        assert sum(len(image["detections"]) for image in own) > 10
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--conf", "0.01"), r"score_threshold 0\.01: .*nms\.onnx has 0\.05 in its graph"),
+        (("--nms", "0.9"), r"nms_iou 0\.9: .*nms\.onnx has 0\.5 in its graph"),
+        (("--tta",), r"--tta: .*nms\.onnx is made for its own size"),
+        (("input.resize", "96x96"), r"input\.resize: is what .*nms\.onnx was exported with"),
+        (("nms_iou",), "^nms_iou: overrides come as pairs"),
+    ],
+)
+def test_mistakes_of_a_prediction(desk, tmp_path, more, message):
+    with pytest.raises(UserError, match=message):
+        drawn(desk, "nms.onnx", tmp_path, *more)
+
+
+def test_python_looks_in_several_sizes_as_tta_does(desk, tmp_path):
+    words = ("--tta", "tta.scales", "64,96", "--conf", "0.05")
+    expected = drawn(desk, "best.pth", tmp_path, *words)
+    detector = otadet.load(desk / "best.pth", "cpu", tta=MultiScaleTest(scales=(64, 96)))
+    own = [detector(image["file"]) for image in expected]
+    assert [len(found) for found in own] == [len(image["detections"]) for image in expected]
+    assert str(otadet.load(desk / "best.pth", "cpu", tta=True).pipeline).count("96") > 0
+    assert len(otadet.load(desk / "best.pth", "cpu")(expected[0]["file"])) != len(own[0])
+    with pytest.raises(UserError, match=r"tta: .*best\.onnx is made for its own size"):
+        otadet.load(desk / "best.onnx", tta=True)

@@ -195,6 +195,7 @@ def test_torchrun_is_joined(monkeypatch):
     ("devices", "device", "message"),
     [
         (0, "cpu", "at least 1"),
+        (100_000, "cpu", "-d 100000: at most"),
         (99, "cuda", "-d 99: this machine has 3 CUDA device"),
         (2, "mps", "mps can be used as one device only"),
     ],

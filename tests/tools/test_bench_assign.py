@@ -3,6 +3,7 @@ import csv
 import pytest
 import torch
 
+from otadet.apps import bench
 from otadet.assigners import OTAAssigner, SimOTAAssigner, TaskAlignedAssigner
 from otadet.errors import UserError
 from otadet.profiling.compare import compare
@@ -79,6 +80,18 @@ def test_a_scene_is_what_its_text_says():
 def test_other_texts_are_errors(text):
     with pytest.raises(UserError, match="BOXESxIMAGES"):
         parse_scene(text)
+
+
+@pytest.mark.parametrize("text", ["999999999x1", "7x999999", "7x1:80:9999999x9999999", "7x1:999999999"])
+def test_scenes_that_no_memory_holds_are_errors(text):
+    with pytest.raises(UserError, match=rf"scene {text}: .* at most"):
+        parse_scene(text)
+
+
+@pytest.mark.parametrize("budget", ["0", "-1", "nan", "inf"])
+def test_a_budget_is_a_time(budget):
+    with pytest.raises(UserError, match=f"--budget {budget}: must be above 0, and finite"):
+        bench.main(["--budget", budget])
 
 
 def test_a_rule_whose_package_is_missing_is_left_out():

@@ -69,6 +69,13 @@ def test_each_choice_of_levels_is_another_picture(draw, tmp_path):
     assert len(pictures) == 4
 
 
+def test_settings_may_come_behind_the_images(draw, tmp_path, capsys):
+    draw("--json", "--path", "000001.png", "assigner", "fcos", "lr", "0.1")
+    printed = capsys.readouterr()
+    assert list(json.loads(printed.out)[0]["rules"]) == ["FCOS"]
+    assert "optimizer.lr: without effect here" in printed.err
+
+
 def test_an_image_that_the_data_does_not_know_is_an_error(draw):
     with pytest.raises(UserError, match=r"other\.png: no image of this name"):
         draw("--path", "other.png")

@@ -122,6 +122,8 @@ class FileData(Data):
     """Turn pictures as EXIF says; the annotations must be for the upright ones then. Predictors always do."""
 
     def check(self) -> None:
+        if not self.folder:
+            raise UserError("folder: is empty; name the folder of the data")
         if self.class_names is not None:
             object.__setattr__(self, "class_names", clean_class_names(self.class_names, "class_names"))
         if self.unreadable == "skip" and not self.prescan:
