@@ -4,8 +4,9 @@ otadet check datasets/mine                            numbers, findings, suggest
 otadet check datasets/mine --sheet check.png          and a picture of examples with their boxes
 otadet check datasets/mine --size 640x640 --json      for another size of the network's input; as JSON
 otadet check datasets/mine -f mine.py                 for the size that an experiment trains at
+otadet check datasets/mine data.exif_orientation true for pictures that are trained on upright
 
-Fields of the experiment to change come last, as pairs: input.resize 640x640.
+Fields of the experiment to change come last, as pairs. Without -f it is that of `otadet train data PATH`.
 
 The format is found out. Every image file is decoded, unless --fast is given, and compared with all others. What cannot
 be trained on is looked at, too: a split that cannot be read is a finding, and the others are checked. Exit status: 0
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from otadet.data.annotations import Annotations
     from otadet.data.check.split import Split
     from otadet.data.check.statistics import Resize
+    from otadet.data.formats.detect import FindOptions
     from otadet.data.formats.layout import Layout, Source
     from otadet.data.images import ReadOptions
     from otadet.errors import UserError
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 FOUND_WARNINGS, FOUND_ERRORS = 3, 4
 """Exit statuses; 1 and 2 are those of a program that fails."""
 FAIL_ON = ("error", "warning", "never")
+_OF_DATA = ("exif_orientation", "max_pixels", "outside_images", "boxes", "format")
+"""Fields of an experiment's data by which they are found and read."""
 _FEW_FILES = 200
 """That many are looked at before other processes would have started."""
 _MOST_WORKERS = 1024
@@ -46,9 +50,9 @@ def parser() -> ArgumentParser:
     made = Parser(description=__doc__)
     made.add_argument("path", type=as_path, metavar="PATH", help="folder of the data, or the file that describes them")
     made.add_argument(
-        "overrides", nargs="*", default=[], metavar="name value", help="fields of the experiment of -f to change"
+        "overrides", nargs="*", default=[], metavar="name value", help="fields of the experiment to change"
     )
-    made.add_argument("--format", default="auto", help="where a folder fits two: coco, yolo, voc or crowdhuman")
+    made.add_argument("--format", help="where a folder fits two: coco, yolo, voc or crowdhuman")
     made.add_argument(
         "-f", "--exp", type=as_name, metavar="EXP", help="experiment whose size and reading of images count"
     )
@@ -72,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from otadet.apps.outputs import check_beside, check_outputs
     from otadet.data.check.advice import advice
     from otadet.data.check.findings import check_splits
-    from otadet.data.formats.detect import FindOptions, find_data
+    from otadet.data.formats.detect import find_data
     from otadet.errors import UserError
     from otadet.visualize.canvas import check_picture
 
@@ -83,8 +87,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_outputs({"--sheet": args.sheet}, [args.path, args.exp])
     exp = experiment(args.exp, args.overrides)
     size = given_size(args.size, exp)
-    options = read_options(exp)
-    layout = find_data(args.path, args.format, FindOptions(images=options))
+    find = find_options(exp)
+    options = find.images
+    layout = find_data(args.path, args.format or getattr(exp and exp.data, "format", "auto"), find)
     say(f"{args.path}: {layout}", args.json)
     annotations, refused = read_splits(layout)
     for one in annotations.values():
@@ -119,24 +124,38 @@ def exit_status(severities: Collection[str], fail_on: str) -> int:
 
 
 def experiment(name: str | None, overrides: Sequence[str]) -> BaseExp | None:
-    """The experiment of -f. Raises `UserError` for settings without one."""
+    """The experiment of -f, or that of a training on somebody's pictures where anything of it is set.
+
+    Raises `UserError` where other data than those of PATH are named; what has no effect here stderr is told.
+    """
+    from otadet.apps.arguments import note_unused, paths_named
+    from otadet.apps.train import OWN_PICTURES
     from otadet.errors import UserError
     from otadet.exp import load_exp
 
-    if name is None:
-        if overrides:
-            raise UserError(f"{' '.join(overrides)}: fields of an experiment; name it with -f, or set --size SIZE")
+    if name is None and not overrides:
         return None
-    exp = load_exp(name)
+    exp = load_exp(OWN_PICTURES if name is None else name)
     exp.override(overrides)
+    of_data = [path for path in paths_named(exp, overrides) if path.partition(".")[0] == "data"]
+    if {"data", "data.folder"} & {*of_data}:
+        raise UserError("data: those of PATH are checked; omit it, or name it in place of PATH")
+    if unused := [path for path in of_data if path.removeprefix("data.") not in _OF_DATA]:
+        print(f"note: {', '.join(unused)}: without effect here, where all splits are checked", file=sys.stderr)
+    note_unused(exp, overrides, ("input", "train_resize"))
     return exp
 
 
-def read_options(exp: BaseExp | None) -> ReadOptions:
-    """How the image files are read."""
-    from otadet.data.images import DEFAULT
+def find_options(exp: BaseExp | None) -> FindOptions:
+    """How what is found is read."""
+    from otadet.data.formats.detect import FindOptions
 
-    return DEFAULT if exp is None else exp.build_read_options()
+    if exp is None:
+        return FindOptions()
+    data = exp.data
+    return FindOptions(
+        getattr(data, "outside_images", False), exp.build_read_options(), getattr(data, "boxes", FindOptions.boxes)
+    )
 
 
 def read_splits(layout: Layout) -> tuple[dict[str, Annotations], list[tuple[str, UserError]]]:
@@ -185,8 +204,9 @@ def look_at_files(
 
 
 def given_size(text: str | None, exp: BaseExp | None) -> Resize | None:
-    """That of --size, else of the experiment, else None."""
+    """That of --size, else of the experiment, else None; and None for an experiment that chooses it for its data."""
     from otadet.errors import UserError
+    from otadet.exp import RecipeExp
     from otadet.exp.words import resize_by_text
 
     if text is not None:
@@ -196,7 +216,9 @@ def given_size(text: str | None, exp: BaseExp | None) -> Resize | None:
             raise UserError(str(error) if str(error).startswith("--size") else f"--size {text}: {error}") from error
     if exp is None:
         return None
-    return exp.input.resize if exp.train_resize is None else exp.train_resize
+    if exp.train_resize is not None:
+        return exp.train_resize
+    return None if isinstance(exp, RecipeExp) and exp.is_free("input.resize") else exp.input.resize
 
 
 def suited_size(splits: Sequence[Split]) -> Resize:

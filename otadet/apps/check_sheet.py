@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from otadet.data.check.finding import Finding, Place
+from otadet.data.check.kinds import IMAGE_ROTATED
 from otadet.data.check.split import Split
 from otadet.data.images import ReadOptions, read_image
 from otadet.errors import UserError
@@ -24,15 +26,18 @@ def draw_sheet(splits: Sequence[Split], findings: Sequence[Finding], options: Re
     """Writes the sheet; returns how many pictures are on it, and writes none where that is 0."""
     by_name = {split.name: split for split in splits}
     names = list(dict.fromkeys(name for split in splits for name in split.annotations.classes.names))
-    places = [*_examples(findings, by_name), *_by_chance(splits)]
-    pictures = [_picture(by_name[place.split], place, names, caption, options) for caption, place in places[:AT_MOST]]
+    places = [*_examples(findings, by_name), *_by_chance(splits)][:AT_MOST]
+    pictures = [
+        _picture(by_name[place.split], place, names, caption, replace(options, upright=True) if upright else options)
+        for caption, place, upright in places
+    ]
     if pictures:
         annotation_sheet(pictures, names, out)
     return len(pictures)
 
 
-def _examples(findings: Sequence[Finding], splits: Mapping[str, Split]) -> Iterator[tuple[str, Place]]:
-    """Of each finding those first that can be seen."""
+def _examples(findings: Sequence[Finding], splits: Mapping[str, Split]) -> Iterator[tuple[str, Place, bool]]:
+    """Of each finding those first that can be seen, and whether upright: (caption, place, upright)."""
     for finding in findings:
         visible = (
             place
@@ -40,31 +45,38 @@ def _examples(findings: Sequence[Finding], splits: Mapping[str, Split]) -> Itera
             if place.image_row is not None and place.image_row not in splits[place.split].files.problems
         )
         for place in islice(visible, EXAMPLES):
-            yield f"{finding.severity}: {finding.id}", place
+            yield f"{finding.severity}: {finding.id}", place, False
+            if finding.id == IMAGE_ROTATED.id:
+                yield f"{finding.id}: upright", place, True
 
 
-def _by_chance(splits: Sequence[Split]) -> Iterator[tuple[str, Place]]:
+def _by_chance(splits: Sequence[Split]) -> Iterator[tuple[str, Place, bool]]:
     """From all over the splits, always the same."""
     rng = np.random.default_rng(0)
     for split in splits:
         readable = np.setdiff1d(np.arange(split.images), list(split.files.problems))
         number = min(len(readable), max(1, BY_CHANCE // len(splits)))
         for row in np.sort(rng.choice(readable, number, replace=False)).tolist():
-            yield "by chance", split.place(row)
+            yield "by chance", split.place(row), False
 
 
 def _picture(split: Split, place: Place, names: Sequence[str], caption: str, options: ReadOptions) -> AnnotatedImage:
     annotations = split.annotations
     rows = np.flatnonzero(annotations.image_rows == place.image_row)
     rows = rows[np.isfinite(annotations.boxes[rows]).all(axis=1)]
+    boxes = annotations.boxes[rows]
     label_of = np.array([names.index(name) for name in annotations.classes.names])
     try:
         image = read_image(place.file, options)
     except UserError:
-        image, rows = None, rows[:0]
+        image, rows, boxes = None, rows[:0], boxes[:0]
+    if image is not None and annotations.as_shares:
+        # Pixels of what the reader took the picture for, perhaps of a turned one.
+        height, width = image.shape[:2] / annotations.image_sizes[place.image_row].clip(1)
+        boxes = boxes * (width, height, width, height)
     return AnnotatedImage(
         image=image,
-        boxes=annotations.boxes[rows].clip(-_LARGEST, _LARGEST),
+        boxes=boxes.clip(-_LARGEST, _LARGEST),
         labels=label_of[annotations.class_rows[rows]],
         marked=np.isin(rows, place.box_rows),
         caption=caption,

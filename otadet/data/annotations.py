@@ -78,6 +78,8 @@ class Annotations:
     broken: tuple[BrokenEntry, ...] = ()
     """Where the reader was `lenient`: entries that any other reader stops at. What cannot be used of them is left out.
     """
+    as_shares: bool = False
+    """Whether the file has boxes as shares of their image, so that `boxes` depend on how the image is read."""
     protocol: Literal["coco", "crowdhuman"] = "coco"
     """Whose evaluation is made with these data."""
 

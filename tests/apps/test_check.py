@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from otadet.apps import check
+from otadet.apps import check, check_sheet
 from otadet.data.check.kinds import KINDS
 from otadet.errors import UserError
 from otadet.exp import DataFolder
@@ -516,8 +516,8 @@ def test_mistakes_of_the_user(tmp_path):
         check.main([str(tmp_path), "--list", "-1"])
     with pytest.raises(UserError, match="--size big"):
         check.main([str(tmp_path), "--size", "big"])
-    with pytest.raises(UserError, match="lr 1: fields of an experiment"):
-        check.main([str(tmp_path), "lr", "1"])
+    with pytest.raises(UserError, match="data: those of PATH are checked"):
+        check.main([str(tmp_path), "data", "elsewhere"])
 
 
 def test_the_size_is_that_of_the_experiment(folder, capsys):
@@ -526,11 +526,66 @@ def test_the_size_is_that_of_the_experiment(folder, capsys):
     assert json.loads(capsys.readouterr().out)["size"] == "96x96"
 
 
-def test_without_a_size_it_is_that_of_the_recipe(folder, capsys):
+@pytest.mark.parametrize("words", [[], ["-f", "my_data"], ["data.exif_orientation", "true"]])
+def test_without_a_size_it_is_that_of_the_recipe(words, folder, capsys):
     small(folder)
     folder.write()
-    check.main([str(folder.path), "--json"])
+    check.main([str(folder.path), "--json", *words])
     assert json.loads(capsys.readouterr().out)["size"] == "256/256"
+
+
+@pytest.mark.parametrize(("field", "size"), [("input.resize", "96/128"), ("train_resize", "96x128,64x64")])
+def test_fields_without_an_experiment_are_those_of_a_training(field, size, folder, capsys):
+    folder.write()
+    check.main([str(folder.path), "--json", field, size, "lr", "1", "data.val_share", "0.3"])
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["size"] == size
+    assert "note: optimizer.lr: without effect here" in printed.err
+    assert "note: data.val_share: without effect here" in printed.err
+
+
+def turned_pictures(path: Path) -> Path:
+    """Pictures that are stored turned, with boxes for the upright ones: COCO, its sizes too, and YOLO below it."""
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[8:32, 10:34] = 250
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for folder in (path / "images", path / "yolo/images"):
+        folder.mkdir(parents=True)
+        for number in range(2):
+            noisy = np.maximum(pixels, picture(number, 64)[:48] // 4)
+            Image.fromarray(np.rot90(noisy)).save(folder / f"{number}.png", exif=exif)
+    content = {
+        "images": [{"id": n, "file_name": f"{n}.png", "height": 48, "width": 64} for n in range(2)],
+        "annotations": [{"id": n, "image_id": n, "category_id": 1, "bbox": [10, 8, 24, 24]} for n in range(2)],
+        "categories": [{"id": 1, "name": "square"}],
+    }
+    (path / "train.json").write_text(json.dumps(content))
+    (path / "yolo/labels").mkdir()
+    for number in range(2):
+        (path / f"yolo/labels/{number}.txt").write_text(f"0 {22 / 64} {20 / 48} {24 / 64} {24 / 48}\n")
+    (path / "yolo/data.yaml").write_text("train: images\nnames: [square]\n")
+    return path
+
+
+@pytest.mark.parametrize("file", ["train.json", "yolo"])
+def test_boxes_for_upright_pictures(file, tmp_path, capsys, monkeypatch):
+    """The fix is the one that helps, and the sheet shows by which pictures it is known."""
+    pictures = []
+    monkeypatch.setattr(check_sheet, "annotation_sheet", lambda shown, names, out: pictures.extend(shown))
+    data = turned_pictures(tmp_path) / file
+    report = checked(capsys, data, "--sheet", str(tmp_path / "sheet.png"))[1]
+    fixes = {finding["id"]: finding["fix"] for finding in report["findings"]}
+    assert "data.exif_orientation true" in fixes["image-rotated"]
+    if file == "train.json":
+        assert fixes["image-size"].startswith("set data.exif_orientation true")
+    for one in pictures:
+        x1, y1, x2, y2 = one.boxes[0].round().astype(int).tolist()
+        assert (one.image[y1:y2, x1:x2].min() == 250) == (one.caption == "image-rotated: upright")
+    assert sum(one.caption == "image-rotated: upright" for one in pictures) == 2
+    # What the fix says, done.
+    report = checked(capsys, data, "data.exif_orientation", "true")[1]
+    assert not {"image-rotated", "image-size"} & ids(report)
 
 
 def test_classes_that_coco_does_not_list_hide_nothing_else(folder, capsys):

@@ -59,10 +59,17 @@ class Kind:
     fix: str
 
     def found(
-        self, split: str, message: str, count: int, places: Iterable[Place] = (), paired: bool = False
+        self,
+        split: str,
+        message: str,
+        count: int,
+        places: Iterable[Place] = (),
+        *,
+        paired: bool = False,
+        fix: str = "",
     ) -> Finding:
-        """A finding of this kind; the arguments are its fields."""
-        return Finding(self.id, self.severity, split, message, self.fix, tuple(places), count, paired)
+        """A finding of this kind; the arguments are its fields, with a fix of its own where the kind's is not right."""
+        return Finding(self.id, self.severity, split, message, fix or self.fix, tuple(places), count, paired)
 
 
 def of_all(count: int, total: int, what: str) -> str:

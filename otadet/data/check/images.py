@@ -76,14 +76,25 @@ def _first(split: Split, rows: Sequence[int]) -> str:
 
 
 def _sizes(split: Split, options: ReadOptions) -> list[Finding]:
+    """Apart from others those that an EXIF orientation explains, whose fix is another one."""
     annotated, sizes = split.annotations.image_sizes, split.files.sizes
-    rows = np.flatnonzero(((annotated != sizes) & (annotated > 0) & (sizes > 0)).any(axis=1)).tolist()
+    differ = ((annotated != sizes) & (annotated > 0) & (sizes > 0)).any(axis=1)
+    turned = differ & (split.files.orientations >= 5) & (annotated == sizes[:, ::-1]).all(axis=1)
+    upright = "false" if options.upright else "true"
+    fix = f"set data.exif_orientation {upright}, as the boxes are for pictures that are read so"
+    return [*_of_other_size(split, differ & ~turned, options, ""), *_of_other_size(split, turned, options, fix)]
+
+
+def _of_other_size(split: Split, which: np.ndarray, options: ReadOptions, fix: str) -> list[Finding]:
+    """which: (S,) bool."""
+    rows = np.flatnonzero(which).tolist()
     if not rows:
         return []
-    (height, width), (wanted_height, wanted_width) = sizes[rows[0]].tolist(), annotated[rows[0]].tolist()
+    height, width = split.files.sizes[rows[0]].tolist()
+    wanted_height, wanted_width = split.annotations.image_sizes[rows[0]].tolist()
     first = size_problem(split.files.paths[rows[0]], (height, width), (wanted_height, wanted_width), options)
     message = f"{of_all(len(rows), split.images, 'images')}: another size than annotated: {first}"
-    return [IMAGE_SIZE.found(split.name, message, len(rows), split.places(rows))]
+    return [IMAGE_SIZE.found(split.name, message, len(rows), split.places(rows), fix=fix)]
 
 
 def _listed_twice(split: Split) -> list[Finding]:

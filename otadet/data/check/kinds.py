@@ -69,7 +69,7 @@ IMAGE_ALIKE = Kind(
 )
 IMAGE_ROTATED = Kind(
     *("image-rotated", "warning", "An EXIF orientation turns the picture for people, but not for the training."),
-    "look at the sheet: where the boxes fit the upright picture, set data.exif_orientation true",
+    "look at the sheet, which has them upright, too: where the boxes fit that, set data.exif_orientation true",
 )
 IMAGE_UNLISTED = Kind(
     *("image-unlisted", "warning", "An image file lies beside annotated ones, but no split has it."),

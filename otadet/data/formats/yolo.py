@@ -82,6 +82,7 @@ class YoloSplit:
             dropped_files=_dropped_files(files, self.folder) if self.lenient else {},
             without_image=tuple(files.orphans),
             broken=tuple(broken or ()),
+            as_shares=True,
             unlisted=_unlisted(self.names, classes, labels),
         )
 
