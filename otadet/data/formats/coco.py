@@ -16,7 +16,7 @@ from otadet.data.class_list import SourceClasses
 from otadet.data.formats.coco_columns import NO_OUTLINE, OUTLINED, AnnotationColumns
 from otadet.data.formats.coco_faults import objects_alone, usable_categories, usable_images
 from otadet.data.formats.coco_files import CocoFile, coco_files, first_file_names, image_folder
-from otadet.data.formats.coco_image_names import FileNames, file_names
+from otadet.data.formats.coco_image_names import FileNames, file_names, name_of_url
 from otadet.data.formats.coco_outlines import outline_box
 from otadet.data.formats.folders import folder_of
 from otadet.data.formats.json_file import brief_value, load_json
@@ -43,9 +43,9 @@ def read_coco(
 ) -> Annotations:
     """The annotations of a COCO instances file, its categories sorted by id. Crowds are ignored regions.
 
-    Needed are `images` (id, file_name) and `categories` (id, name), and of `annotations`, if there are any, image_id,
-    category_id and bbox, or a segmentation in its place; everything else may be missing. Class names are cleaned
-    (`otadet.names`).
+    Needed are `images` (id, file_name, or LVIS's coco_url) and `categories` (id, name), and of `annotations`, if there
+    are any, image_id, category_id and bbox, or a segmentation in its place; everything else may be missing. Class names
+    are cleaned (`otadet.names`).
 
     Args:
         path: the file.
@@ -187,7 +187,7 @@ def find_coco(folder: Path, *, outside_images: bool = False) -> Layout | None:
     splits: dict[str, Source] = {split: _source(folder, split, files, outside_images) for split, files in kept.items()}
     if nameless and "train" not in splits:
         splits["train"] = Undecided(_which(folder, "train", nameless))
-    why = ", ".join(shown(files[0].path.relative_to(folder)) for files in kept.values())
+    why = ", ".join(_one_of(folder, files) for files in kept.values())
     why += f" (not {shown(nameless[0].path.relative_to(folder))}, which names no split)" if nameless else ""
     return Layout("COCO", why, splits)
 
@@ -205,6 +205,12 @@ def coco_file(path: Path, *, outside_images: bool = False) -> Layout:
     folder = folder.parent if folder.name.lower() == "annotations" else folder
     source = CocoSource(path, image_folder(file, folder, outside_images), outside_images)
     return Layout("COCO", path.name, {ALL: source})
+
+
+def _one_of(folder: Path, files: list[CocoFile]) -> str:
+    """What is said of the files of a split; which of several it is may never be asked."""
+    name = shown(files[0].path.relative_to(folder))
+    return f"{name} or {shown(files[1].path.relative_to(folder))}" if len(files) > 1 else name
 
 
 def _instances(files: list[CocoFile]) -> list[CocoFile]:
@@ -235,6 +241,8 @@ def _entry(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             if key in seen and key in _READ_KEYS:
                 raise ValueError(f"an object in it has the key {key!r} twice")
             seen.add(key)
+    if "coco_url" in entry and "file_name" not in entry and isinstance(entry["coco_url"], str):
+        entry["file_name"] = name_of_url(entry["coco_url"])
     # The bulk of a COCO file; dropping them while parsing saves gigabytes in every process.
     segmentation = entry.pop("segmentation", None)
     if segmentation and entry.get("bbox") in (None, []):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from otadet.data.formats.coco_image_names import is_in
+from otadet.data.formats.coco_image_names import by_their_ends, is_in, name_of_url
 from otadet.data.formats.layout import ALL, SPLITS, said_split, split_name
 
 _MOST_FILES = 64
@@ -26,7 +26,7 @@ _LOOKED_AT = 8
 _IMAGES, _CATEGORIES, _BOXES = (
     re.compile(pattern) for pattern in (rb'"images"\s*:\s*\[', rb'"categories"\s*:\s*\[', rb'"bbox"\s*:\s*\[')
 )
-_FILE_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
+_FILE_NAME, _URL = (re.compile(rb'"%s"\s*:\s*("(?:[^"\\]|\\.)*")' % key) for key in (b"file_name", b"coco_url"))
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,12 @@ def _names_in(content: mmap.mmap | bytes) -> tuple[str, ...] | None:
     images = _IMAGES.search(content)
     if images is None or not (_CATEGORIES.search(content) or _BOXES.search(content)):
         return None
-    found = islice(_FILE_NAME.finditer(content, images.end()), _LOOKED_AT)
-    return tuple(name for match in found if isinstance(name := _string(match[1]), str))
+    for pattern in (_FILE_NAME, _URL):
+        found = islice(pattern.finditer(content, images.end()), _LOOKED_AT)
+        names = [name for match in found if isinstance(name := _string(match[1]), str)]
+        if names:
+            return tuple(names if pattern is _FILE_NAME else map(name_of_url, names))
+    return ()
 
 
 def _string(text: bytes) -> str | None:
@@ -129,6 +133,8 @@ def image_folder(file: CocoFile, folder: Path, outside: bool) -> Path:
     if file.split in splits and file.split != ALL:
         likely = [inner for inner, split in zip(likely, splits, strict=True) if split in (file.split, ALL)]
     there = [sum(is_in(name, inner, outside) for name in file.names) for inner in likely]
+    if not any(there):
+        there = [by_their_ends(file.names, inner, outside) for inner in likely]
     return likely[there.index(max(there))] if any(there) else folder
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from otadet.data.formats.json_file import brief_value
 from otadet.data.formats.json_section import Section
 from otadet.data.image_names import name_problem
+
+_FIRST = 8
+"""Names by which it is found out what all have in common."""
 
 
 @dataclass
@@ -36,18 +40,25 @@ def file_names(images: Section, folder: Path, outside: bool, *, again: bool = Fa
     """
     found = FileNames(images.strings("file_name"))
     elsewhere: dict[str, int] = {}
+    foreign = _foreign_folders(found.names, folder, outside)
     for position, name in enumerate(found.names):
         problem = name_problem(name, outside)
-        if problem:
-            end = _by_its_end(name, folder)
-            if end is None or (elsewhere.setdefault(end, position) != position and not again):
-                raise images.error(position, f"file_name {brief_value(name)} {problem}")
+        end = _by_its_end(name, folder) if problem else _without(name, foreign, folder) if foreign else None
+        is_free = end is not None and (again or elsewhere.setdefault(end, position) == position)
+        if end is not None and is_free:
             found.names[position] = end
             found.ends += 1
+        elif problem:
+            raise images.error(position, f"file_name {brief_value(name)} {problem}")
         elif "\\" in name and (there := _with_slashes(name, folder)) != name:
             found.names[position] = there
             found.backslashes += 1
     return found
+
+
+def name_of_url(url: str) -> str:
+    """The file name of an image that has only a `coco_url`, as in LVIS: its folder and its name."""
+    return "/".join(url.rsplit("/", 2)[1:]) or url
 
 
 def is_in(name: str, folder: Path, outside: bool) -> bool:
@@ -55,6 +66,36 @@ def is_in(name: str, folder: Path, outside: bool) -> bool:
     if name_problem(name, outside) is not None:
         return _by_its_end(name, folder) is not None
     return os.path.isfile(folder / _with_slashes(name, folder))
+
+
+def by_their_ends(names: Sequence[str], folder: Path, outside: bool) -> int:
+    """How many of the first names of a COCO file are in the folder without folders of another machine."""
+    foreign = _foreign_folders(names, folder, outside)
+    # Of two that end alike one at most is meant.
+    return len({_without(name, foreign, folder) for name in names[:_FIRST]} - {None}) if foreign else 0
+
+
+def _foreign_folders(names: Sequence[str], folder: Path, outside: bool) -> int:
+    """How many folders at the beginning of all names are those of another machine.
+
+    They are the same for all, as a name may have an image of another split as its end: 0 where one of the first names
+    is a file as it is written.
+    """
+    first = [name for name in names[:_FIRST] if name_problem(name, outside) is None]
+    if any(is_in(name, folder, outside) for name in first):
+        return 0
+    depth = min((len(_parts(name)) for name in first), default=0)
+    return next((skip for skip in range(1, depth) if any(_without(name, skip, folder) for name in first)), 0)
+
+
+def _without(name: str, skip: int, folder: Path) -> str | None:
+    """A path less its first folders, if that is a file in the folder."""
+    end = "/".join(_parts(name)[skip:])
+    return end if end and os.path.isfile(folder / end) else None
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in re.split(r"[/\\]", name) if part not in ("", ".", "..")]
 
 
 def _with_slashes(name: str, folder: Path) -> str:
@@ -67,7 +108,7 @@ def _with_slashes(name: str, folder: Path) -> str:
 
 def _by_its_end(name: str, folder: Path) -> str | None:
     """The longest end of a path that is a file in the folder."""
-    parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".", "..")]
+    parts = _parts(name)
     ends = ("/".join(parts[first:]) for first in range(len(parts)))
     try:
         return next((end for end in ends if os.path.isfile(folder / end)), None)

@@ -170,6 +170,31 @@ def test_names_with_folders_of_another_machine(write_files):
         find_coco(folder).splits["all"].read()
 
 
+def test_folders_that_are_not_there_are_those_of_another_machine(write_files):
+    names = [f"mine/images/{part}/{number}.jpg" for part in "ab" for number in range(2)]
+    files = {name.replace("mine/images", "pictures"): PICTURE for name in names[:-1]}
+    folder = write_files({"train.json": coco(*names), **files})
+    annotations = find_coco(folder).splits["train"].read()
+    assert annotations.image_dir == folder / "pictures"
+    # The last is nowhere, and keeps its name.
+    assert list(annotations.file_names) == ["a/0.jpg", "a/1.jpg", "b/0.jpg", "mine/images/b/1.jpg"]
+    assert annotations.dropped == (("file names with folders of another machine found by their end", 3),)
+    write_files({names[0]: PICTURE})
+    # Where one is there as it is written, the others are missing, whatever else is called like their end.
+    assert list(find_coco(folder).splits["train"].read().file_names) == names
+
+
+def test_lvis_has_urls_for_names(write_files):
+    content = json.loads(coco("a.jpg", "b.jpg"))
+    for image, name in zip(content["images"], ("train2017/a.jpg", "val2017/b.jpg"), strict=True):
+        image["coco_url"] = f"http://images.cocodataset.org/{name}"
+        del image["file_name"]
+    files = {"lvis_v1_train.json": json.dumps(content), "train2017/a.jpg": PICTURE, "val2017/b.jpg": PICTURE}
+    annotations = find_coco(write_files(files)).splits["train"].read()
+    assert list(annotations.file_names) == ["train2017/a.jpg", "val2017/b.jpg"]
+    assert (annotations.image_dir / "train2017/a.jpg").is_file()
+
+
 def test_names_that_windows_wrote(write_files):
     """Only where a file is called so with slashes: a backslash may be part of a name elsewhere."""
     folder = write_files({"result.json": coco("images\\3\\a.jpg", "b\\c.jpg", "d\\e.jpg"), "images/3/a.jpg": PICTURE})
