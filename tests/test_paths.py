@@ -11,8 +11,8 @@ from otadet.errors import OutputError, UserError
 from otadet.exp import BaseExp, load_exp
 from otadet.files import atomic_write, check_folder, check_writable
 from otadet.models.backbones.resnet import build_resnet
-from tests.helpers.bright_squares import call_tool
 from tests.helpers.coco import coco_dataset
+from tests.helpers.programs import call_tool
 from tests.helpers.tiny_experiment import write_tiny_experiment
 
 

@@ -18,7 +18,8 @@ from otadet.engine.checkpoint import load_checkpoint
 from otadet.errors import UserError
 from otadet.evaluation.protocols import PROTOCOLS
 from otadet.exp import SCORES, BaseExp, load_exp
-from tests.helpers.bright_squares import call_tool, write_project
+from tests.helpers.bright_squares import write_project
+from tests.helpers.programs import call_tool
 from tests.helpers.tiny_experiment import write_tiny_experiment
 
 CPU = torch.device("cpu")

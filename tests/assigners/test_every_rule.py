@@ -22,7 +22,7 @@ from otadet.assigners.ops.pair_costs import DETRCost, OTACost
 from otadet.profiling.meters import Meter, metered
 from otadet.profiling.problems import Scene, draw_problem
 from otadet.structures import BACKGROUND, IGNORED, Anchors, GroundTruth, Predictions
-from tests.helpers.counting import fake_problem
+from tests.helpers.counting import assigned_on_fake_cuda, fake_problem
 from tests.helpers.problems import late_predictions, make_anchors, random_problem
 
 ASSIGNERS = {name: named_assigner(name) for name in assigner_names()} | {
@@ -227,11 +227,7 @@ def test_needs_less_memory_than_two_copies_of_the_logits(assigner: Assigner, sce
 @every_rule_on_device
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 def test_does_not_wait_for_the_device(assigner: Assigner, dtype: torch.dtype) -> None:
-    with FakeTensorMode():
-        predictions, anchors, truths = fake_problem([3, 0, 7], dtype=dtype)
-        assignment = assigner(predictions, anchors, truths)
-    assert assignment.gt_index.device.type == assignment.ambiguous.device.type == "cuda"
-    assert assignment.gt_index.shape == assignment.ambiguous.shape == predictions.boxes.shape[:2]
+    assignment = assigned_on_fake_cuda(assigner, dtype)
     if assignment.score is not None:
         assert (assignment.score.device.type, assignment.score.dtype) == ("cuda", torch.float32)
 

@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from otadet.assigners import Assigner, DSLAAssigner, OTAAssigner, SimOTAAssigner, TaskAlignedAssigner
 from otadet.assigners.ops.costs import BCECost, GIoUCost
 from otadet.assigners.ops.pair_costs import DETRCost, OTACost
-from tests.helpers.counting import count_operations, fake_problem
+from tests.helpers.counting import assigned_on_fake_cuda, count_operations, fake_problem
 
 ASSIGNERS = {
     "ota window": OTAAssigner(),
@@ -31,12 +31,7 @@ ASSIGNERS = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("assigner", ASSIGNERS.values(), ids=ASSIGNERS.keys())
 def test_does_not_wait_for_the_device(assigner: Assigner, dtype: torch.dtype) -> None:
-    with FakeTensorMode():
-        predictions, anchors, truths = fake_problem([3, 0, 7], dtype=dtype)
-        assignment = assigner(predictions, anchors, truths)
-    assert assignment.gt_index.device.type == assignment.ambiguous.device.type == "cuda"
-    assert assignment.gt_index.shape == assignment.ambiguous.shape == predictions.boxes.shape[:2]
-    assert (assignment.gt_index.dtype, assignment.ambiguous.dtype) == (torch.int64, torch.bool)
+    assigned_on_fake_cuda(assigner, dtype)
 
 
 @pytest.mark.parametrize("assigner", ASSIGNERS.values(), ids=ASSIGNERS.keys())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -10,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,22 +26,14 @@ from benchmarks.trainbench.turns import Budget, Pair, in_turn
 from otadet.boxes import boxes_to_distances
 from otadet.errors import UserError
 from otadet.exp import BaseExp
+from tests.helpers.programs import call_program, load_program
 
 CPU = torch.device("cpu")
 TINY = Setup(size=(32, 32), batch=1, classes=3, boxes=2, depth=10)
 
 
-def load_benchmark() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "train_step.py"
-    spec = importlib.util.spec_from_file_location("train_step_benchmark", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def call(monkeypatch, *arguments: object) -> None:
-    monkeypatch.setattr(sys, "argv", ["train_step.py", *map(str, arguments)])
-    load_benchmark().main()
+    call_program(monkeypatch, "benchmarks/train_step.py", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +81,7 @@ def test_a_row_that_fails_is_left_out_and_the_others_go_on(monkeypatch, tmp_path
         return Row(precision, "eager")
 
     monkeypatch.setattr(sys, "argv", ["train_step.py", "--device", "cpu", "--output", str(tmp_path / "a.json")])
-    benchmark = load_benchmark()
+    benchmark = load_program("benchmarks/train_step.py")
     monkeypatch.setattr(benchmark, "measure_row", measure_row)
     monkeypatch.setattr(benchmark, "plan", lambda *_: ([("bf16", "eager"), ("fp32", "eager")], []))
     benchmark.main()

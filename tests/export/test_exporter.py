@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import sys
@@ -25,6 +24,7 @@ from otadet.inference.postprocess import Postprocess
 from otadet.inference.predictor import Predictor
 from otadet.models import FPN, AnchorGrid, Detector, FCOSHead, RetinaNetHead
 from otadet.structures import Detections
+from tests.helpers.programs import load_program
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -322,11 +322,7 @@ def test_a_network_of_other_strides_is_exported_with_them(tmp_path: Path, numpy_
 
 @pytest.fixture(scope="module")
 def numpy_demo():
-    path = Path(__file__).parents[2] / "demo" / "onnx_numpy.py"
-    spec = importlib.util.spec_from_file_location("onnx_numpy", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_program("demo/onnx_numpy.py")
 
 
 @pytest.mark.parametrize("size", [(150, 200), (60, 90), (200, 60), (31, 300)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from otadet.export.metadata import OnnxMetadata
 from otadet.export.onnx_predictor import OnnxPredictor
 from otadet.inference.input_spec import InputSpec
 from otadet.names import printable
+from tests.helpers.programs import load_program
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -185,11 +185,7 @@ def test_damaged_bytes_work_or_are_one_clear_error(models, path, kind, position,
 
 @pytest.fixture(scope="module")
 def demo():
-    source = Path(__file__).parents[2] / "demo" / "onnx_numpy.py"
-    spec = importlib.util.spec_from_file_location("onnx_numpy", source)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_program("demo/onnx_numpy.py")
 
 
 @settings(max_examples=150)

@@ -5,12 +5,9 @@ Each image shows one bright square, red or blue, on black; the detector measures
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -107,18 +104,3 @@ def save_state(path: Path, experiment: Path, class_names: list[str]) -> None:
     """A checkpoint of the experiment's model, for these classes."""
     model = load_exp(experiment).build_model(len(class_names))
     save_checkpoint(path, {"model": model.state_dict(), "ema": None, "class_names": class_names})
-
-
-def load_tool(name: str) -> ModuleType:
-    """tools/NAME.py as a module."""
-    path = Path(__file__).parents[2] / "tools" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"{name}_tool", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def call_tool(monkeypatch, name: str, *arguments: object) -> None:
-    """Run a tool's `main` in this process, as if it had been called with these arguments."""
-    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-    load_tool(name).main()

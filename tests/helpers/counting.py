@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from otadet.assigners import Assigner
 from otadet.models import AnchorGrid
-from otadet.structures import Anchors, GroundTruth, Predictions
+from otadet.structures import Anchors, Assignment, GroundTruth, Predictions
 
 STRIDES = (8, 16, 32, 64, 128)
 
@@ -52,3 +54,14 @@ def fake_problem(
         )
         truths = [GroundTruth(torch.zeros(size, 4), torch.zeros(size, dtype=torch.int64)) for size in sizes]
     return predictions, anchors, truths
+
+
+def assigned_on_fake_cuda(assigner: Assigner, dtype: torch.dtype) -> Assignment:
+    """What a rule answers for fake tensors, which refuse to tell it any value; its shapes and devices are checked."""
+    with FakeTensorMode():
+        predictions, anchors, truths = fake_problem([3, 0, 7], dtype=dtype)
+        assignment = assigner(predictions, anchors, truths)
+    assert assignment.gt_index.device.type == assignment.ambiguous.device.type == "cuda"
+    assert assignment.gt_index.shape == assignment.ambiguous.shape == predictions.boxes.shape[:2]
+    assert (assignment.gt_index.dtype, assignment.ambiguous.dtype) == (torch.int64, torch.bool)
+    return assignment

@@ -3,7 +3,7 @@ import csv
 import pytest
 
 from otadet.errors import UserError
-from tests.helpers.bright_squares import call_tool
+from tests.helpers.programs import call_tool
 from tests.helpers.tiny_experiment import write_tiny_experiment
 
 

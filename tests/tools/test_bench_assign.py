@@ -10,7 +10,7 @@ from otadet.profiling.compare import compare
 from otadet.profiling.dense import dense_ota, dense_simota, dense_tal
 from otadet.profiling.meters import metered
 from otadet.profiling.problems import Scene, draw_problem, parse_scene
-from tests.helpers.bright_squares import call_tool
+from tests.helpers.programs import call_tool
 
 TINY = Scene(5, 2, 3, 64, 96)
 CPU = torch.device("cpu")

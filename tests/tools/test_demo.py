@@ -12,7 +12,8 @@ from PIL import Image
 
 from otadet.data.images import read_image
 from otadet.errors import UserError
-from tests.helpers.bright_squares import NAMES, SQUARES, call_tool, draw_square, write_project
+from tests.helpers.bright_squares import NAMES, SQUARES, draw_square, write_project
+from tests.helpers.programs import call_tool
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from otadet.errors import UserError
-from tests.helpers.bright_squares import NAMES, SQUARES, call_tool, save_state, write_project
+from tests.helpers.bright_squares import NAMES, SQUARES, save_state, write_project
+from tests.helpers.programs import call_tool
 
 
 @pytest.fixture

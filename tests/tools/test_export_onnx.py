@@ -1,4 +1,3 @@
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -7,6 +6,7 @@ from otadet.engine.checkpoint import save_checkpoint
 from otadet.errors import UserError
 from otadet.exp import load_exp
 from otadet.export.onnx_predictor import OnnxPredictor
+from tests.helpers.programs import load_program
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -43,11 +43,7 @@ class Exp(BaseExp):
 
 @pytest.fixture(scope="module")
 def tool():
-    path = Path(__file__).parents[2] / "tools" / "export_onnx.py"
-    spec = importlib.util.spec_from_file_location("export_onnx_tool", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_program("tools/export_onnx.py")
 
 
 @pytest.fixture

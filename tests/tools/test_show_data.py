@@ -16,7 +16,7 @@ from otadet.exp import load_exp
 from otadet.structures import GroundTruth
 from otadet.visualize.batch import BatchImage, batch_sheet, draw_hatched
 from otadet.visualize.palette import distinct_color
-from tests.helpers.bright_squares import call_tool
+from tests.helpers.programs import call_tool
 from tests.helpers.tiny_experiment import write_tiny_experiment
 
 LENGTH = ["length", "8iterations", "augment.0.horizontal", "0.5"]

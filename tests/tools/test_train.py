@@ -19,7 +19,7 @@ from otadet.engine import log, precision
 from otadet.engine.checkpoint import load_checkpoint, save_checkpoint
 from otadet.errors import UserError
 from otadet.signals import held_back_signals, stop_signals
-from tests.helpers.bright_squares import call_tool
+from tests.helpers.programs import call_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENT = """

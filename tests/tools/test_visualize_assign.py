@@ -7,7 +7,7 @@ from otadet.apps.annotated import annotated_images
 from otadet.data.images import read_image
 from otadet.errors import UserError
 from otadet.exp import load_exp
-from tests.helpers.bright_squares import call_tool
+from tests.helpers.programs import call_tool
 from tests.helpers.tiny_experiment import write_tiny_experiment
 
 
