@@ -62,9 +62,8 @@ class Heartbeat:
         size: int,
         timeout: float,
         on_loss: Callable[[str], None],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._rank, self._timeout, self._on_loss, self._clock = rank, timeout, on_loss, clock
+        self._rank, self._timeout, self._on_loss = rank, timeout, on_loss
         self._seconds = min(timeout / 10, _MOST_SECONDS)
         self._peers = {other: _Peer() for other in range(size) if other != rank}
         self._ended = threading.Event()
@@ -94,8 +93,8 @@ class Heartbeat:
     def who_is_gone(self, patience: float = 5.0) -> str | None:
         """A message about the processes that give no sign of life from now on, for `patience` seconds; None: all do."""
         # What is seen a little later may have been said before.
-        start = self._clock() + 2 * self._seconds
-        while self._clock() < start + max(patience, 4 * self._seconds):
+        start = time.monotonic() + 2 * self._seconds
+        while time.monotonic() < start + max(patience, 4 * self._seconds):
             if all(peer.at > start for peer in self._peers.values()):
                 return None
             time.sleep(self._seconds / 4)
@@ -120,7 +119,7 @@ class Heartbeat:
 
     def _silent(self, seconds: float) -> list[int]:
         """Ranks of the others without a sign of life for so long."""
-        if self._clock() - self._contact > seconds:
+        if time.monotonic() - self._contact > seconds:
             # Nobody can be seen; the store is on the host of process 0.
             return [0 if self._rank else next(iter(self._peers))]
         return [rank for rank, peer in self._peers.items() if self._contact - peer.at > seconds and not peer.has_left]
@@ -130,7 +129,7 @@ class Heartbeat:
 
     def _look(self) -> None:
         said = self._store.multi_get([str(rank) for rank in self._peers])
-        self._contact = self._clock()
+        self._contact = time.monotonic()
         for peer, text in zip(self._peers.values(), said, strict=True):
             if text.decode() != peer.said:
                 peer.said, peer.at = text.decode(), self._contact

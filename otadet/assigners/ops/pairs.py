@@ -152,10 +152,10 @@ class Pairs:
         values = values if masked else torch.where(self.valid, values, -torch.inf)
         return self._extreme_per_anchor(values, start, "amax")
 
-    def smallest_per_anchor(self, values: Tensor, start: Tensor | float = torch.inf, *, masked: bool = False) -> Tensor:
+    def smallest_per_anchor(self, values: Tensor, *, masked: bool = False) -> Tensor:
         """As `largest_per_anchor`, the smallest."""
         values = values if masked else torch.where(self.valid, values, torch.inf)
-        return self._extreme_per_anchor(values, start, "amin")
+        return self._extreme_per_anchor(values, torch.inf, "amin")
 
     def _extreme_per_anchor(self, values: Tensor, start: Tensor | float, reduction: str) -> Tensor:
         if isinstance(start, Tensor):

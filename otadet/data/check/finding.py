@@ -11,6 +11,8 @@ from otadet.data.image_file import shown
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 """The worst first."""
+_NAMED = 5
+"""Of many names in a message."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.0995 or not share else f"{100 * share:.2g} %"
 
 
-def some(names: Sequence[str], at_most: int = 5) -> str:
+def some(names: Sequence[str]) -> str:
     """Names for a message; of many the first, and how many more."""
-    more = f" and {len(names) - at_most:,} more" if len(names) > at_most else ""
-    return ", ".join(shown(name) for name in names[:at_most]) + more
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(shown(name) for name in names[:_NAMED]) + more

@@ -19,8 +19,8 @@ from otadet.data.formats.layout import ALL, SPLITS, said_split, split_name
 
 _MOST_FILES = 64
 """JSON files of one folder that are looked at: labelme writes one for each picture, and none of them is COCO."""
-_MOST_FOLDERS = 64
-"""Subfolders that are looked at."""
+_MOST_FOLDERS, _DEPTH = 64, 2
+"""Subfolders that are looked at, and how far down."""
 _LOOKED_AT = 8
 """File names of a JSON file by which the folder of its images is found."""
 _IMAGES, _CATEGORIES, _BOXES = (
@@ -51,10 +51,10 @@ def coco_files(folder: Path) -> list[CocoFile]:
     return found
 
 
-def subfolders(folder: Path, depth: int = 2) -> list[Path]:
-    """The folders below, down to `depth`, sorted by name, each level before the next."""
+def subfolders(folder: Path) -> list[Path]:
+    """The folders below, down to `_DEPTH`, sorted by name, each level before the next."""
     level, found = [folder], []
-    for _ in range(depth):
+    for _ in range(_DEPTH):
         level = [inner for outer in level for inner in _folders(outer)]
         found += level
     return found[:_MOST_FOLDERS]
