@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,19 @@ import numpy as np
 
 from otadet.boxes import xywh_to_xyxy
 from otadet.data.annotations import Annotations, BrokenEntry, check_image_dir
-from otadet.data.class_list import SourceClasses
+from otadet.data.formats.coco_classes import class_names, classes_of
 from otadet.data.formats.coco_columns import NO_OUTLINE, OUTLINED, AnnotationColumns
 from otadet.data.formats.coco_faults import objects_alone, usable_categories, usable_images
 from otadet.data.formats.coco_files import CocoFile, coco_files, first_file_names, image_folder
 from otadet.data.formats.coco_image_names import FileNames, file_names, name_of_url
 from otadet.data.formats.coco_outlines import outline_box
 from otadet.data.formats.folders import folder_of
-from otadet.data.formats.json_file import brief_value, load_json
+from otadet.data.formats.json_file import load_json
 from otadet.data.formats.json_section import Section
 from otadet.data.formats.layout import ALL, NOT_LISTED, SPLITS, Layout, Source, Undecided
 from otadet.data.image_file import shown
 from otadet.data.image_names import ImageNames
 from otadet.errors import UserError
-from otadet.names import MAX_CLASS_NAME, clean_name
 
 _READ_KEYS = frozenset(
     ("images", "annotations", "categories", "id", "file_name", "name", "image_id", "category_id", "bbox")
@@ -79,7 +78,7 @@ def read_coco(
     return Annotations(
         source=path,
         image_dir=folder,
-        classes=_classes(categories, category_ids, by_id, np.bincount(category_rows, minlength=len(by_id)), broken),
+        classes=classes_of(categories, category_ids, by_id, np.bincount(category_rows, minlength=len(by_id)), broken),
         image_ids=image_ids,
         file_names=ImageNames.of(files.names),
         image_sizes=np.stack((images.sides("height"), images.sides("width")), axis=1),
@@ -141,7 +140,7 @@ def _usable_images(
 
 
 def _usable_categories(path: Path, content: Any, broken: list[BrokenEntry]) -> Section:
-    checks = {"id": lambda one: one.whole_numbers("id"), "name": _class_names}
+    checks = {"id": lambda one: one.whole_numbers("id"), "name": class_names}
     return usable_categories(objects_alone(path, "categories", content, broken), checks, broken)
 
 
@@ -258,56 +257,6 @@ def _corners(annotations: AnnotationColumns) -> np.ndarray:
     # Numbers may be beyond all bounds, and then are not finite.
     with np.errstate(over="ignore", invalid="ignore"):
         return xywh_to_xyxy(annotations.column("bbox", (4,)))
-
-
-def _classes(
-    section: Section, ids: np.ndarray, by_id: np.ndarray, boxes: np.ndarray, broken: list[BrokenEntry] | None
-) -> SourceClasses:
-    """The classes, in the order of their ids.
-
-    Args:
-        section: the categories.
-        ids: (F,) as in the file.
-        by_id: (F,) their order.
-        boxes: (F,) annotations of each category, in that order.
-        broken: where it is noted that two have the same name; None: that is an error.
-    """
-    names = _class_names(section)
-    parents = [row.get("supercategory") for row in section.rows]
-    parents = [clean_name(parent) if isinstance(parent, str) else None for parent in parents]
-    children = Counter(parents)
-    is_heading = np.zeros(len(by_id), dtype=bool)
-    first: dict[str, int] = {}
-    for place, row in enumerate(by_id.tolist()):
-        name = names[row]
-        is_heading[place] = not boxes[place] and children[name] > (parents[row] == name)
-        if is_heading[place]:
-            continue
-        other = first.setdefault(name, place)
-        if other != place:
-            problem = _same_name(name, ids[by_id], boxes, other, place)
-            if broken is None:
-                raise UserError(f"{shown(section.path)}: {problem}")
-            broken.append(BrokenEntry(str(section.path), problem))
-            names[row] = f"{name} (id {ids[row]})"
-    return SourceClasses(tuple(ids[by_id].tolist()), tuple(names[row] for row in by_id), boxes, is_heading)
-
-
-def _class_names(section: Section) -> list[str]:
-    names = section.strings("name")
-    for position, name in enumerate(names):
-        if len(name) > MAX_CLASS_NAME:
-            problem = f"has {len(name)} characters, and at most {MAX_CLASS_NAME} are allowed"
-            raise section.error(position, f"name {brief_value(name)} {problem}")
-        if not clean_name(name):
-            raise section.error(position, f"name {brief_value(name)} is empty")
-    return [clean_name(name) for name in names]
-
-
-def _same_name(name: str, ids: np.ndarray, boxes: np.ndarray, first: int, second: int) -> str:
-    unused = [place for place in (first, second) if not boxes[place]]
-    advice = f"no box has the id {ids[unused[0]]}: remove that entry" if unused else "merge them, or rename one"
-    return f"two categories are named {name!r}, with the ids {ids[first]} and {ids[second]}; {advice}"
 
 
 def _finite_or_nan(values: np.ndarray) -> np.ndarray:
