@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from otadet.data.formats.coco import coco_file, find_coco
+from otadet.data.formats.coco import CocoSource, coco_file, find_coco
 from otadet.data.formats.crowdhuman import CrowdHumanSplit, find_crowdhuman
 from otadet.data.formats.crowdhuman_file import Which
 from otadet.data.formats.folders import Listings, absolute, folder_of, has_images, is_image, no_such_folder
-from otadet.data.formats.layout import ALL, Layout
+from otadet.data.formats.layout import ALL, Layout, said_split
 from otadet.data.formats.other_data import ARCHIVES, foreign_data, lone_label, what_is_there
 from otadet.data.formats.voc import find_voc
 from otadet.data.formats.yolo import find_yolo
@@ -106,6 +106,8 @@ def find_data(path: str | Path, format: str = "auto", options: FindOptions = Fin
     if len(found) > 1:
         raise UserError(_several(path, found))
     layout = next(iter(found.values()))
+    if beside := _beside(path, layout, format):
+        raise UserError(f"{shown(path)}: {beside}")
     if (above := _above(path, format, options)) and not has_images(path, Listings()):
         raise UserError(f"{shown(path)}: is {layout.format} ({layout.why}), but has no images{above}")
     return layout
@@ -176,14 +178,37 @@ def _nothing(path: Path, format: str) -> str:
 
 def _below(path: Path, format: str) -> str:
     """The folders in it that are data sets, which one may be meant."""
-    listings, found = Listings(), []
-    for name in listings.folders(absolute(path))[:_FOLDERS_AT_MOST]:
+    found = _data_sets(path, format)
+    return f"; data sets are below it: name one, or several as a DataList: {_some(found)}" if found else ""
+
+
+def _beside(path: Path, layout: Layout, format: str) -> str:
+    """That beside the one folder in `path` in which a data set has been found there are others."""
+    files = [source.path for source in layout.splits.values() if isinstance(source, CocoSource | CrowdHumanSplit)]
+    tops = {file.relative_to(path).parts[0] for file in files}
+    if len(tops) != 1 or files[0].parent == path or any(map(_is_part, tops)):
+        return ""
+    found = _data_sets(path, format, skipped=_is_part)
+    return f"has several data sets: name one, or several as a DataList: {_some(found)}" if len(found) > 1 else ""
+
+
+def _is_part(name: str) -> bool:
+    """Whether a folder is called as one of a data set."""
+    return name.lower() in _PARTS_OF_ONE or said_split(name) is not None
+
+
+def _data_sets(path: Path, format: str, skipped: Callable[[str], bool] = lambda name: False) -> list[str]:
+    """The folders in it that are data sets, and of which format."""
+    found = []
+    for name in Listings().folders(absolute(path))[:_FOLDERS_AT_MOST]:
         try:
-            layout = find_data(path / name, format)
+            layout = None if skipped(name) else find_data(path / name, format)
         except UserError:
             continue
-        found.append(f"{shown(path / name)} ({layout.format})")
-    if not found:
-        return ""
-    more = f" and {len(found) - _NAMED_AT_MOST} more" if len(found) > _NAMED_AT_MOST else ""
-    return f"; data sets are below it: name one, or several as a DataList: {', '.join(found[:_NAMED_AT_MOST])}{more}"
+        found += [f"{shown(path / name)} ({layout.format})"] if layout is not None else []
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
+    return f"{', '.join(names[:_NAMED_AT_MOST])}{more}"

@@ -21,6 +21,7 @@ _WORDS = (*SPLITS, "valid", "validation")
 _PATTERNS = (("images", ""), ("Images", ""), ("", "images"), ("", "Images"), ("", ""))
 """What is above and below the folder that is called as a split."""
 _NAMES = ("classes.txt", "obj.names", "_darknet.labels", "labels/classes.txt")
+_CONFIGS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "obj.data")
 _YAML = (".yaml", ".yml")
 _LOOKED_AT = 200
 """Images, and folders below one, whose labels are looked for before it is taken for one of another format."""
@@ -77,7 +78,7 @@ def _config(path: Path, outside: bool) -> YoloConfig | None:
 def _config_in(folder: Path, listings: Listings, outside: bool) -> YoloConfig | None:
     """What the file that describes a folder says. One by the usual name must be sound, others may be about anything."""
     files = listings.files(absolute(folder))
-    for name in ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml"):
+    for name in _CONFIGS:
         if name in files and (config := _config(folder / name, outside)) is not None:
             return config
     found: list[YoloConfig] = []
@@ -122,12 +123,18 @@ def _splits(path: Path, listings: Listings) -> tuple[dict[str, tuple[str, ...]],
     ):
         if os.path.isdir(place) and _has_labels(place, folder, listings):
             deep = [inner for inner in listings.below(place) if said_split(os.path.basename(inner)) and inner != place]
-            if deep and place == folder:
+            if place == folder and (deep or _has_config(folder, listings)):
                 break
             if deep:
                 raise UserError(_too_deep(deep, folder))
             return {ALL: (place,)}, why
     return {}, ""
+
+
+def _has_config(folder: str, listings: Listings) -> bool:
+    """Whether a folder below has a data set of its own, whose classes are others."""
+    inner = islice(listings.below(folder), _LOOKED_AT)
+    return any(name in listings.files(place) for place in inner if place != folder for name in _CONFIGS)
 
 
 def _too_deep(deep: Sequence[str], folder: str) -> str:
@@ -187,9 +194,11 @@ def _class_names(
     """The class names, and the file that tells them. Raises `UserError` where two files tell other ones."""
     folders = [absolute(path)]
     for place in (place for places in splits.values() for place in places):
-        inner = place if os.path.isdir(place) else os.path.dirname(place)
-        label = label_of(os.path.join(inner, "classes.jpg"), folders[0], listings)
-        folders += [inner, os.path.dirname(inner), *([os.path.dirname(label)] if label else [])]
+        top = place if os.path.isdir(place) else os.path.dirname(place)
+        folders += [top, os.path.dirname(top)]
+        for inner in islice(listings.below(top), _LOOKED_AT):
+            label = label_of(os.path.join(inner, "classes.jpg"), folders[0], listings)
+            folders += [inner, *([os.path.dirname(label)] if label else [])]
     found: tuple[tuple[str, ...] | None, Path | None] = None, None
     for folder in dict.fromkeys(folders):
         for name in _NAMES:
@@ -198,6 +207,9 @@ def _class_names(
                 continue
             names = read_names(file)
             if found[0] not in (None, names):
-                raise UserError(f"{shown(file)}: has other class names than {shown(str(found[1]))}; correct one")
+                raise UserError(
+                    f"{shown(file)}: has other class names than {shown(str(found[1]))}; correct one, or name one of "
+                    "the data sets"
+                )
             found = (names, file) if found[0] is None else found
     return found

@@ -191,6 +191,16 @@ def test_what_people_take_for_a_data_set_is_told(write_files, files, hint):
         find_data(write_files(files))
 
 
+def test_a_folder_of_data_sets_is_none(write_files):
+    one = {"one/annotations/train.json": coco("a.jpg"), "one/images/a.jpg": PICTURE}
+    folder = write_files({**one, "pictures/a.jpg": PICTURE, "README.jpg": PICTURE})
+    assert find_data(folder).why == "one/annotations/train.json"
+    write_files({f"two/{name}": content for name, content in YOLO.items()})
+    with pytest.raises(UserError, match=r"has several data sets: .*DataList: \S+one \(COCO\), \S+two \(YOLO\)"):
+        find_data(folder)
+    assert find_data(folder, "coco").format == "COCO"
+
+
 @pytest.mark.parametrize("deep", ["", "labels/"])
 def test_the_images_of_a_file_are_beside_its_folder_where_none_are_in_it(write_files, monkeypatch, deep):
     odgt = json.dumps({"ID": "a", "gtboxes": []})

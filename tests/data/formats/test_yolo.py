@@ -214,6 +214,19 @@ def test_two_files_that_contradict_each_other(write_files):
     assert split_names(folder / "b.yaml")["val"] == ["valid/images/c.jpg"]
 
 
+def test_folders_of_pictures_that_each_list_the_classes(write_files):
+    """As labelImg writes them."""
+    one = {"one/a.jpg": (8, 8), "one/a.txt": LINE, "one/classes.txt": "ape\ncow"}
+    folder = write_files({**one, **{name.replace("one", "two"): content for name, content in one.items()}})
+    data = find_yolo(folder).splits["all"].read()
+    assert (list(data.file_names), data.classes.names) == (["one/a.jpg", "two/a.jpg"], ("ape", "cow"))
+    write_files({"two/classes.txt": "cow\nape"})
+    with pytest.raises(UserError, match=r"two.classes\.txt: has other class names than .*or name one of the data sets"):
+        find_yolo(folder)
+    write_files({"two/data.yaml": "names: [cow, ape]"})
+    assert find_yolo(folder) is None
+
+
 def test_nothing_leads_out_of_the_folder_unless_it_may(write_files, tmp_path):
     write_files({"out/images/x.jpg": (10, 10), "out/labels/x.txt": LINE})
     outside = str(tmp_path / "out" / "images" / "x.jpg")
