@@ -92,7 +92,7 @@ def load_experiment(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, di
 
 def paths_named(exp: BaseExp, overrides: Sequence[str]) -> list[str]:
     """The whole paths of what the pairs set. Raises `UserError` for names that the experiment does not have."""
-    from otadet.exp.fields import paths_set
+    from otadet.exp.set_fields import paths_set
 
     return paths_set(exp, list(zip(overrides[::2], overrides[1::2], strict=False)))
 

@@ -23,12 +23,13 @@ from otadet.errors import UserError, did_you_mean
 from otadet.exp.backbones import ResNet
 from otadet.exp.data import Data, DataFolder
 from otadet.exp.families import FCOS, YOLOX, RetinaNet
-from otadet.exp.fields import changed, check_fields, fields_of, is_part, paths_set
+from otadet.exp.fields import check_fields, fields_of, is_part
 from otadet.exp.heard import check_heard, own_methods, unheard_settings
 from otadet.exp.losses import BCEIoU, FocalGIoU, FreeAnchor
 from otadet.exp.pairs import incomplete
 from otadet.exp.plain import to_plain
 from otadet.exp.run import SCORES, Run
+from otadet.exp.set_fields import changed, paths_set
 from otadet.inference.input_spec import InputSpec
 from otadet.inference.pipeline import Pipeline
 from otadet.inference.postprocess import Postprocess

@@ -12,7 +12,7 @@ import numpy as np
 from otadet.data.check.statistics import Statistics, statistics
 from otadet.data.dataset import DetectionDataset
 from otadet.exp.base import BaseExp
-from otadet.exp.fields import paths_set
+from otadet.exp.set_fields import paths_set
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from typing import Any
 
 from otadet.errors import UserError
 from otadet.exp.base import BaseExp
-from otadet.exp.fields import changed, check_fields, fields_of
+from otadet.exp.fields import check_fields, fields_of
 from otadet.exp.heard import METHODS
 from otadet.exp.plain import ForeignPartError, from_plain
+from otadet.exp.set_fields import changed
 from otadet.names import printable
 
 
