@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from otadet.errors import UserError
 
 Checks = Mapping[str, Callable[[Section], object]]
 """Key of an entry -> what raises `UserError` where its value is wrong, given entries."""
-_SIDES = ("width", "height")
+_SIDES = frozenset(("width", "height"))
 
 
 def objects_alone(path: Path, name: str, content: Any, broken: list[BrokenEntry]) -> Section:
@@ -35,13 +35,15 @@ def usable_images(images: Section, checks: Checks, broken: list[BrokenEntry]) ->
     checks: of `id`, `file_name`, `width` and `height`.
     """
     kept, left_out, seen = [], [], dict[int, int]()
+    faults = _faults(images, checks)
     for position, row in enumerate(images.rows):
-        wrong = _wrong(images, position, checks, broken)
+        wrong = faults.get(position, {})
+        broken += [BrokenEntry.of(images.path, error) for error in wrong.values()]
         number = None if "id" in wrong else row["id"]
         if "file_name" in wrong:
             left_out += [] if number is None else [number]
             continue
-        for side in wrong & {*_SIDES}:
+        for side in wrong.keys() & _SIDES:
             del row[side]
         if number in seen:
             _say(images, position, f"has the id {number} of images[{seen[number]}] again", broken)
@@ -56,8 +58,10 @@ def usable_images(images: Section, checks: Checks, broken: list[BrokenEntry]) ->
 def usable_categories(categories: Section, checks: Checks, broken: list[BrokenEntry]) -> Section:
     """Those with an id, each another, and a name. checks: of `id` and `name`."""
     kept, seen = [], dict[int, int]()
+    faults = _faults(categories, checks)
     for position, row in enumerate(categories.rows):
-        if _wrong(categories, position, checks, broken):
+        if wrong := faults.get(position):
+            broken += [BrokenEntry.of(categories.path, error) for error in wrong.values()]
             continue
         if row["id"] in seen:
             _say(categories, position, f"has the id {row['id']} of categories[{seen[row['id']]}] again", broken)
@@ -67,16 +71,28 @@ def usable_categories(categories: Section, checks: Checks, broken: list[BrokenEn
     return categories.of(kept)
 
 
-def _wrong(section: Section, position: int, checks: Checks, broken: list[BrokenEntry]) -> set[str]:
-    """The keys of an entry whose values are wrong."""
-    one, wrong = section.of([position]), set()
+def _faults(section: Section, checks: Checks) -> dict[int, dict[str, UserError]]:
+    """Position of an entry -> its keys whose values are wrong, and what is."""
+    found: dict[int, dict[str, UserError]] = {}
     for key, check in checks.items():
-        try:
-            check(one)
-        except UserError as error:
-            broken.append(BrokenEntry.of(section.path, error))
-            wrong.add(key)
-    return wrong
+        for position, error in _those_wrong(section, range(len(section.rows)), check):
+            found.setdefault(position, {})[key] = error
+    return found
+
+
+def _those_wrong(
+    section: Section, positions: Sequence[int], check: Callable[[Section], object]
+) -> Iterator[tuple[int, UserError]]:
+    """Found by halves, as most are right."""
+    try:
+        check(section.of(positions))
+    except UserError as error:
+        half = len(positions) // 2
+        if not half:
+            yield positions[0], error
+            return
+        yield from _those_wrong(section, positions[:half], check)
+        yield from _those_wrong(section, positions[half:], check)
 
 
 def _say(section: Section, position: int, problem: str, broken: list[BrokenEntry]) -> None:
