@@ -97,7 +97,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_beside("--sheet", args.sheet, one.image_dir, one.file_names)
     splits = look_at_files(annotations, options, args.fast, args.workers)
     resize = suited_size(splits) if size is None else size
-    findings = check_splits(splits, resize, refused=refused, options=options)
+    # One file of COCO or CrowdHuman is mostly one split of several.
+    whole = layout.format not in ("COCO", "CrowdHuman") or not args.path.is_file()
+    findings = check_splits(splits, resize, refused=refused, options=options, all_there_are=whole)
     suggestions = advice(splits[0].statistics, resize) if splits else []
     if args.json:
         print(json.dumps(as_data(splits, resize, findings, suggestions)))

@@ -265,6 +265,15 @@ def test_a_split_that_cannot_be_read_leaves_the_others(folder, capsys):
     assert status == check.FOUND_ERRORS
 
 
+@pytest.mark.parametrize("format", ["coco", "crowdhuman"])
+def test_images_beside_those_of_one_file_may_be_of_another_split(format, tmp_path, capsys):
+    folder = WRITERS[format](tmp_path, {"train": ["a.png", "b.png"], "val": ["c.png"]})
+    file = folder / ("val.json" if format == "coco" else "annotation_val.odgt")
+    assert "image-unlisted" not in ids(checked(capsys, file)[1])
+    (folder / ("train.json" if format == "coco" else "annotation_train.odgt")).unlink()
+    assert "image-unlisted" in ids(checked(capsys, folder)[1])
+
+
 def broken_entries(report: dict) -> list[tuple[str, str]]:
     """Name of the file, and what is wrong, of each entry."""
     (found,) = (one for one in report["findings"] if one["id"] == "entry-broken")

@@ -24,6 +24,7 @@ def check_splits(
     *,
     refused: Sequence[tuple[str, UserError]] = (),
     options: ReadOptions = DEFAULT,
+    all_there_are: bool = True,
 ) -> list[Finding]:
     """All that is found, the worst first.
 
@@ -32,6 +33,7 @@ def check_splits(
         resize: to the size that is trained at.
         refused: names of those that could not, and why. What a split may lack because of them is not said.
         options: how image files are read.
+        all_there_are: whether no other annotations may have the images beside those of the splits.
     """
     found = [unreadable(name, error) for name, error in refused]
     for split in splits:
@@ -40,7 +42,7 @@ def check_splits(
         found += dropped_entries(split)
     found += [*duplicate_findings(splits), *group_findings(splits)]
     if not refused:
-        found += [*label_findings(splits), *unlisted_findings(splits)]
+        found += [*label_findings(splits), *(unlisted_findings(splits) if all_there_are else [])]
     ids = [kind.id for kind in KINDS]
     return sorted(found, key=lambda finding: (SEVERITIES.index(finding.severity), ids.index(finding.id)))
 
