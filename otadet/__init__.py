@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from otadet.export.onnx_predictor import OnnxPredictor
     from otadet.inference.predictor import Predictor
-    from otadet.inference.tta import MultiScaleTest
+    from otadet.inference.views import MultiScaleTest
 
 __version__ = "0.1.0"
 

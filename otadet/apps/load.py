@@ -16,7 +16,7 @@ from otadet.exp.stored import stored_exp
 from otadet.export.onnx_predictor import OnnxPredictor
 from otadet.export.session import providers_for
 from otadet.inference.predictor import Predictor
-from otadet.inference.tta import MultiScaleTest
+from otadet.inference.views import MultiScaleTest
 
 
 def load(

@@ -33,7 +33,7 @@ from otadet.exp.set_fields import changed, paths_set
 from otadet.inference.input_spec import InputSpec
 from otadet.inference.pipeline import Pipeline
 from otadet.inference.postprocess import Postprocess
-from otadet.inference.tta import MultiScaleTest
+from otadet.inference.views import MultiScaleTest
 from otadet.limits import brief
 from otadet.models import Detector
 from otadet.models.detector import as_detector

@@ -50,7 +50,7 @@ from otadet.exp.losses import BCEIoU, FocalGIoU, FreeAnchor
 from otadet.exp.run import Run
 from otadet.inference.input_spec import InputSpec
 from otadet.inference.postprocess import Postprocess
-from otadet.inference.tta import MultiScaleTest
+from otadet.inference.views import MultiScaleTest
 from otadet.losses import BCE, MAL, QFL, VFL, FocalLoss
 from otadet.optim.length import Epochs, Iterations
 from otadet.optim.optimizer import SGD, AdamW

@@ -14,7 +14,8 @@ from otadet.evaluation.evaluator import evaluate, pipeline_loader, predict_datas
 from otadet.exp import FCOS, YOLOX, BaseExp, InputSpec, Postprocess, ResNet, RetinaNet
 from otadet.inference.pipeline import Pipeline
 from otadet.inference.predictor import Predictor
-from otadet.inference.tta import MultiScalePipeline, MultiScaleTest
+from otadet.inference.tta import MultiScalePipeline
+from otadet.inference.views import MultiScaleTest
 from otadet.structures import Anchors, Predictions
 from tests.helpers.coco import coco_dataset
 from tests.helpers.evaluating import SumOfTheRest, write_portraits_and_landscapes
