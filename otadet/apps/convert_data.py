@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for split, summary in done.summaries.items():
         say(f"{split}: {summary}", args.json)
     for what, count in done.lost.items():
-        say(f"{count} {what}", args.json)
+        say(one_agrees(f"{count} {what}"), args.json)
     if done.copied:
         say(f"{done.copied} images copied, which could not be linked", args.json)
     if done.renamed:

@@ -27,6 +27,8 @@ class SourceClasses:
     """(F,) int64 number of boxes of each, ignored regions included."""
     is_heading: np.ndarray
     """(F,) bool: it has no box, and is only the name of a group of other classes."""
+    made_up: bool = False
+    """Whether nothing tells classes, nor is there a box: the one that there is stands for any."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def match_classes(path: Path, source: SourceClasses, wanted: Sequence[str] | Non
         names = tuple(rows)
     known, taken = set(names), set(source.ids)
     with_boxes = [name for name, row in rows.items() if name not in known and source.boxes[row]]
-    if with_boxes or not any(name in rows for name in names):
+    if with_boxes or not (source.made_up or any(name in rows for name in names)):
         raise UserError(_misfit(path, source, names, with_boxes))
     lacking = tuple(name for name in names if name not in rows)
     free = islice((number for number in count(1) if number not in taken), len(lacking))
@@ -65,7 +67,7 @@ def match_classes(path: Path, source: SourceClasses, wanted: Sequence[str] | Non
     for label, name in enumerate(names):
         if name in rows:
             labels[rows[name]] = label
-    left_out = tuple(source.names[row] for row in np.flatnonzero(labels < 0))
+    left_out = tuple(source.names[row] for row in np.flatnonzero(labels < 0) if not source.made_up)
     return ClassList(names, tuple(ids[name] for name in names), labels, left_out)
 
 

@@ -29,7 +29,8 @@ def merged(parts: Sequence[Annotations], renamed: Mapping[str, str]) -> Annotati
         raise UserError(f"data with different evaluations cannot be one data set: {which}")
     root = _common_folder(parts)
     names: dict[str, int] = {}
-    class_rows = [_class_rows(part, renamed, names)[part.class_rows] for part in parts]
+    made_up = all(part.classes.made_up for part in parts)
+    class_rows = [_class_rows(part, renamed, names, made_up)[part.class_rows] for part in parts]
     rows = np.concatenate(class_rows)
     first = np.cumsum([0, *(len(part.image_ids) for part in parts)])
     dropped: Counter[str] = Counter()
@@ -40,7 +41,9 @@ def merged(parts: Sequence[Annotations], renamed: Mapping[str, str]) -> Annotati
     return Annotations(
         source=root,
         image_dir=root,
-        classes=SourceClasses(tuple(range(1, classes + 1)), tuple(names), boxes, np.zeros(classes, dtype=bool)),
+        classes=SourceClasses(
+            tuple(range(1, classes + 1)), tuple(names), boxes, np.zeros(classes, dtype=bool), made_up
+        ),
         image_ids=np.arange(1, first[-1] + 1),
         file_names=ImageNames.of([name for part in parts for name in _names_from(root, part)]),
         image_sizes=np.concatenate([part.image_sizes for part in parts]),
@@ -56,9 +59,14 @@ def merged(parts: Sequence[Annotations], renamed: Mapping[str, str]) -> Annotati
     )
 
 
-def _class_rows(part: Annotations, renamed: Mapping[str, str], names: dict[str, int]) -> np.ndarray:
-    """(F,) row in `names` of each class of the part, which is put there if it is new; -1 for a heading."""
+def _class_rows(part: Annotations, renamed: Mapping[str, str], names: dict[str, int], made_up: bool) -> np.ndarray:
+    """(F,) row in `names` of each class of the part, which is put there if it is new; -1 for a heading.
+
+    made_up: whether to take a class that is made up, too.
+    """
     rows = np.full(len(part.classes.names), -1)
+    if part.classes.made_up and not made_up:
+        return rows
     for row in np.flatnonzero(~part.classes.is_heading).tolist():
         name = part.classes.names[row]
         rows[row] = names.setdefault(renamed.get(name, name), len(names))

@@ -172,8 +172,18 @@ def _nothing(path: Path, format: str) -> str:
     asked = "no annotations that otadet reads" if format == "auto" else f"no annotations of format {format}"
     return (
         f"{shown(path)}: has {asked}. Looked for: {_LOOKED_FOR}; {what_is_there(path)}{foreign_data(path)}"
-        f"{_above(path, format) or _below(path, format) or lone_label(path)}"
+        f"{_as_another(path, format) or _above(path, format) or _below(path, format) or lone_label(path)}"
     )
+
+
+def _as_another(path: Path, format: str) -> str:
+    """Which format the folder is in, where one was named that it is not in."""
+    try:
+        found = {} if format == "auto" else _found(path, "auto", FindOptions())
+    except UserError:
+        return ""
+    what = " or ".join(f"{layout.format} ({layout.why})" for layout in found.values())
+    return f"; it is {what}: name that format, {' or '.join(found)}" if found else ""
 
 
 def _below(path: Path, format: str) -> str:

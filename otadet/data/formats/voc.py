@@ -189,7 +189,7 @@ def _annotations(
         source=source,
         image_dir=image_dir,
         broken=tuple(objects.broken or ()),
-        classes=SourceClasses(ids, tuple(class_names), counts, np.zeros(len(ids), dtype=bool)),
+        classes=SourceClasses(ids, tuple(class_names), counts, np.zeros(len(ids), dtype=bool), not objects.class_names),
         image_ids=np.arange(1, len(names) + 1),
         file_names=ImageNames.of([names[row] for row in order.tolist()]),
         image_sizes=np.array(objects.sizes, dtype=np.int64).reshape(-1, 2)[order],

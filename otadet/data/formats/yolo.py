@@ -125,6 +125,7 @@ def _pixels(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 def _classes(names: Sequence[str] | None, indices: np.ndarray) -> tuple[SourceClasses, np.ndarray]:
     """The classes, and (M,) the row of each box's."""
+    made_up = names is None and not len(indices)
     if names is not None:
         extra = np.unique(indices[indices >= len(names)])
         ids = np.concatenate((np.arange(len(names)), extra))
@@ -136,7 +137,8 @@ def _classes(names: Sequence[str] | None, indices: np.ndarray) -> tuple[SourceCl
         ids = ids if len(ids) else np.zeros(1, dtype=np.int64)
         names = [f"class {index}" for index in ids.tolist()]
     boxes = np.bincount(rows, minlength=len(ids))
-    return SourceClasses(tuple(ids.tolist()), tuple(names), boxes, np.zeros(len(ids), dtype=bool)), rows
+    headings = np.zeros(len(ids), dtype=bool)
+    return SourceClasses(tuple(ids.tolist()), tuple(names), boxes, headings, made_up), rows
 
 
 def _unlisted(names: Sequence[str] | None, classes: SourceClasses, labels: YoloLabels) -> tuple[str, ...]:

@@ -5,7 +5,9 @@ import os
 
 import pytest
 
+from otadet.data.dataset import DetectionDataset
 from otadet.data.formats.detect import find_data
+from otadet.data.merged import merged
 from otadet.errors import UserError
 from tests.data.formats.test_find_coco import PICTURE, coco
 from tests.helpers.own_pictures import FORMATS, WRITERS
@@ -191,6 +193,24 @@ def test_what_people_take_for_a_data_set_is_told(write_files, files, hint):
         find_data(write_files(files))
 
 
+def test_a_folder_in_another_format_than_the_named_one(write_files):
+    with pytest.raises(UserError, match=r"no annotations of format voc.*it is YOLO \(data\.yaml\): name that.*, yolo$"):
+        find_data(write_files(YOLO), "voc")
+
+
+@pytest.mark.parametrize("others", [{"val/b.xml": "<annotation/>"}, {"val/b.txt": ""}], ids=["VOC", "YOLO"])
+def test_a_split_without_objects_has_any_classes(write_files, others):
+    train = {"train/a.xml": XML} if "val/b.xml" in others else {"train/a.txt": "3 .5 .5 .2 .2"}
+    layout = find_data(write_files({**train, **others, "train/a.jpg": PICTURE, "val/b.jpg": PICTURE}))
+    train, val = (DetectionDataset(layout.splits[split].read()) for split in ("train", "val"))
+    again = DetectionDataset(val.annotations, class_names=train.class_names)
+    assert (again.class_names, again.counts.images) == (train.class_names, 1)
+    assert "left out" not in again.summary()
+    both = merged([train.annotations, val.annotations], {})
+    assert both.classes.names == train.class_names
+    assert merged([val.annotations], {}).classes.names == val.class_names
+
+
 def test_a_folder_of_data_sets_is_none(write_files):
     one = {"one/annotations/train.json": coco("a.jpg"), "one/images/a.jpg": PICTURE}
     folder = write_files({**one, "pictures/a.jpg": PICTURE, "README.jpg": PICTURE})
@@ -212,7 +232,8 @@ def test_the_images_of_a_file_are_beside_its_folder_where_none_are_in_it(write_f
             assert (read.image_dir / read.file_names[0]).samefile(folder / "images/a.jpg")
 
 
-XML = "<annotation><size><width>8</width><height>6</height></size></annotation>"
+BOX = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>4</xmax><ymax>4</ymax></bndbox>"
+XML = f"<annotation><object><name>ape</name>{BOX}</object></annotation>"
 
 
 @pytest.mark.parametrize(
