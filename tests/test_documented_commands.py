@@ -43,7 +43,7 @@ ELSEWHERE = {
 """Beginning of a command -> why it does not run here."""
 
 TINY = shlex.split("length 1epochs batch_size 2 workers 0 input.resize 64/64")
-SMALL_NETWORK = shlex.split("depth 10 width 8 weights none channels 16 tower_depth 1")
+SMALL_NETWORK = shlex.split("depth 10 width 8 backbone.weights none channels 16 tower_depth 1")
 SMALLER = {
     "mine.py": [*TINY, *SMALL_NETWORK],
     "my_data": [*TINY, "depth", "10", "width", "8", "channels", "16", "tower_depth", "1"],

@@ -31,6 +31,8 @@ class Published:
     """Of the file; None: nobody says."""
     norm_eps: float | None = None
     """Of its batch norms, where that is another than the program's own."""
+    model: str = ""
+    """The word of an experiment that stands for its layout, as in `model yolox_nano`."""
 
     @property
     def file_name(self) -> str:
@@ -38,17 +40,19 @@ class Published:
 
 
 def _yolox(file: str, sha256: str, ap: float, image_size: int, size: int) -> Published:
-    return Published(f"{_YOLOX}/{file}.pth", sha256, "Apache-2.0", ap, image_size, size)
+    return Published(f"{_YOLOX}/{file}.pth", sha256, "Apache-2.0", ap, image_size, size, model=file)
 
 
 def _mmdet(layout: str, date: str, digits: str, ap: float, image_size: int) -> Published:
     run = f"yolox_{layout}_8x8_300e_coco"
-    return Published(f"{_MMDET}/{run}/{run}_{date}-{digits}.pth", digits, "Apache-2.0", ap, image_size)
+    return Published(
+        f"{_MMDET}/{run}/{run}_{date}-{digits}.pth", digits, "Apache-2.0", ap, image_size, model=f"yolox_{layout}"
+    )
 
 
-def _torchvision(file: str, digits: str, ap: float, norm_eps: float | None = None) -> Published:
+def _torchvision(file: str, digits: str, ap: float, model: str, norm_eps: float | None = None) -> Published:
     address = f"{_TORCHVISION}/{file}_coco-{digits}.pth"
-    return Published(address, digits, "BSD-3-Clause", ap, image_size=800, norm_eps=norm_eps)
+    return Published(address, digits, "BSD-3-Clause", ap, image_size=800, norm_eps=norm_eps, model=model)
 
 
 PUBLISHED: Mapping[str, Published] = {
@@ -74,10 +78,14 @@ PUBLISHED: Mapping[str, Published] = {
     "yolox-s-mmdet": _mmdet("s", "20211121_095711", "4592a793", 0.405, 640),
     "yolox-l-mmdet": _mmdet("l", "20211126_140236", "d3bd2b23", 0.494, 640),
     "yolox-x-mmdet": _mmdet("x", "20211126_140254", "1ef88d67", 0.509, 640),
-    "torchvision-fcos-r50": _torchvision("fcos_resnet50_fpn", "99b0c9b7", 0.392),
+    "torchvision-fcos-r50": _torchvision("fcos_resnet50_fpn", "99b0c9b7", 0.392, "fcos_torchvision"),
     # torchvision sets this eps when it loads this very file.
-    "torchvision-retinanet-r50": _torchvision("retinanet_resnet50_fpn", "eeacb38b", 0.364, norm_eps=0.0),
-    "torchvision-retinanet-r50-v2": _torchvision("retinanet_resnet50_fpn_v2", "5905b1c5", 0.415),
+    "torchvision-retinanet-r50": _torchvision(
+        "retinanet_resnet50_fpn", "eeacb38b", 0.364, "retinanet_torchvision", norm_eps=0.0
+    ),
+    "torchvision-retinanet-r50-v2": _torchvision(
+        "retinanet_resnet50_fpn_v2", "5905b1c5", 0.415, "retinanet_torchvision_v2"
+    ),
 }
 """Those whose checksum is public. YOLOX's authors tell none; these are what others who keep the files say of them."""
 

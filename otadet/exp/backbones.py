@@ -45,7 +45,7 @@ class ResNet(Part):
 
     def check(self) -> None:
         if self.weights is not None and self.width != 64:
-            raise UserError(f"width {self.width}: pretrained weights are those of width 64; set weights none")
+            raise UserError(f"width {self.width}: pretrained weights are those of width 64; set backbone.weights none")
         if self.weights == "imagenet":
             check_imagenet(torchvision_name(self.depth, self.groups, self.width_per_group))
         check_layout(self.depth, self.width, self.groups, self.width_per_group, self.stride_in_1x1)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from torch import nn
 
+from otadet.convert.pyramid import RATIOS, SCALES
 from otadet.errors import UserError
 from otadet.exp.backbones import Backbone, ResNet
 from otadet.exp.start import start
@@ -55,6 +56,9 @@ class DenseFamily(Part):
     """Of the points from the corners of their cells, in strides; 0.5: in the middle."""
     whole_pixels: bool = False
     """Whether anchor boxes and the distances of the points are whole pixels, rounded as in torchvision."""
+    weights: str | None = None
+    """A checkpoint of this layout to start from, all but its class layer: a file, or a published name. Those of the
+    backbone are not read then. "torchvision-fcos-r50" is of the layout `FCOS.torchvision()`."""
 
     def check(self) -> None:
         if self.channels % 2:
@@ -64,11 +68,11 @@ class DenseFamily(Part):
 
     def build(self, num_classes: int) -> Detector:
         """The network with its initial weights. Raises `UserError` for pretrained weights that cannot be used."""
-        backbone = self.backbone.build()
+        backbone = (self if self.weights is None else self.unread()).backbone.build()
         neck = FPN(backbone.channels, backbone.strides, self.channels, self.coarse_from)
         head = self.build_head(num_classes, len(neck.strides))
         scales, ratios = self.anchor_shapes
-        return Detector(
+        detector = Detector(
             backbone,
             neck,
             head,
@@ -77,6 +81,9 @@ class DenseFamily(Part):
             aspect_ratios=ratios,
             whole_pixels=self.whole_pixels,
         )
+        if self.weights is not None:
+            start(detector, self.weights)
+        return detector
 
     @property
     def anchor_shapes(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -89,7 +96,7 @@ class DenseFamily(Part):
 
     def without_weights(self) -> Any:
         """The same network without pretrained weights; a checkpoint is about to replace all of them."""
-        return _by_backbone(self, "without_weights")
+        return _by_backbone(replace(self, weights=None), "without_weights")
 
     def unread(self) -> Any:
         """The same network, whose backbone does not read pretrained weights, and trains as if it had."""
@@ -108,6 +115,13 @@ class FCOS(DenseFamily):
 
     level_scales: bool = True
     """Whether each level learns a scale of its distances; torchvision's has none."""
+
+    @classmethod
+    def torchvision(cls, weights: str | None = None) -> FCOS:
+        """The layout of torchvision's `fcos_resnet50_fpn`, published as "torchvision-fcos-r50"."""
+        return cls(
+            ResNet(50, weights=None), quality="centerness", level_scales=False, whole_pixels=True, weights=weights
+        )
 
     def build_head(self, num_classes: int, levels: int) -> FCOSHead:
         return FCOSHead(
@@ -138,6 +152,24 @@ class RetinaNet(DenseFamily):
     """Heights of the anchor boxes by their widths; each location has all scales of each."""
     delta_weights: tuple[_DELTA, _DELTA, _DELTA, _DELTA] = ONES
     """What dx, dy, dw, dh of a box are divided by before they are decoded."""
+
+    @classmethod
+    def torchvision(cls, weights: str | None = None, *, v2: bool = False) -> RetinaNet:
+        """The layout of torchvision's `retinanet_resnet50_fpn`, published as "torchvision-retinanet-r50".
+
+        v2: of its `retinanet_resnet50_fpn_v2`, published as "torchvision-retinanet-r50-v2".
+        """
+        return cls(
+            ResNet(50, weights=None),
+            quality=None,
+            coarse_from="c5" if v2 else "p5",
+            tower_norm="group" if v2 else "none",
+            tower_bias=not v2,
+            anchor_scales=SCALES,
+            aspect_ratios=RATIOS,
+            whole_pixels=True,
+            weights=weights,
+        )
 
     def check(self) -> None:
         super().check()

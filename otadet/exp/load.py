@@ -19,7 +19,7 @@ from otadet.engine.restore import changed_fields
 from otadet.engine.weights import put_weights
 from otadet.errors import UserError, did_you_mean
 from otadet.exp.base import BaseExp
-from otadet.exp.families import YOLOX
+from otadet.exp.families import FCOS, YOLOX, RetinaNet
 from otadet.exp.fields import all_fields, no_such_field, undeclared_attributes
 from otadet.exp.heard import check_called, unheard_settings
 from otadet.exp.stored import StoredExp
@@ -149,7 +149,7 @@ def unread(exp: BaseExp) -> BaseExp:
 
 def start_of(exp: BaseExp) -> str | None:
     """The checkpoint that the experiment says its network starts from, if it says one."""
-    return exp.model.weights if isinstance(exp.model, YOLOX) else None
+    return exp.model.weights if isinstance(exp.model, FCOS | RetinaNet | YOLOX) else None
 
 
 def without_start(exp: BaseExp) -> BaseExp:

@@ -61,8 +61,8 @@ def _all_but_classes(network: nn.Module, weights: str, state: Mapping[str, Any])
     layer = class_tensors(own)
     theirs = {name: tensor for name, tensor in weights_of(state).items() if name not in layer}
     if different := misfit(network, {**theirs, **{name: own[name] for name in layer}}):
+        fitting = f"model {PUBLISHED[weights].model}" if is_published(weights) else "the model that they are of"
         raise UserError(
-            f"weights {weights}: not those of this network: {different}; choose the model that they are of, or weights "
-            "none"
+            f"weights {weights}: not those of this network: {different}; choose {fitting}, or model.weights none"
         )
     return theirs

@@ -33,8 +33,14 @@ YOLOX_LAYOUTS: Mapping[str, Callable[[], YOLOX]] = {
     "yolox_x": partial(YOLOX, 1.33, 1.25),
 }
 """The published layouts."""
+TORCHVISION_LAYOUTS: Mapping[str, Callable[[], FCOS | RetinaNet]] = {
+    "fcos_torchvision": FCOS.torchvision,
+    "retinanet_torchvision": RetinaNet.torchvision,
+    "retinanet_torchvision_v2": partial(RetinaNet.torchvision, v2=True),
+}
+"""Those of its published detectors."""
 WORDS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
-    "model": {"fcos": FCOS, "retinanet": RetinaNet, **YOLOX_LAYOUTS},
+    "model": {"fcos": FCOS, "retinanet": RetinaNet, **YOLOX_LAYOUTS, **TORCHVISION_LAYOUTS},
     # torchvision has no weights for a ResNet-10.
     "backbone": {"resnet10": partial(ResNet, 10, weights=None)}
     | {f"resnet{depth}": partial(ResNet, depth) for depth in (18, 34, 50, 101)}

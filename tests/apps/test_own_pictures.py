@@ -109,7 +109,7 @@ def test_pretrained_weights_are_not_needed_where_a_checkpoint_has_all(tmp_path: 
     folder = write_yolo(tmp_path / "mine", {"train": TRAIN, "val": VAL})
     pretrained, run = tmp_path / "resnet10.pth", tmp_path / "run"
     torch.save(ResNet(10, weights=None).build().state_dict(), pretrained)
-    family = ["width", "64", "weights", str(pretrained), "model.channels", "8"]
+    family = ["width", "64", "backbone.weights", str(pretrained), "model.channels", "8"]
     trained(folder, run, *family, "input.resize", "32/32", "run.ema", "none")
     before = load_checkpoint(run / "last.pth")["model"]
     pretrained.unlink()

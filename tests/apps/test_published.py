@@ -337,7 +337,7 @@ def test_imagenet_is_kept_in_the_same_place(server: Server, tmp_path: Path, monk
     shutil.rmtree(tmp_path / "torch")
     server.shutdown()
     server.server_close()
-    with pytest.raises(UserError, match=r"weights imagenet: .* put the file at .*weights none"):
+    with pytest.raises(UserError, match=r"weights imagenet: .* put the file at .*backbone.weights none"):
         resnet.build_resnet(18, "imagenet")
 
 

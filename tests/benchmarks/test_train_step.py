@@ -142,7 +142,7 @@ def test_the_other_one_is_torchvisions():
     with torch.device("meta"):
         setup = Setup(size=(448, 448), batch=2, frozen=False)
         exp = BaseExp()
-        exp.override(["weights", "none"])
+        exp.override(["backbone.weights", "none"])
         ours = exp.build_model(80)
         reference = fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=80)
         model = build_fcos(setup, ours, exp)

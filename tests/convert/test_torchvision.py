@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torchvision.models import detection, resnet18
 from torchvision.models.detection.image_list import ImageList
 
 import otadet
+from otadet.apps.conversions import Wish, torchvision_draft
 from otadet.apps.convert import chosen_eps, main
 from otadet.convert.coco import COCO_CLASSES, COCO_IDS
 from otadet.convert.programs import program_of
@@ -24,6 +26,9 @@ from otadet.data.pixels import resize
 from otadet.data.sample import unlabelled
 from otadet.data.transforms import ResizeShortestEdge
 from otadet.errors import UserError
+from otadet.exp import FCOS, BaseExp, ResNet, RetinaNet
+from otadet.exp.load import start_of, without_start
+from otadet.exp.words import part_by_word
 from otadet.export.check import textured_images
 from otadet.inference.pipeline import Pipeline
 from otadet.inference.predictor import Predictor
@@ -246,6 +251,52 @@ def test_through_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert len(found) > 5
     assert torch.equal(found.labels + 1, expected["labels"])
     torch.testing.assert_close(found.boxes, expected["boxes"], atol=1e-4, rtol=1e-5)
+
+
+def small(kind: str) -> tuple[nn.Module, FCOS | RetinaNet]:
+    """One of torchvision's with a ResNet-18, and the part that has its layout."""
+    if kind == "fcos":
+        return small_fcos(91), replace(FCOS.torchvision(), backbone=ResNet(18, weights=None))
+    theirs = detection.RetinaNet(
+        small_fcos(91).backbone, 91, anchor_generator=detection.retinanet._default_anchorgen(), min_size=64
+    )
+    return theirs, replace(RetinaNet.torchvision(), backbone=ResNet(18, weights=None))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("fcos", "torchvision-fcos-r50"), ("retinanet", "torchvision-retinanet-r50")]
+)
+def test_a_part_starts_from_published_weights(kind: str, name: str, tmp_path: Path, monkeypatch) -> None:
+    theirs, part = small(kind)
+    torch.save(theirs.state_dict(), tmp_path / "file.pth")
+    monkeypatch.setattr("otadet.exp.start.fetch_published", lambda name: tmp_path / "file.pth")
+    started = replace(part, weights=name).build(3)
+    first = theirs.head.classification_head.conv[0]
+    towers = (first if isinstance(first, nn.Conv2d) else first[0]).weight
+    assert torch.equal(started.head.class_tower[0].weight, towers)
+    assert torch.equal(started.backbone.layer4[1].conv2.weight, theirs.backbone.body.layer4[1].conv2.weight)
+    assert started.head.logits.out_channels == (3 if kind == "fcos" else 27)
+    assert not torch.equal(part.build(3).head.class_tower[0].weight, towers)
+    # Those of the backbone alone are read from a file that is not there, but not where all are given.
+    lacking = replace(part, backbone=ResNet(18, weights="missing.pth"))
+    with pytest.raises(UserError, match=r"missing\.pth"):
+        lacking.build(3)
+    replace(lacking, weights=name).build(3)
+    exp = BaseExp()
+    exp.model = replace(part, weights=name)
+    assert start_of(exp) == name
+    assert without_start(exp).model == part
+    with pytest.raises(UserError, match=rf"weights {name}: not those .*; choose model {kind}_torchvision, or model\."):
+        replace(part, tower_depth=3, weights=name).build(3)
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_the_word_of_a_published_file_is_its_layout(name: str) -> None:
+    build = getattr(detection, KINDS[list(WEIGHTS).index(name)])
+    with torch.device("meta"):
+        theirs = build(weights=None, weights_backbone=None).state_dict()
+    part = part_by_word("model", PUBLISHED[name].model)
+    assert part == torchvision_draft(named(theirs, name), name, Wish(), "x").exp.model
 
 
 def test_frozen_norms_and_those_that_train_are_the_same_function() -> None:

@@ -57,7 +57,9 @@ def test_the_defaults_are_the_papers() -> None:
 
 def test_overrides_have_the_type_of_their_field(tmp_path: Path) -> None:
     exp = load_exp(write(tmp_path, "    colour: str = 'red'\n    optimizer = SGD(lr=1)\n"))
-    pairs = "lr 0.02 batch_size 4 amp true weights none length 2.5epochs schedule.at 1,2epochs,0.9 resize 320x480"
+    pairs = (
+        "lr 0.02 batch_size 4 amp true backbone.weights none length 2.5epochs schedule.at 1,2epochs,0.9 resize 320x480"
+    )
     exp.override([*pairs.split(), "class_names", "a,b", "colour", "deep blue", "data", "a folder/é"])
     assert (exp.optimizer.lr, exp.run.batch_size, exp.run.amp, exp.model.backbone.weights) == (0.02, 4, True, None)
     assert (exp.length, exp.schedule.at) == (Epochs(2.5), (1.0, Epochs(2), 0.9))
@@ -95,7 +97,7 @@ def test_a_whole_part_is_set_before_the_fields_in_it_in_any_order() -> None:
         exp = BaseExp()
         exp.override(pairs.split())
         assert exp.assigner == SimOTAAssigner(k=5)
-    exp.override(["width", "32", "model.backbone", "resnet18", "weights", "none"])
+    exp.override(["width", "32", "model.backbone", "resnet18", "backbone.weights", "none"])
     assert exp.model.backbone == ResNet(18, 32, None)
 
 
@@ -175,7 +177,7 @@ def test_a_setting_that_fails_changes_nothing() -> None:
         (["quality", "none", "score", "product"], "postprocess.score product: the model has no quality branch"),
         (["amp_dtype", "bf16"], "set amp true"),
         (["unreadable", "skip", "prescan", "false"], "set prescan true"),
-        (["width", "32"], "set weights none"),
+        (["width", "32"], "set backbone.weights none"),
         (["run", "fast"], "set run.batch_size, run.workers"),
         (["length", "12"], "expected 9000iterations or 12epochs"),
     ],
@@ -348,7 +350,9 @@ def test_a_missing_data_folder_says_which_field_to_set() -> None:
 
 def test_the_pipeline_has_what_the_fields_say() -> None:
     exp = BaseExp()
-    exp.override(["depth", "10", "channels", "16", "tower_depth", "1", "weights", "none", "input.resize", "64x96"])
+    exp.override(
+        ["depth", "10", "channels", "16", "tower_depth", "1", "backbone.weights", "none", "input.resize", "64x96"]
+    )
     exp.override(["mean", "1,2,3", "image_bits", "12", "score", "product", "rank_by", "class", "nms_iou", "0.4"])
     pipeline = exp.build_pipeline(exp.build_model(2), ["a", "b"])
     assert pipeline.input == InputSpec(Letterbox((64, 96)), (1.0, 2.0, 3.0), exp.input.std, image_bits=12)
@@ -378,7 +382,7 @@ def test_the_part_of_ones_own_in_the_docs_is_one(tmp_path: Path) -> None:
     (tmp_path / "docs.py").write_text(text, encoding="utf-8")
     (tmp_path / "backbone.py").write_text(backbone, encoding="utf-8")
     exp = load_exp(tmp_path / "docs.py")
-    exp.override(["weights", "none", "depth", "10"])
+    exp.override(["backbone.weights", "none", "depth", "10"])
     model = exp.build_model(3)
     assert not any(parameter.requires_grad for parameter in model.backbone.parameters())
     assert exp.describe()["model"]["file"] == "docs.py"

@@ -22,7 +22,7 @@ from tests.helpers.small_networks import small_network
 FOLDER = Path(__file__).parents[2] / "exps"
 FILES = sorted(FOLDER.rglob("*.py"))
 ABLATIONS = sorted((FOLDER / "ablation").glob("*.py"))
-SMALL = ["depth", "10", "channels", "32", "tower_depth", "1", "weights", "none"]
+SMALL = ["depth", "10", "channels", "32", "tower_depth", "1", "backbone.weights", "none"]
 
 
 def small(path: Path) -> BaseExp:
@@ -119,7 +119,7 @@ ROWS = [
     (OTA, "", OTAAssigner(prior="window", k=None)),
     (OTA, "assigner.k 10", OTAAssigner(k=10)),
     (OTA, "assigner.k 10 assigner.prior none", OTAAssigner(k=10, prior="none")),
-    (OTA, "model retinanet weights none", OTAAssigner(prior="window", k=None)),
+    (OTA, "model retinanet backbone.weights none", OTAAssigner(prior="window", k=None)),
     (OTA, "assigner.radius 2.5", OTAAssigner(radius=2.5)),
     (OTA, "assigner.radius 3.5", OTAAssigner(radius=3.5)),
     (OTA, "assigner.ambiguity min_area", OTAAssigner(ambiguity="min_area")),
@@ -172,7 +172,7 @@ def test_the_papers_rows_have_the_released_detector(path: Path) -> None:
         ("tab1_fcos.py", "quality iou", 2.0, "none", 0.5),
         ("tab1_fcos.py", "quality none", 2.0, "none", 0.5),
         (OTA, "", 2.0, "none", 0.5),
-        (OTA, "model retinanet weights none", 2.0, "none", 0.5),
+        (OTA, "model retinanet backbone.weights none", 2.0, "none", 0.5),
         ("tab2_atss.py", "", 2.0, "quality", 1.0),
         ("tab2_atss.py", "box_weighting none quality_weight 0.5", 2.0, "none", 0.5),
         ("tab2_paa.py", "", 1.3, "quality", 0.5),

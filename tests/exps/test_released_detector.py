@@ -114,7 +114,7 @@ def with_weights_of(detector: Detector) -> Released:
 
 def released() -> BaseExp:
     exp = load_exp(Path(__file__).parents[2] / "exps" / "ota_fcos_r50.py")
-    exp.override(["weights", "none"])
+    exp.override(["backbone.weights", "none"])
     return exp
 
 
@@ -154,7 +154,7 @@ def test_parameters_by_name(monkeypatch) -> None:
     """Norms do not decay, biases and scales do; the pretrained stem, first stage and norms are frozen."""
     monkeypatch.setattr("otadet.models.backbones.resnet._download_imagenet", lambda name: resnet50().state_dict())
     exp = released()
-    exp.override(["weights", "imagenet"])
+    exp.override(["backbone.weights", "imagenet"])
     model = exp.build_model(CLASSES)
     optimizer = exp.build_optimizer(model)
     names = {id(parameter): name for name, parameter in model.named_parameters()}

@@ -15,7 +15,20 @@ from otadet.exp.plain import from_plain, to_plain
 from otadet.export import export_onnx
 from otadet.models.deformable import DeformableConv2d
 
-SMALL = ["depth", "26", "width", "16", "weights", "none", "channels", "32", "tower_depth", "1", "input.resize", "64/96"]
+SMALL = [
+    "depth",
+    "26",
+    "width",
+    "16",
+    "backbone.weights",
+    "none",
+    "channels",
+    "32",
+    "tower_depth",
+    "1",
+    "input.resize",
+    "64/96",
+]
 MODELS = {
     "ota_fcos_r101_2x": (51_289_498, ()),
     "ota_fcos_x101_2x": (90_195_610, ()),
@@ -33,7 +46,7 @@ def experiment(name: str, *overrides: str) -> BaseExp:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_network(name: str) -> None:
     parameters, stages = MODELS[name]
-    exp = experiment(name, "weights", "none")
+    exp = experiment(name, "backbone.weights", "none")
     with torch.device("meta"):
         model = exp.build_model(80)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters

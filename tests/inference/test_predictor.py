@@ -120,7 +120,7 @@ def test_a_checkpoint_predicts_what_its_model_predicts(tmp_path):
 def test_the_weights_that_training_started_from_are_not_needed(tmp_path):
     exp = Tiny()
     weights = tmp_path / "imagenet.pth"
-    exp.override(["weights", str(weights)])
+    exp.override(["backbone.weights", str(weights)])
     torch.manual_seed(1)
     backbone = ResNet(10)
     for name, buffer in backbone.named_buffers():

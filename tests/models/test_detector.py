@@ -171,7 +171,7 @@ def test_the_width_scales_every_stage(depth: int, factor: int) -> None:
 
 
 def test_pretrained_weights_have_one_width(tmp_path) -> None:
-    with pytest.raises(UserError, match="width 32: pretrained weights are those of width 64; set weights none"):
+    with pytest.raises(UserError, match=r"width 32: .* those of width 64; set backbone\.weights none"):
         build_resnet(18, "imagenet", width=32)
 
 

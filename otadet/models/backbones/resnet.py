@@ -154,7 +154,7 @@ def build_resnet(
     Raises `UserError` for a file that cannot be used.
     """
     if weights is not None and width != _WIDTH:
-        raise UserError(f"width {width}: pretrained weights are those of width {_WIDTH}; set weights none")
+        raise UserError(f"width {width}: pretrained weights are those of width {_WIDTH}; set backbone.weights none")
     frozen = weights is not None if frozen is None else frozen
     norm = FrozenNorm if frozen else nn.BatchNorm2d
     network = ResNet(depth, norm, width, groups, width_per_group)
@@ -201,5 +201,5 @@ def check_imagenet(name: str) -> None:
     if name not in IMAGENET:
         raise UserError(
             f"weights imagenet: torchvision has none for a {name}, but for {', '.join(IMAGENET)}; use one of these, or "
-            "weights none"
+            "backbone.weights none"
         )

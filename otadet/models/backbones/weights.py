@@ -45,7 +45,8 @@ def fetch_state(address: str) -> dict[str, Tensor]:
         file = fetch(address, kept if kept.is_file() else cache_folder() / file_name, digits)
     except UserError as error:
         raise UserError(
-            f"weights imagenet: {error}; or give a local file (weights FILE), or train from scratch (weights none)"
+            f"weights imagenet: {error}; or give a local file (backbone.weights FILE), or train from scratch "
+            "(backbone.weights none)"
         ) from error
     return read_weights_file(file, "weights imagenet")
 
