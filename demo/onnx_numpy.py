@@ -8,6 +8,7 @@ into your own program as a start; it imports neither otadet nor PyTorch.
 
 import argparse
 import json
+import os
 import sys
 
 import cv2
@@ -15,28 +16,67 @@ import numpy as np
 import onnxruntime
 
 
+class Mistake(Exception):
+    """A file that is not what it has to be; the message names it."""
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="file written by tools/export_onnx.py")
-    parser.add_argument("images", nargs="+")
-    parser.add_argument("--threshold", type=float, default=0.0, help="print and save only scores from here on, 0-1")
-    parser.add_argument("--save-json", metavar="FILE")
-    args = parser.parse_args()
+    args = parse_args()
     if hasattr(sys.stdout, "reconfigure"):  # what its encoding lacks as an escape
         sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        detect_in_files(args)
+    except Mistake as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        sys.exit(2)
 
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="file written by tools/export_onnx.py")
+    parser.add_argument("images", nargs="+", help="files that OpenCV reads; photos are turned upright")
+    parser.add_argument(
+        "--threshold",
+        type=score,
+        default=0.0,
+        metavar="SCORE",
+        help="print and save only scores from here on, 0-1; default: all that the file finds",
+    )
+    parser.add_argument("--save-json", metavar="FILE", help="write the detections by image")
+    return parser.parse_args()
+
+
+def score(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError
+    return value
+
+
+def detect_in_files(args: argparse.Namespace) -> None:
+    """Print what is found in each image, and write it. Of several images those that cannot be read are left out."""
+    files = [args.model, *args.images]
+    if args.save_json and any(os.path.realpath(args.save_json) == os.path.realpath(file) for file in files):
+        raise Mistake(f"{in_one_line(args.save_json)}: is an input; name another file for --save-json")
     try:
         session = onnxruntime.InferenceSession(args.model, providers=["CPUExecutionProvider"])
         metadata = read_metadata(session)
     except Exception as error:  # those of ONNX Runtime have nothing else in common
-        sys.exit(f"error: {in_one_line(args.model)}: no file of tools/export_onnx.py: {in_one_line(error)}")
+        raise Mistake(f"{in_one_line(args.model)}: no file of tools/export_onnx.py: {in_one_line(error)}") from error
     results = {}
     for path in args.images:
-        image = read_image(path)
+        try:
+            image = read_image(path)
+        except Mistake as mistake:
+            if len(args.images) == 1:
+                raise
+            print(f"skipped: {mistake}", file=sys.stderr)
+            continue
         try:
             boxes, scores, labels = detect(session, metadata, image)
         except Exception as error:
-            sys.exit(f"error: {in_one_line(args.model)}: cannot be run on {in_one_line(path)}: {in_one_line(error)}")
+            message = f"{in_one_line(args.model)}: cannot be run on {in_one_line(path)}: {in_one_line(error)}"
+            raise Mistake(message) from error
         keep = scores >= args.threshold
         results[path] = [
             {"class": metadata["class_names"][label], "score": float(score), "box": box.tolist()}
@@ -45,13 +85,28 @@ def main() -> None:
         print(f"{in_one_line(path)}: {len(results[path])} detections")
         for found in results[path]:
             print(f"  {found['class']} {found['score']:.3f} at", *(f"{side:.1f}" for side in found["box"]))
+    if not results:
+        raise Mistake(f"none of the {len(args.images)} images can be read")
     if args.save_json:
-        try:
-            # Bytes of a file name that are no UTF-8 become escapes, as JSON has them.
-            with open(args.save_json, "w", encoding="utf-8", errors="backslashreplace") as file:
-                json.dump(results, file, indent=1, ensure_ascii=False)
-        except OSError as error:
-            sys.exit(f"error: {in_one_line(args.save_json)}: cannot be written: {error.strerror}")
+        save_json(args.save_json, results)
+    if len(results) < len(set(args.images)):
+        sys.exit(1)
+
+
+def save_json(path: str, results: dict) -> None:
+    """Written under another name first, so that the file is whole or as it was; not where it is a device or a pipe."""
+    is_special = os.path.exists(path) and not os.path.isfile(path)
+    unfinished = path if is_special else f"{path}.unfinished"
+    try:
+        # Bytes of a file name that are no UTF-8 become escapes, as JSON has them.
+        with open(unfinished, "w", encoding="utf-8", errors="backslashreplace") as file:
+            json.dump(results, file, indent=1, ensure_ascii=False)
+        if not is_special:
+            os.replace(unfinished, path)
+    except OSError as error:
+        if not is_special and os.path.exists(unfinished):
+            os.remove(unfinished)
+        raise Mistake(f"{in_one_line(path)}: cannot be written: {error.strerror}") from error
 
 
 def read_metadata(session: onnxruntime.InferenceSession) -> dict:
@@ -158,16 +213,17 @@ def check_metadata(metadata: dict) -> None:
 
 
 def read_image(path: str) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, turned upright as EXIF says.
+    """(H, W, 3) uint8 RGB, turned upright as EXIF says. Raises `Mistake`.
 
     `cv2.imread` cannot open every name everywhere, so numpy reads the bytes.
     """
     try:
         image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     except (OSError, ValueError, cv2.error) as error:
-        sys.exit(f"error: {in_one_line(path)}: cannot be read: {in_one_line(error)}")
+        reason = getattr(error, "strerror", None) or "the file is empty, or no image"
+        raise Mistake(f"{in_one_line(path)}: cannot be read: {reason}") from error
     if image is None:
-        sys.exit(f"error: {in_one_line(path)}: not an image that OpenCV can read")
+        raise Mistake(f"{in_one_line(path)}: not an image that OpenCV can read")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -272,4 +328,11 @@ def nms(boxes: np.ndarray, labels: np.ndarray, threshold: float) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # nobody reads on, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

@@ -13,6 +13,7 @@ from torchvision.models.detection import FCOS
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from otadet.assigners import Assigner, OTAAssigner
+from otadet.command_line import Parser
 from otadet.structures import Anchors, GroundTruth, Predictions
 
 
@@ -45,6 +46,7 @@ class AssignedFCOS(FCOS):
 
 
 def main() -> None:
+    Parser(description=__doc__).parse_args()
     torch.manual_seed(0)
     backbone = resnet_fpn_backbone(
         backbone_name="resnet18", weights=None, trainable_layers=5, returned_layers=[2, 3, 4]

@@ -18,11 +18,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from otadet.command_line import Parser, as_path  # noqa: E402
 from otadet.engine.stop import StopRequest  # noqa: E402
 
 
 def main() -> None:
-    output = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("runs/quickstart")
+    parser = Parser(description=__doc__)
+    parser.add_argument(
+        "output",
+        nargs="?",
+        type=as_path,
+        default=Path("runs/quickstart"),
+        metavar="OUTPUT",
+        help="folder for all of it",
+    )
+    output = parser.parse_args().output
     experiment = ["-f", str(ROOT / "exps/quickstart.py"), "--device", "cpu"]
     trained = [*experiment, "-c", str(output / "best.pth")]
     pictures = output / "some_images"

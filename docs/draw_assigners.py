@@ -20,6 +20,7 @@ from otadet.assigners.ops.pairs import Pairs
 from otadet.assigners.ops.ties import Contest
 from otadet.assigners.ops.values import gather
 from otadet.boxes import centers
+from otadet.command_line import Parser
 from otadet.files import atomic_path
 from otadet.models import AnchorGrid
 from otadet.structures import Anchors, Assignment, GroundTruth, Predictions
@@ -247,6 +248,7 @@ def draw() -> np.ndarray:
 
 
 def main() -> None:
+    Parser(description=__doc__).parse_args()
     path = Path(__file__).with_name("assigners.png")
     with atomic_path(path) as temporary:
         # A palette of 64 colours: a third of the size, and nobody sees it.

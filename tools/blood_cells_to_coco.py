@@ -54,12 +54,17 @@ class Cell:
     corners: tuple[float, float, float, float]
 
 
+OUTPUT = Path("datasets/blood_cells")
+
+
 def parse_args() -> Namespace:
     parser = Parser(description=__doc__)
-    parser.add_argument("source", type=as_path, help="the folder with annotations.csv and images/")
-    parser.add_argument("--output", type=as_path, default=Path("datasets/blood_cells"), metavar="DIR")
-    parser.add_argument("--val-fraction", type=float, default=0.25, metavar="F", help="images to validate on, 0-1")
-    parser.add_argument("--seed", type=int, default=0, help="of the split")
+    parser.add_argument("source", type=as_path, metavar="SRC", help="the folder with annotations.csv and images/")
+    parser.add_argument("--output", type=as_path, default=OUTPUT, metavar="DIR", help=f"default: {OUTPUT}")
+    parser.add_argument(
+        "--val-fraction", type=float, default=0.25, metavar="F", help="images to validate on, 0-1; default: 0.25"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the split; default: 0")
     return parser.parse_args()
 
 

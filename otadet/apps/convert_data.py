@@ -1,6 +1,6 @@
 """Write a data set in another format, with its images: COCO, YOLO or Pascal VOC, from any that otadet reads.
 
-otadet convert-data ../shared/data/aquarium datasets/aquarium-coco --to coco
+otadet convert-data datasets/aquarium datasets/aquarium-coco --to coco
 otadet convert-data datasets/mine datasets/mine-yolo --to yolo --link
 
 All splits are written. Boxes are not changed, except that no file has those of no size or outside their image; what the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 EXAMPLE = Path(__file__).parents[2] / "demo" / "other_detector.py"
 
 
-def test_the_loss_falls(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_loss_falls(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [str(EXAMPLE)])
     runpy.run_path(str(EXAMPLE), run_name="__main__")
     losses = [float(value) for value in re.findall(r"classification (\S+),", capsys.readouterr().out)]
     assert len(losses) == 20

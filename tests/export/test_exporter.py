@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -344,15 +345,49 @@ def test_numpy_demo_takes_any_name_of_a_file(numpy_demo, fixed_raw: Path, tmp_pa
     assert capsys.readouterr().out.startswith(f"{tmp_path}/  .png: ")
     assert list(json.loads(found.read_text(encoding="utf-8"))) == [os.fsdecode(path)]
     monkeypatch.setattr(sys, "argv", ["onnx_numpy.py", *words, str(tmp_path)])
-    with pytest.raises(SystemExit, match=r"^error: .*: cannot be written: Is a directory$"):
+    with pytest.raises(SystemExit) as ended:
         numpy_demo.main()
+    assert ended.value.code == 2
+    assert re.fullmatch(r"error: .*: cannot be written: Is a directory\n", capsys.readouterr().err)
+    assert not list(tmp_path.parent.glob("*.unfinished"))
+
+
+def test_numpy_demo_never_replaces_an_input_and_leaves_out_what_is_no_image(
+    numpy_demo, fixed_raw: Path, tmp_path: Path, monkeypatch, capsys
+):
+    model, image, found = fixed_raw.read_bytes(), tmp_path / "a.png", tmp_path / "found.json"
+    cv2.imwrite(str(image), picture(60, 90))
+    (tmp_path / "b.png").write_bytes(b"no image")
+    (tmp_path / "empty.png").write_bytes(b"")
+
+    def ends(*words: object) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["onnx_numpy.py", str(fixed_raw), *map(str, words)])
+        code: object = 0
+        try:
+            numpy_demo.main()
+        except SystemExit as end:
+            code = end.code
+        return code, capsys.readouterr().err
+
+    for target in (fixed_raw, image):
+        code, said = ends(image, "--save-json", target)
+        assert (code, said.count("\n")) == (2, 1)
+        assert "is an input" in said
+    assert fixed_raw.read_bytes() == model
+    code, said = ends(tmp_path / "b.png", image, tmp_path / "empty.png", tmp_path / "c.png", "--save-json", found)
+    assert (code, said.count("skipped: ")) == (1, 3)
+    assert list(json.loads(found.read_text(encoding="utf-8"))) == [str(image)]
+    assert ends(tmp_path / "b.png")[0] == 2
+    assert ends(tmp_path / "b.png", tmp_path / "c.png")[0] == 2
+    for threshold in ("nan", "-1", "2", "x"):
+        assert ends(image, f"--threshold={threshold}")[0] == 2
 
 
 def test_numpy_demo_needs_neither_otadet_nor_torch(numpy_demo):
     assert not {"otadet", "torch", "torchvision"} & set(vars(numpy_demo))
     source = Path(numpy_demo.__file__).read_text(encoding="utf-8")
     imports = {line.split()[1] for line in source.splitlines() if line.startswith(("import ", "from "))}
-    assert imports == {"argparse", "json", "sys", "cv2", "numpy", "onnxruntime"}
+    assert imports == {"argparse", "json", "os", "sys", "cv2", "numpy", "onnxruntime"}
 
 
 def export_to(
