@@ -70,7 +70,7 @@ def log_device(device: torch.device, precision: Precision, insist_on_amp: bool) 
     logger.info(f"device: {world_size()} x {name}{threads}, {precision}")
     if insist_on_amp and precision.amp_dtype is None:
         logger.warning(
-            f"--amp: {precision.reason}; so the training is in fp32. Leave --amp away, "
+            f"--amp: {precision.reason}; so the training is in fp32. Omit --amp, "
             "or have it in spite of that by amp_dtype bf16"
         )
     if precision.warning is not None:

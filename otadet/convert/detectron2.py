@@ -79,17 +79,10 @@ def layout_of(state: Mapping[str, Tensor], path: object) -> Layout:
     boxes = "head.distances" if is_ota else "head.deltas"
     pyramid = pyramid_of(state, boxes, path, "Detectron2's RetinaNet or the released OTA")
     _check_anchors(state, path)
-    mean, std, is_bgr, is_said = _pixels(state, pyramid.groups, path)
-    return Layout(
-        **vars(pyramid),
-        is_ota=is_ota,
-        mean=mean,
-        std=std,
-        is_bgr=is_bgr,
-        # MSRA's ResNets have absorbed the deviation of the pixels into their weights.
-        stride_in_1x1=std == (1.0, 1.0, 1.0),
-        is_said=is_said,
-    )
+    pixels = _pixels(state, pyramid.groups, path)
+    # MSRA's ResNets have absorbed the deviation of the pixels into their weights.
+    stride_in_1x1 = pixels.std == (1.0, 1.0, 1.0)
+    return Layout(**vars(pyramid), **vars(pixels), is_ota=is_ota, stride_in_1x1=stride_in_1x1)
 
 
 def _check_anchors(state: Mapping[str, Tensor], path: object) -> None:
@@ -104,18 +97,27 @@ def _check_anchors(state: Mapping[str, Tensor], path: object) -> None:
                 raise UserError(f"{path}: its anchor boxes, {name}, are others than Detectron2's own")
 
 
-def _pixels(state: Mapping[str, Tensor], groups: int, path: object) -> tuple[Three, Three, bool, bool]:
-    """Mean and std in RGB, whether the network sees BGR, and whether the file says so."""
+@dataclass(frozen=True)
+class _Pixels:
+    """Fields of the `Layout` that are about the input."""
+
+    mean: Three
+    std: Three
+    is_bgr: bool
+    is_said: bool
+
+
+def _pixels(state: Mapping[str, Tensor], groups: int, path: object) -> _Pixels:
     if not all(name in state for name in _PIXELS):
         # Its ResNeXt is Facebook's, which is not MSRA's.
-        return IMAGENET.mean, (1.0, 1.0, 1.0) if groups == 1 else IMAGENET.std, True, False
+        return _Pixels(IMAGENET.mean, (1.0, 1.0, 1.0) if groups == 1 else IMAGENET.std, is_bgr=True, is_said=False)
     mean, std = (state[name].float().flatten().tolist() for name in _PIXELS)
     if len(mean) != 3 or len(std) != 3:
         raise UserError(f"{path}: pixel_mean and pixel_std are {len(mean)} and {len(std)} numbers in place of 3")
     # Blue is the darkest of ImageNet's channels.
     is_bgr = mean[0] < mean[2]
     step = -1 if is_bgr else 1
-    return _three(mean[::step]), _three(std[::step]), is_bgr, True
+    return _Pixels(_three(mean[::step]), _three(std[::step]), is_bgr, is_said=True)
 
 
 def _three(values: list[float]) -> Three:

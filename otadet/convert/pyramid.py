@@ -56,14 +56,10 @@ def pyramid_of(state: Mapping[str, Tensor], boxes: str, path: object, what: str)
             f"{path}: has {of_boxes.shape[0] // 4} anchor boxes per location, of {logits.shape[0]} classes together; "
             f"of {what} otadet knows {shapes}, as published"
         )
-    depth, width, groups, width_per_group = _resnet_of(state, path, what)
     tower = [name for name in state if re.match(r"head\.class_tower\.\d+\.weight$", name)]
     convolutions = [name for name in tower if state[name].dim() == 4]
     return PyramidLayout(
-        depth=depth,
-        width=width,
-        groups=groups,
-        width_per_group=width_per_group,
+        **vars(_resnet_of(state, path, what)),
         channels=lateral.shape[0],
         coarse_from="p5" if p6.shape[1] == lateral.shape[0] else "c5",
         tower_depth=len(convolutions),
@@ -73,8 +69,17 @@ def pyramid_of(state: Mapping[str, Tensor], boxes: str, path: object, what: str)
     )
 
 
-def _resnet_of(state: Mapping[str, Tensor], path: object, what: str) -> tuple[int, int, int, int]:
-    """Depth, width, groups and width per group of the backbone."""
+@dataclass(frozen=True)
+class _ResNet:
+    """Fields of the `PyramidLayout` that are about the backbone."""
+
+    depth: int
+    width: int
+    groups: int
+    width_per_group: int
+
+
+def _resnet_of(state: Mapping[str, Tensor], path: object, what: str) -> _ResNet:
     blocks = [0, 0, 0, 0]
     for name in state:
         if match := re.match(r"backbone\.layer([1-4])\.(\d+)\.conv1\.weight$", name):
@@ -83,4 +88,4 @@ def _resnet_of(state: Mapping[str, Tensor], path: object, what: str) -> tuple[in
     if depth is None:
         raise UserError(f"{path}: its backbone has {blocks} blocks in its stages, as no ResNet of otadet has")
     stem, middle = (convolution(state, f"backbone.{name}.weight", path, what) for name in ("conv1", "layer1.0.conv2"))
-    return depth, stem.shape[0], *width_per_group_of(middle, stem.shape[0])
+    return _ResNet(depth, stem.shape[0], *width_per_group_of(middle, stem.shape[0]))

@@ -151,7 +151,7 @@ def test_mixed_precision_that_would_only_hurt_is_left_out(train, tmp_path, monke
     assert "WARNING" not in log.replace("warm-up", "").split("device:")[1]
 
     train("--output", out, "--resume", "length", "2iterations", "--amp")
-    assert re.search(r"WARNING.*--amp: this processor has no bf16.*in fp32\. Leave --amp away", second_part(out))
+    assert re.search(r"WARNING.*--amp: this processor has no bf16.*in fp32\. Omit --amp", second_part(out))
     assert "resumed in" not in second_part(out)
 
     # By name it is obeyed, also in a run that began without it.
