@@ -21,6 +21,8 @@ _MOST_FILES = 64
 """JSON files of one folder that are looked at: labelme writes one for each picture, and none of them is COCO."""
 _MOST_FOLDERS, _DEPTH = 64, 2
 """Subfolders that are looked at, and how far down."""
+_LIKELY = re.compile(r"train|val|test|image|annotation|instance|coco|label|result", re.IGNORECASE)
+"""In the names of files and folders that are looked at in any case."""
 _LOOKED_AT = 8
 """File names of a JSON file by which the folder of its images is found."""
 _IMAGES, _CATEGORIES, _BOXES = (
@@ -44,7 +46,7 @@ def coco_files(folder: Path) -> list[CocoFile]:
     """Those in the folder and in the ones below it, sorted by path."""
     found = []
     for inner in (folder, *subfolders(folder)):
-        for path in islice(_json_files(inner), _MOST_FILES):
+        for path in _json_files(inner):
             names = first_file_names(path)
             if names is not None:
                 found.append(CocoFile(path, names, split_of(path, folder)))
@@ -52,12 +54,21 @@ def coco_files(folder: Path) -> list[CocoFile]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders below, down to `_DEPTH`, sorted by name, each level before the next."""
+    """The folders below, down to `_DEPTH`, sorted by name, each level before the next; of very many those whose names
+    are the likeliest."""
     level, found = [folder], []
     for _ in range(_DEPTH):
-        level = [inner for outer in level for inner in _folders(outer)]
+        level = [inner for outer in level for inner in _likeliest(_folders(outer), _MOST_FOLDERS)]
         found += level
-    return found[:_MOST_FOLDERS]
+    return _likeliest(found, _MOST_FOLDERS)
+
+
+def _likeliest(paths: list[Path], most: int) -> list[Path]:
+    """Of more than `most` those whose names say a split, or what is in them; in their order."""
+    if len(paths) <= most:
+        return paths
+    places = sorted(range(len(paths)), key=lambda place: (_LIKELY.search(paths[place].name) is None, place))
+    return [paths[place] for place in sorted(places[:most])]
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -68,12 +79,12 @@ def _folders(folder: Path) -> list[Path]:
         return []
 
 
-def _json_files(folder: Path) -> Iterator[Path]:
+def _json_files(folder: Path) -> list[Path]:
     try:
         names = sorted(name for name in os.listdir(folder) if name.lower().endswith(".json"))
     except OSError:
-        return
-    yield from (path for name in names if os.path.isfile(path := folder / name))
+        return []
+    return [path for path in _likeliest([folder / name for name in names], _MOST_FILES) if os.path.isfile(path)]
 
 
 def first_file_names(path: Path) -> tuple[str, ...] | None:

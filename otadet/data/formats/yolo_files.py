@@ -16,7 +16,7 @@ from otadet.errors import UserError
 
 _FOLDERS = {"images": "labels", "Images": "Labels", "IMAGES": "LABELS"}
 """Of images -> of their label files."""
-_LABEL_ENDINGS = (".txt", ".TXT")
+LABEL_ENDINGS = (".txt", ".TXT")
 _OTHER_TEXTS = ("classes", "train", "val", "valid", "test", "trainval", "readme", "notes", "labels", "license")
 """Beginnings of text files beside images that are no label files."""
 
@@ -105,7 +105,7 @@ def _label(image: str, labels: str | None, listings: Listings) -> str | None:
     for place in (labels, image_folder):
         if place is None:
             continue
-        for ending in _LABEL_ENDINGS:
+        for ending in LABEL_ENDINGS:
             if (label := stem(name) + ending) in listings.files(place):
                 return os.path.join(place, label)
     return None
@@ -181,7 +181,7 @@ def _orphans(images: Iterable[str], labels: Iterable[str | None], folder: str, l
             orphans += [
                 os.path.join(label_place, name)
                 for name in listings.files(label_place)
-                if name.endswith(_LABEL_ENDINGS) and stem(name) not in stems and not is_other_text(name)
+                if name.endswith(LABEL_ENDINGS) and stem(name) not in stems and not is_other_text(name)
             ]
     return orphans
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from otadet.data.formats.folders import Listings, absolute, has_images, is_image
+from otadet.data.formats.folders import Listings, absolute, has_images, is_image, stem
 from otadet.data.formats.layout import ALL, SPLITS, of_splits, said_split
 from otadet.data.formats.text_file import read_bytes, unmarked
 from otadet.data.formats.yolo_config import YoloConfig, read_darknet_config, read_names, read_yaml_config
-from otadet.data.formats.yolo_files import label_of
+from otadet.data.formats.yolo_files import LABEL_ENDINGS, label_folder, label_of
 from otadet.data.formats.yolo_labels import is_label_line
 from otadet.data.image_file import shown
 from otadet.errors import UserError
@@ -24,7 +24,7 @@ _NAMES = ("classes.txt", "obj.names", "_darknet.labels", "labels/classes.txt")
 _CONFIGS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "obj.data")
 _YAML = (".yaml", ".yml")
 _LOOKED_AT = 200
-"""Images, and folders below one, whose labels are looked for before it is taken for one of another format."""
+"""Folders, and label files in each, that are looked at before one is taken for one of another format."""
 _LISTED_AT_MOST = 2**20
 
 
@@ -169,22 +169,22 @@ def _lists_images(path: str) -> bool:
 
 
 def _has_labels(place: str, folder: str, listings: Listings) -> bool:
-    """Whether one of the first images has a label file that begins like one, or that is empty beside `images`."""
-    images = (
-        os.path.join(inner, name)
-        for inner in islice(listings.below(place), _LOOKED_AT)
-        for name in listings.files(inner)
-        if is_image(name)
-    )
+    """Whether the first label file that is not empty begins like one; or whether there is an empty one beside `images`.
+
+    Most images may be background: so label files are looked for that have an image, and not the other way round.
+    """
     empty = False
-    for image in islice(images, _LOOKED_AT):
-        label = label_of(image, folder, listings)
-        if label is None:
-            continue
-        first = unmarked(read_bytes(label, "label file"))[0].strip().split(b"\n", 1)[0]
-        if first:
-            return is_label_line(first)
-        empty = os.path.dirname(label) != os.path.dirname(image)
+    for inner in islice(listings.below(place), _LOOKED_AT):
+        images = {stem(name) for name in listings.files(inner) if is_image(name)}
+        for labels in (label_folder(inner, folder), inner) if images else ():
+            names = listings.files(labels) if labels is not None else ()
+            texts = (name for name in names if name.endswith(LABEL_ENDINGS) and stem(name) in images)
+            for name in islice(texts, _LOOKED_AT):
+                label = os.path.join(str(labels), name)
+                first = unmarked(read_bytes(label, "label file"))[0].strip().split(b"\n", 1)[0]
+                if first:
+                    return is_label_line(first)
+                empty = empty or labels != inner
     return empty
 
 

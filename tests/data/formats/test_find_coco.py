@@ -147,6 +147,17 @@ def test_a_file_without_a_split_beside_a_val_split(write_files):
 def test_thousands_of_other_json_files_are_passed_over(write_files):
     folder = write_files({f"labels/{number}.json": "{}" for number in range(200)})
     assert find_coco(folder) is None
+    write_files({"labels/instances.json": coco("a.jpg")})
+    assert find_coco(folder).why == "labels/instances.json"
+
+
+def test_hundreds_of_other_folders_are_passed_over(write_files):
+    folder = write_files({f"pictures/{number:03}/{number}.jpg": PICTURE for number in range(100)})
+    for number in range(100):
+        (folder / f"{number}").mkdir()
+    write_files({"train_labels/all.json": coco("a.jpg"), "zimages/a.jpg": PICTURE})
+    layout = find_coco(folder)
+    assert layout.splits["train"].image_dir == folder / "zimages"
 
 
 def test_names_that_lead_out_are_not_followed(write_files):

@@ -214,6 +214,13 @@ def test_two_files_that_contradict_each_other(write_files):
     assert split_names(folder / "b.yaml")["val"] == ["valid/images/c.jpg"]
 
 
+def test_hundreds_of_images_without_a_label_come_first(write_files):
+    folder = write_files({"images/z.jpg": (8, 8), "labels/z.txt": LINE})
+    for number in range(300):
+        (folder / "images" / f"{number}.jpg").touch()
+    assert find_yolo(folder).splits["all"].read().class_rows.tolist() == [0]
+
+
 def test_folders_of_pictures_that_each_list_the_classes(write_files):
     """As labelImg writes them."""
     one = {"one/a.jpg": (8, 8), "one/a.txt": LINE, "one/classes.txt": "ape\ncow"}
