@@ -16,8 +16,6 @@ from otadet.data.image_names import ImageNames
 from otadet.errors import UserError
 from otadet.evaluation.coco import coco_dict
 
-ABOVE = {"analysis", "apps", "engine", "evaluation", "exp", "export", "inference", "losses", "models", "visualize"}
-
 
 @pytest.fixture
 def annotations(tmp_path) -> Annotations:

@@ -56,9 +56,7 @@ def splits(draw: st.DrawFn, name: str) -> Split:
 @given(
     train=splits("train"),
     val=splits("val"),
-    resize=st.sampled_from(
-        [ResizeShortestEdge((64, 96), 100), Letterbox((32, 64)), MultiScale((Letterbox((32, 32)),))]
-    ),
+    resize=st.sampled_from(RESIZES),
 )
 def test_anything_is_checked(train, val, resize):
     with warnings.catch_warnings():
