@@ -15,13 +15,21 @@ Fields of the experiment to change come first, or last after --.
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from otadet.apps.arguments import chosen_rule, experiment_parser, load_trained, parse, pick_device, say, short_name
+from otadet.apps.arguments import (
+    check_counts,
+    chosen_rule,
+    experiment_parser,
+    load_trained,
+    parse,
+    pick_device,
+    say,
+    short_name,
+)
 from otadet.command_line import as_name, as_path
-from otadet.errors import UserError
 
 if TYPE_CHECKING:
     from otadet.analysis.ambiguity import AmbiguityCount, SizedRule
@@ -66,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from otadet.files import write_csv
     from otadet.names import names_as_trained
 
-    check_numbers(args)
+    check_counts({"--limit": args.limit, "--batch": args.batch, "--radius": min(args.radius or [1])})
     check_outputs({"--csv": args.csv}, [args.checkpoint, args.exp])
     exp, state = load_trained(args, [*NEEDED, *(["assigner"] if "exp" in args.assigner else [])])
     device = pick_device(args.device)
@@ -90,13 +98,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.csv:
         write_csv(args.csv, rows)
         say(f"table: {args.csv}", args.json)
-
-
-def check_numbers(args: Namespace) -> None:
-    """Raise `UserError` for options that count and are below 1."""
-    for name, value in (("--limit", args.limit), ("--batch", args.batch), ("--radius", min(args.radius or [1]))):
-        if value is not None and value < 1:
-            raise UserError(f"{name} {value}: must be at least 1")
 
 
 def chosen_rules(exp: BaseExp, words: Sequence[str], radii: Sequence[int]) -> list[SizedRule]:

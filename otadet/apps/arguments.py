@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,6 +170,13 @@ def load_trained(args: Namespace, needed: Sequence[str]) -> tuple[BaseExp, dict[
     if state is None:
         raise UserError("which checkpoint? name it with -c")
     return exp, state
+
+
+def check_counts(counts: Mapping[str, int | None]) -> None:
+    """Raise `UserError` for an option that counts and is below 1. counts: by option; None where it was not given."""
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise UserError(f"{name} {value}: must be at least 1")
 
 
 def say(text: str, as_json: bool = False) -> None:

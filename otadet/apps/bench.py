@@ -17,7 +17,7 @@ from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from otadet.apps.arguments import DEVICES, parse, pick_device, say
+from otadet.apps.arguments import DEVICES, check_counts, parse, pick_device, say
 from otadet.command_line import Parser, as_path
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from otadet.profiling.compare import compare
     from otadet.profiling.problems import parse_scene
 
-    if args.repeat < 1:
-        raise UserError(f"--repeat {args.repeat}: must be at least 1")
+    check_counts({"--repeat": args.repeat})
     if not 0 < args.budget < math.inf:
         raise UserError(f"--budget {args.budget:g}: must be above 0, and finite")
     check_outputs({"--csv": args.csv})

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from otadet.apps.arguments import (
     add_tta,
+    check_counts,
     counter,
     experiment_parser,
     load_trained,
@@ -90,8 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from otadet.apps.reading import images_to_evaluate
     from otadet.evaluation.evaluator import evaluate
 
-    if args.batch is not None and args.batch < 1:
-        raise UserError(f"-b {args.batch}: must be at least 1")
+    check_counts({"-b": args.batch})
     outputs = {"--save-json": args.save_json, "--metrics": args.metrics}
     check_outputs(outputs, [args.checkpoint, args.exp])
     subject = _subject(args)

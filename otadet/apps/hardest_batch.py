@@ -14,6 +14,7 @@ from otadet.data.transforms.compose import others_of
 from otadet.data.transforms.largest import Size, largest_sizes
 from otadet.errors import UserError
 from otadet.exp import BaseExp
+from otadet.integers import ceil_div
 from otadet.structures import GroundTruth
 
 
@@ -28,7 +29,7 @@ class Hardest:
 
     def sizes(self, size_divisor: int) -> list[Size]:
         """Smaller inputs of about its shape, and at last it: a sixteenth of its pixels, a quarter, all."""
-        smaller = [padded_size([-(-side // part) for side in self.size], size_divisor) for part in (4, 2)]
+        smaller = [padded_size([ceil_div(side, part) for side in self.size], size_divisor) for part in (4, 2)]
         return [*dict.fromkeys(size for size in smaller if size[0] * size[1] < self.size[0] * self.size[1]), self.size]
 
     def batch(self, images: int, size: Size, device: torch.device) -> Batch:
