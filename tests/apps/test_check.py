@@ -410,11 +410,12 @@ def test_what_a_reader_left_out_is_named(tmp_path, capsys):
     voc = write_voc(tmp_path / "voc", {"train": names, "val": ["v.png"]})
     (voc / "Annotations/1.xml").unlink()
     for folder, told in (
-        (yolo, {"1 image without a label file": "1.png", "1 label file without an image": "2.txt"}),
+        (yolo, {"1 image without a label file": "1.png"}),
         (voc, {"1 image without an XML file, taken": "1.png"}),
     ):
         report = checked(capsys, folder)[1]
         found = [one for one in report["findings"] if one["id"] == "reader-dropped"]
+        assert ("image-missing" in ids(report)) == (folder == yolo)
         for one, (message, name) in zip(found, told.items(), strict=True):
             assert one["message"].startswith(message)
             (place,) = one["files"]

@@ -60,16 +60,14 @@ def broken_entries(split: Split) -> list[Finding]:
 
 def dropped_entries(split: Split) -> list[Finding]:
     """About what the reader left out, or took otherwise than it is written."""
-    annotations = split.annotations
-    return [
-        READER_DROPPED.found(
-            split.name,
-            one_agrees(f"{number:,} {what}"),
-            number,
-            [Place(split.name, file) for file in annotations.dropped_files.get(what, ())] or [split.whole],
-        )
-        for what, number in annotations.dropped
-    ]
+    annotations, found = split.annotations, []
+    for what, number in annotations.dropped:
+        files = annotations.dropped_files.get(what, ())
+        # Annotations whose image is missing are an error of their own.
+        if not files or files != annotations.without_image:
+            places = [Place(split.name, file) for file in files] or [split.whole]
+            found.append(READER_DROPPED.found(split.name, one_agrees(f"{number:,} {what}"), number, places))
+    return found
 
 
 def unreadable(name: str, error: UserError) -> Finding:
