@@ -299,7 +299,10 @@ def test_all_entries_of_coco_that_are_wrong_are_named_and_the_others_looked_at(f
     images[5]["id"] = images[6]["id"]
     images[7]["file_name"] = "../else.png"
     classes += [{"id": 7}, {"id": 1, "name": "dog"}, {"id": 8, "name": "cat"}, 5]
+    boxes[12]["area"] = 77
     folder.write()
+    file = folder.path / "annotations/instances_val.json"
+    file.write_text(file.read_text().replace('"area": 77', '"bbox": [1, 2, 3, 4]'))
     status, report = checked(capsys, folder.path)
     assert status == check.FOUND_ERRORS
     assert broken_entries(report) == [
@@ -311,6 +314,7 @@ def test_all_entries_of_coco_that_are_wrong_are_named_and_the_others_looked_at(f
             "annotations[5]: is None, not an object",
             "annotations[7]: has no 'bbox'",
             "annotations[8]: area is 'large', not a number",
+            "annotations[12]: has the key 'bbox' twice",
             "images[4]: width is 'wide', not a number",
             f"images[6]: has the id {images[6]['id']} of images[5] again",
             "images[7]: file_name '../else.png' leads out of the image folder; correct it, or set outside_images true",
@@ -326,8 +330,8 @@ def test_all_entries_of_coco_that_are_wrong_are_named_and_the_others_looked_at(f
     ]
     assert "box-degenerate" in ids(report)
     assert report["splits"]["val"]["images"] == 7
-    # Of 24 one of no image, six that are no boxes, three of an image whose id is another's, and three of none.
-    assert report["splits"]["val"]["boxes"] == 24 - 1 - 6 - 3 - 3
+    # Of 24 one of no image, seven wrong, three whose image has another's id, three whose image has no name.
+    assert report["splits"]["val"]["boxes"] == 24 - 1 - 7 - 3 - 3
 
 
 @pytest.mark.parametrize("format", ["yolo", "voc", "crowdhuman"])

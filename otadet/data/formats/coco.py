@@ -20,7 +20,7 @@ from otadet.data.formats.coco_image_names import FileNames, file_names, name_of_
 from otadet.data.formats.coco_outlines import outline_box
 from otadet.data.formats.folders import folder_of
 from otadet.data.formats.json_file import load_json
-from otadet.data.formats.json_section import Section
+from otadet.data.formats.json_section import TWICE, Section, what_is_wrong_with
 from otadet.data.formats.layout import ALL, NOT_LISTED, SPLITS, Layout, Source, Undecided
 from otadet.data.image_file import shown
 from otadet.data.image_names import ImageNames
@@ -103,6 +103,8 @@ def _sections(
     Raises `UserError` for a list that is empty, and where that of annotations is none.
     """
     left_out: list[int] = []
+    if problem := isinstance(content, dict) and what_is_wrong_with(content):
+        raise UserError(f"{shown(path)}: {problem}")
     if broken is None:
         images, categories = (Section(path, name, content) for name in ("images", "categories"))
     else:
@@ -238,7 +240,8 @@ def _entry(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen and key in _READ_KEYS:
-                raise ValueError(f"an object in it has the key {key!r} twice")
+                # Said where it is known which entry it is.
+                entry[TWICE] = key
             seen.add(key)
     if "coco_url" in entry and "file_name" not in entry and isinstance(entry["coco_url"], str):
         entry["file_name"] = name_of_url(entry["coco_url"])

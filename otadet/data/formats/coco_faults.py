@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from otadet.data.annotations import BrokenEntry
-from otadet.data.formats.json_file import brief_value
-from otadet.data.formats.json_section import Section
+from otadet.data.formats.json_section import Section, what_is_wrong_with
 from otadet.errors import UserError
 
 Checks = Mapping[str, Callable[[Section], object]]
@@ -17,15 +16,15 @@ _SIDES = frozenset(("width", "height"))
 
 
 def objects_alone(path: Path, name: str, content: Any, broken: list[BrokenEntry]) -> Section:
-    """The entries of a list that are objects. Raises `UserError` where there is no list of that name."""
+    """The entries of a list that are objects, with each key once. Raises `UserError` where there is no such list."""
     rows = content.get(name) if isinstance(content, dict) else None
     if not isinstance(rows, list):
         return Section(path, name, content)
-    places = [place for place, row in enumerate(rows) if isinstance(row, dict)]
+    wrong = {place: problem for place, row in enumerate(rows) if (problem := what_is_wrong_with(row))}
+    places = [place for place in range(len(rows)) if place not in wrong]
     section = Section(path, name, {name: [rows[place] for place in places]})
     section.places = places
-    for place in sorted({*range(len(rows))} - {*places}):
-        broken.append(BrokenEntry(str(path), f"{name}[{place}]: is {brief_value(rows[place])}, not an object"))
+    broken += [BrokenEntry(str(path), f"{name}[{place}]: {problem}") for place, problem in wrong.items()]
     return section
 
 

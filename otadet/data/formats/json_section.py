@@ -12,6 +12,8 @@ from otadet.data.formats.json_file import brief_value
 from otadet.data.image_file import shown
 from otadet.errors import UserError
 
+TWICE = "\0twice"
+"""The key of an object that has another of its keys twice, which stands there: no key of a file."""
 MAX_SIDE = 2**31 - 1
 """Pixels of the largest width or height that an annotation file may state."""
 
@@ -28,8 +30,8 @@ class Section:
         self.places: Sequence[int] = range(first, first + len(rows))
         """(rows,) of the entries in the file."""
         for position, row in enumerate(rows):
-            if not isinstance(row, dict):
-                raise self.error(position, f"is {brief_value(row)}, not an object")
+            if not isinstance(row, dict) or TWICE in row:
+                raise self.error(position, what_is_wrong_with(row))
 
     def of(self, positions: Sequence[int]) -> Section:
         """The entries at these positions alone."""
@@ -123,6 +125,13 @@ def _as_whole(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return f"; write it without a point, {brief_value(int(value))}"
     return ""
+
+
+def what_is_wrong_with(row: object) -> str:
+    """Of an entry whose keys and values cannot be looked at; "" of one where they can."""
+    if not isinstance(row, dict):
+        return f"is {brief_value(row)}, not an object"
+    return f"has the key {brief_value(row[TWICE])} twice" if TWICE in row else ""
 
 
 def _are_fours(values: list) -> bool:
