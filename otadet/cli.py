@@ -121,6 +121,9 @@ def _lost_output() -> tuple[int, str] | None:
 
 def run_tool(main: Callable[[], None]) -> None:
     """`run`, and the end of this process, as the last statement of a tool."""
+    from otadet.engine.log import configure_plain_log
+
+    configure_plain_log()
     try:
         run(main)
     except SystemExit as ended:

@@ -28,6 +28,12 @@ def configure_log(file: str | Path | None = None, *, quiet: bool = False) -> Non
         logger.add(_LogFile(Path(file)), format=_format, level="INFO")
 
 
+def configure_plain_log() -> None:
+    """Log to stderr as a tool that runs for a moment prints: messages alone, warnings as `warning: ...`."""
+    logger.remove()
+    logger.add(sys.stderr, format=_plain_format, level="INFO")
+
+
 class _LogFile:
     """The end of a text file. Once it cannot be written that is said, and no line goes there any more.
 
@@ -66,6 +72,11 @@ def _complain(message: str) -> None:
     # The terminal may have been closed, or its log be on the same full disk.
     with suppress(OSError):
         print(message, file=sys.stderr)
+
+
+def _plain_format(record: Record) -> str:
+    level = record["level"].name.lower()
+    return ("" if level == "info" else f"{level}: ") + "{message}\n"
 
 
 def _format(record: Record) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
@@ -160,10 +161,45 @@ def _is_written(folder: Path, settings: _Settings) -> bool:
     if foreign or (names and _MARKER not in names):
         example = (foreign or sorted(names))[0]
         raise UserError(f"{folder}: holds other files ({example}), which are not overwritten; choose another folder")
-    if not names or (folder / _MARKER).read_text(encoding="utf-8") != json.dumps(asdict(settings)):
+    if not names:
         return False
-    splits = settings.images_of_split()
-    return all(len(list((folder / split).glob("*.png"))) == images for split, images in splits.items())
+    if (folder / _MARKER).read_text(encoding="utf-8") == json.dumps(asdict(settings)) and _is_complete(
+        folder, settings
+    ):
+        return True
+    # Whatever else somebody has put there would go with what is replaced.
+    if inside := _foreign_inside(folder):
+        raise UserError(f"{folder}: holds other files ({inside}), which are not overwritten; choose another folder")
+    return False
+
+
+def _is_complete(folder: Path, settings: _Settings) -> bool:
+    files = {f"instances_{split}.json" for split in settings.images_of_split()}
+    return files <= _names_in(folder / "annotations") and all(
+        {f"{number:06d}.png" for number in range(1, images + 1)} <= _names_in(folder / split)
+        for split, images in settings.images_of_split().items()
+    )
+
+
+def _foreign_inside(folder: Path) -> str:
+    """A file in its folders that `write_synthetic` has not written, or ""."""
+    own = {"train": r"\d{6,}\.png", "val": r"\d{6,}\.png", "annotations": r"instances_(train|val)\.json"}
+    return next(
+        (
+            f"{inner}/{name}"
+            for inner, pattern in own.items()
+            for name in sorted(_names_in(folder / inner))
+            if not re.fullmatch(pattern, name)
+        ),
+        "",
+    )
+
+
+def _names_in(folder: Path) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except OSError:
+        return set()
 
 
 def _move(complete: Path, folder: Path, old: Path, settings: _Settings) -> None:

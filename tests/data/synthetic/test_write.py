@@ -71,6 +71,21 @@ def test_other_peoples_folders_are_not_overwritten(tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["val/mine.png", "train/notes.txt", "annotations/mine.json"])
+def test_what_others_put_inside_stays(name, tmp_path):
+    folder = tmp_path / "set"
+    write_synthetic(folder, **SMALL)
+    (folder / name).write_text("mine")
+    # Nothing is missing, so nothing has to be written.
+    write_synthetic(folder, **SMALL)
+    with pytest.raises(UserError, match=rf"holds other files \({name}\)"):
+        write_synthetic(folder, **SMALL, seed=3)
+    (folder / "train/000001.png").unlink()
+    with pytest.raises(UserError, match=rf"holds other files \({name}\)"):
+        write_synthetic(folder, **SMALL)
+    assert (folder / name).read_text() == "mine"
+
+
 def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(rng, size, classes):
         raise KeyboardInterrupt
