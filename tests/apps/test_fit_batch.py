@@ -29,8 +29,8 @@ from otadet.exp import FCOS, BaseExp, ResizeShortestEdge, TorchvisionBackbone, l
 from otadet.exp.fine_tune import network_of
 from otadet.exp.load import unread
 from otadet.losses import DetectionLoss
-from tests.engine.test_trainer import metrics_of
 from tests.helpers.tiny_experiment import write_tiny_experiment
+from tests.helpers.toy_runs import metrics_of
 
 CPU = torch.device("cpu")
 PIXELS = 64 * 64
