@@ -86,12 +86,15 @@ def read_item(items: Items, row: int) -> Item:
         raise
     except Exception as error:
         raise UserError(f"{name}: fails: {_said(error)}") from error
-    image, boxes, labels, ignored = _parts(name, value)
-    regions = _boxes(name, "ignored", ignored)
-    item = Item(_pixels(name, image), _boxes(name, "boxes", boxes), _labels(name, labels), regions)
-    if len(item.boxes) != len(item.labels):
-        raise UserError(f"{name}: has {len(item.boxes)} boxes, but {len(item.labels)} labels")
-    return item
+    image, given, labels, ignored, crowds = _parts(name, value)
+    regions, boxes, labels = _boxes(name, "ignored", ignored), _boxes(name, "boxes", given), _labels(name, labels)
+    if len(boxes) != len(labels):
+        raise UserError(f"{name}: has {len(boxes)} boxes, but {len(labels)} labels")
+    if crowds is None:
+        return Item(_pixels(name, image), boxes, labels, regions)
+    is_crowd = _flags(name, crowds, len(boxes))
+    single = tuple(label for label, crowd in zip(labels, is_crowd.tolist(), strict=True) if not crowd)
+    return Item(_pixels(name, image), boxes[~is_crowd], single, np.concatenate((regions, boxes[is_crowd])))
 
 
 def _said(error: Exception) -> str:
@@ -99,16 +102,18 @@ def _said(error: Exception) -> str:
     return printable(f"{type(error).__name__}: {error}")
 
 
-def _parts(name: str, value: Any) -> tuple[Any, Any, Any, Any]:
+def _parts(name: str, value: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """Image, boxes, labels, ignored regions, and which of the boxes are crowds; None for the last: nothing says."""
     if isinstance(value, Sample):
-        return value.image, value.boxes, value.labels, value.ignored
+        return value.image, value.boxes, value.labels, value.ignored, None
     if isinstance(value, Mapping) and {"image", "boxes", "labels"} <= value.keys():
-        return value["image"], value["boxes"], value["labels"], value.get("ignored", no_boxes())
+        ignored = value.get("ignored", no_boxes())
+        return value["image"], value["boxes"], value["labels"], ignored, value.get("iscrowd")
     if isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[1], Mapping):
         # As torchvision's data sets have it.
         return _parts(name, {"image": value[0], **value[1]})
     if isinstance(value, tuple | list) and len(value) == 3:
-        return (*value, no_boxes())
+        return (*value, no_boxes(), None)
     keys = f" with {', '.join(map(str, value))}" if isinstance(value, Mapping) else ""
     raise UserError(f"{name}: is a {type(value).__name__}{keys}; {EXPECTED}")
 
@@ -125,7 +130,19 @@ def _pixels(name: str, image: Any) -> np.ndarray:
     return pixels
 
 
+def _flags(name: str, values: Any, number: int) -> np.ndarray:
+    """(G,) bool, as torchvision's data sets have `iscrowd`."""
+    flags = np.asarray(values)
+    if flags.shape != (number,) or (flags.size and (flags.dtype.kind not in "bui" or not np.isin(flags, (0, 1)).all())):
+        raise UserError(f"{name}: its iscrowd is {brief_value(flags.tolist())}; expected is 0 or 1 for each box")
+    return flags.astype(bool)
+
+
 def _boxes(name: str, what: str, values: Any) -> np.ndarray:
+    # torchvision's boxes say what they are.
+    written = getattr(getattr(values, "format", None), "name", "XYXY")
+    if written != "XYXY":
+        raise UserError(f"{name}: its {what} are {written}; expected is XYXY, x1 y1 x2 y2 in pixels: convert them")
     try:
         boxes = np.asarray(values, dtype=np.float64)
     except (ValueError, TypeError, RuntimeError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,9 @@ def items(labels: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         {"image": IMAGE, "boxes": [BOX], "labels": ("cat",), "more": 1},
         Sample(IMAGE, np.array([BOX], np.float32), np.array([0]), 7, "a.png", (20, 30)),
         {"image": IMAGE, "boxes": [BOX, BOX], "labels": np.array([0, 0]), "ignored": [[0, 0, 5, 5]]},
+        (IMAGE, {"boxes": [BOX, [0, 0, 5, 5]], "labels": [0, 0], "iscrowd": torch.tensor([0, 1]), "area": [1, 2]}),
     ],
-    ids=["tuple", "PIL and torch", "torchvision", "dictionary", "Sample", "ignored"],
+    ids=["tuple", "PIL and torch", "torchvision", "dictionary", "Sample", "ignored", "iscrowd"],
 )
 def test_what_an_item_may_be(item: Any) -> None:
     dataset = PythonData([item], [item], class_names=("cat", "dog")).train()
@@ -43,7 +45,9 @@ def test_what_an_item_may_be(item: Any) -> None:
     assert sample.boxes.tolist()[0] == BOX
     assert set(sample.labels.tolist()) == {0}
     assert (dataset.class_names, dataset.sizes.tolist()) == (("cat", "dog"), [[20, 30]])
-    assert sample.ignored.tolist() == ([[0, 0, 5, 5]] if isinstance(item, dict) and "ignored" in item else [])
+    said = item[1] if isinstance(item, tuple) and len(item) == 2 else item
+    regions = isinstance(said, dict) and not said.keys().isdisjoint({"ignored", "iscrowd"})
+    assert sample.ignored.tolist() == ([[0, 0, 5, 5]] if regions else [])
 
 
 class _Odd(list):
@@ -149,6 +153,9 @@ class Failing(Random):
         ([(IMAGE, [BOX], [0.5])], r"labels are \[0\.5\]; expected are whole numbers, or names"),
         ([(IMAGE, [BOX], [2])], r"list\[0\]: has the label 2, but 2 classes are numbered from 0"),
         ([(IMAGE, [BOX], ["cow"])], r"has the class 'cow', which is not among class_names"),
+        ([(IMAGE, {"boxes": [BOX], "labels": [0], "iscrowd": [2]})], r"its iscrowd is \[2\]; expected is 0 or 1"),
+        ([(IMAGE, {"boxes": [BOX], "labels": [0], "iscrowd": [0, 1]})], r"its iscrowd is \[0, 1\]; expected"),
+        ([(IMAGE, SimpleNamespace(format=SimpleNamespace(name="XYWH")), [0])], "boxes are XYWH; expected is XYXY"),
         ([], "list: has no items"),
         (Failing(), r"Failing\[0\]: fails: KeyError: 'gone'"),
     ],

@@ -23,7 +23,8 @@ class PythonData(Data):
 
     An item is `(image, boxes, labels)`, `(image, {"boxes": ..., "labels": ...})`, a dictionary with the three, or a
     `Sample`: an image (H, W, 3) uint8 RGB, or of PIL; boxes (G, 4) as x1 y1 x2 y2 in pixels; labels (G,), numbers from
-    0 or names of classes; a dictionary may have `ignored` regions (I, 4). Each item is looked at once before the start.
+    0 or names of classes; a dictionary may have `ignored` regions (I, 4), and `iscrowd` (G,), by which boxes are such
+    regions. Each item is looked at once before the start.
     """
 
     train_items: Any
