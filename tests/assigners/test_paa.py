@@ -13,8 +13,8 @@ from torchvision.ops import box_iou, generalized_box_iou
 from otadet.assigners import PAAAssigner
 from otadet.assigners.paa import positive_limit
 from otadet.structures import BACKGROUND, Anchors, GroundTruth, Predictions
-from tests.assigners.ops.test_gmm import plain_em
 from tests.helpers.dense_ota import focal, ordered
+from tests.helpers.plain_em import plain_em
 from tests.helpers.problems import random_problem
 
 

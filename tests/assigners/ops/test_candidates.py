@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from otadet.assigners.base import PaddedTruth, pad_truths
-from otadet.assigners.ops.candidates import Candidates, find_candidates, inside, nearest, window
-from otadet.structures import Anchors, GroundTruth
+from otadet.assigners.ops.candidates import find_candidates, inside, nearest, window
+from otadet.structures import GroundTruth
+from tests.helpers.candidate_masks import as_mask, brute_force_distances
 from tests.helpers.dense_ota import window_prior
 from tests.helpers.problems import make_anchors, make_truth
-
-
-def as_mask(candidates: Candidates, num_anchors: int) -> Tensor:
-    """(N, G, K) -> (N, G, A) bool; fails where a row names an anchor twice."""
-    counts = torch.zeros(*candidates.valid.shape[:2], num_anchors, dtype=torch.int64)
-    counts.scatter_add_(2, candidates.anchor_index, candidates.valid.long())
-    assert counts.max() <= 1
-    return counts > 0
 
 
 def truth_of(*boxes: list[float]) -> PaddedTruth:
@@ -60,13 +52,6 @@ def test_window_beyond_the_box(generator: torch.Generator) -> None:
     center = (truth.boxes[:, :2] + truth.boxes[:, 2:]).double() / 2
     expected = (anchors.points.double() - center[:, None]).abs().amax(-1) < 1.5 * anchors.strides.double()
     assert torch.equal(as_mask(found, len(anchors.points))[0], expected)
-
-
-def brute_force_distances(anchors: Anchors, boxes: Tensor, side: int) -> list[Tensor]:
-    """One (G, up to side * side) a level, ascending."""
-    center = (boxes[:, :2] + boxes[:, 2:]).double() / 2
-    parts = torch.cdist(center, anchors.points.double()).split([h * w for h, w in anchors.level_sizes], dim=1)
-    return [part.sort(dim=1).values[:, : side * side] for part in parts]
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 5, 7])

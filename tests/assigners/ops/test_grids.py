@@ -11,7 +11,7 @@ from otadet.assigners.base import pad_truths
 from otadet.assigners.ops.candidates import nearest, window
 from otadet.models import AnchorGrid
 from otadet.structures import Anchors, GroundTruth, Predictions
-from tests.assigners.ops.test_candidates import as_mask, brute_force_distances
+from tests.helpers.candidate_masks import as_mask, brute_force_distances
 from tests.helpers.problems import STRIDES
 
 RULES = {name: named_assigner(name) for name in assigner_names()} | {

@@ -9,7 +9,7 @@ from otadet.data.check.advice import advice, input_edge, input_resize, nms_iou, 
 from otadet.data.check.statistics import Statistics, share_below, statistics
 from otadet.data.transforms import ResizeShortestEdge
 from otadet.exp import BaseExp
-from tests.data.check.test_statistics import annotations
+from tests.helpers.few_annotations import annotations
 
 PAPERS = ResizeShortestEdge((800,), 1333)
 

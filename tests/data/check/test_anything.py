@@ -15,7 +15,7 @@ from otadet.data.check.findings import check_splits
 from otadet.data.check.scan import ImageFiles
 from otadet.data.check.split import Split, image_paths
 from otadet.data.transforms import Letterbox, MultiScale, ResizeShortestEdge
-from tests.data.check.test_statistics import annotations
+from tests.helpers.few_annotations import annotations
 
 NUMBERS = st.one_of(
     st.floats(width=64),
