@@ -15,6 +15,8 @@ from otadet.data.check.split import Split
 from otadet.data.images import ReadOptions, read_image
 from otadet.errors import UserError
 from otadet.visualize.annotations import AnnotatedImage, annotation_sheet
+from otadet.visualize.canvas import resized
+from otadet.visualize.sheet import ROW_HEIGHTS, SHEET_WIDTH
 
 EXAMPLES, BY_CHANCE, AT_MOST = 4, 8, 60
 """Pictures of each finding, pictures by chance, and pictures in all."""
@@ -70,9 +72,11 @@ def _picture(split: Split, place: Place, names: Sequence[str], caption: str, opt
         image = read_image(place.file, options)
     except UserError:
         image, rows, boxes = None, rows[:0], boxes[:0]
-    if image is not None and annotations.as_shares:
-        # Pixels of what the reader took the picture for, perhaps of a turned one.
-        height, width = image.shape[:2] / annotations.image_sizes[place.image_row].clip(1)
+    if image is not None:
+        # Shares became pixels of what the reader took the picture for, perhaps of a turned one.
+        size = annotations.image_sizes[place.image_row].clip(1) if annotations.as_shares else image.shape[:2]
+        image = _for_a_sheet(image)
+        height, width = image.shape[0] / size[0], image.shape[1] / size[1]
         boxes = boxes * (width, height, width, height)
     return AnnotatedImage(
         image=image,
@@ -82,3 +86,9 @@ def _picture(split: Split, place: Place, names: Sequence[str], caption: str, opt
         caption=caption,
         file=f"{split.name} {Path(place.file).name}",
     )
+
+
+def _for_a_sheet(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) with no more pixels than it can have on a sheet: many are held at once."""
+    height, width = image.shape[:2]
+    return resized(image, min(1.0, ROW_HEIGHTS[1] / height, SHEET_WIDTH / width))

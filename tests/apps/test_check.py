@@ -508,6 +508,23 @@ def test_the_sheet_shows_what_was_found(folder, capsys, tmp_path):
     assert (sheet != 255).mean() > 0.5
 
 
+def test_the_sheet_holds_no_large_images(folder, capsys, tmp_path, monkeypatch):
+    pictures = []
+    monkeypatch.setattr(check_sheet, "annotation_sheet", lambda shown, names, out: pictures.extend(shown))
+    pixels = np.zeros((1600, 2400, 3), np.uint8)
+    pixels[400:800, 600:1800] = 250
+    row = folder.add("val", "large.png", pixels)
+    folder.images["val"][-1] |= {"height": 1600, "width": 2400}
+    folder.box("val", row, [600, 400, 1200, 400], 0)
+    folder.box("val", row, [1500, 0, 0, 4], 0)
+    folder.write()
+    checked(capsys, folder.path, "--sheet", str(tmp_path / "sheet.png"))
+    shown = next(one for one in pictures if one.file == "val large.png")
+    assert shown.image.shape == (640, 960, 3)
+    np.testing.assert_allclose(shown.boxes[0], (240, 160, 720, 320))
+    assert shown.image[165:315, 245:715].min() == 250
+
+
 def test_the_sheet_has_no_image_that_cannot_be_seen(folder, capsys, tmp_path):
     for row in folder.images["train"]:
         folder.file("train", row["file_name"]).unlink()
