@@ -21,7 +21,7 @@ from otadet.data.formats.coco_outlines import outline_box
 from otadet.data.formats.folders import folder_of
 from otadet.data.formats.json_file import load_json
 from otadet.data.formats.json_section import TWICE, Section, what_is_wrong_with
-from otadet.data.formats.layout import ALL, NOT_LISTED, SPLITS, Layout, Source, Undecided
+from otadet.data.formats.layout import ALL, NOT_LISTED, SPLITS, Layout, Source, Undecided, left_out
 from otadet.data.image_file import shown
 from otadet.data.image_names import ImageNames
 from otadet.errors import UserError
@@ -189,8 +189,7 @@ def find_coco(folder: Path, *, outside_images: bool = False) -> Layout | None:
     if nameless and "train" not in splits:
         splits["train"] = Undecided(_which(folder, "train", nameless))
     why = ", ".join(_one_of(folder, files) for files in kept.values())
-    why += f" (not {shown(nameless[0].path.relative_to(folder))}, which names no split)" if nameless else ""
-    return Layout("COCO", why, splits)
+    return Layout("COCO", why + left_out([shown(file.path.relative_to(folder)) for file in nameless]), splits)
 
 
 def coco_file(path: Path, *, outside_images: bool = False) -> Layout:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,6 +66,14 @@ def said_split(name: str) -> str | None:
     """The split that the words of a name say, such as "val" of "val2017"; None where they say none, or several."""
     splits = {split_name(word) for word in _WORD.findall(name)} & {*SPLITS}
     return splits.pop() if len(splits) == 1 else None
+
+
+def left_out(names: Sequence[str]) -> str:
+    """What is said, behind what gave a layout away, of files or folders that are read for no split."""
+    if not names:
+        return ""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f" (not {names[0]}{more}, which names no split)"
 
 
 def of_splits(names: Iterable[str]) -> list[str]:

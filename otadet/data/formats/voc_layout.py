@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from otadet.data.formats.folders import Listings, absolute, is_image, stem
-from otadet.data.formats.layout import ALL, SPLITS, of_splits, said_split
+from otadet.data.formats.layout import ALL, SPLITS, left_out, of_splits, said_split, split_name
 from otadet.data.formats.text_file import read_bytes
 from otadet.data.formats.voc_lists import find_lists
 from otadet.data.image_file import shown
@@ -44,13 +44,14 @@ def find_layout(path: Path) -> Found | None:
     listings = Listings()
     pair = _pair(path, listings)
     if pair is None:
-        of_folders = _split_folders(path, listings)
+        of_folders, others = _split_folders(path, listings)
         if of_folders:
-            return Found(", ".join(f"{where[0].relative_to(path)}/*.xml" for where in of_folders.values()), of_folders)
+            why = ", ".join(f"{where[0].relative_to(path)}/*.xml" for where in of_folders.values())
+            return Found(why + left_out(others), of_folders)
         return _devkit(path, listings)
     xml_dir, image_dir = pair
     lists, all_lists, other = find_lists(path, listings)
-    unused = f" (not {shown(other[0].relative_to(path))}, which names no split)" if other else ""
+    unused = left_out([shown(file.relative_to(path)) for file in other])
     if lists:
         why = f"ImageSets ({', '.join(lists)}){unused}"
         return Found(why, {split: (*pair, files, all_lists) for split, files in lists.items()})
@@ -60,7 +61,12 @@ def find_layout(path: Path) -> Found | None:
         for split, name in inner.items():
             images = next((place for place in (image_dir / name, path / name) if place.is_dir()), image_dir)
             splits[split] = (xml_dir / name, images, (), ())
-        return Found(f"{xml_dir.name}/{next(iter(inner.values()))}/*.xml", splits)
+        unread = [xml_dir / name for name in listings.folders(absolute(xml_dir)) if name not in inner.values()]
+        unread = [folder for folder in unread if _xml_files(folder, listings, deep=True)]
+        unread += [xml_dir] if _xml_files(xml_dir, listings) else []
+        why = f"{xml_dir.name}/{next(iter(inner.values()))}/*.xml"
+        return Found(why + left_out([f"{shown(folder.relative_to(path))}/*.xml" for folder in unread]), splits)
+    _check_depth(path, xml_dir, listings)
     why = f"{xml_dir.name}/*.xml" if xml_dir != path else "*.xml"
     return Found(why + unused, {ALL: (*pair, (), ())})
 
@@ -111,11 +117,31 @@ def _image_stems(folder: Path, listings: Listings, deep: bool) -> set[str]:
     }
 
 
-def _split_folders(path: Path, listings: Listings) -> dict[str, Where]:
-    """`train`, `valid`, ... with their own XML files."""
+def _check_depth(path: Path, xml_dir: Path, listings: Listings) -> None:
+    """Raise `UserError` for folders called as splits where none is looked for: a test split would be trained on."""
+    deep = {}
+    for place in islice(listings.below(absolute(xml_dir)), _FOLDERS_AT_MOST):
+        split = split_name(os.path.basename(place))
+        if split in SPLITS and place != absolute(xml_dir):
+            deep[split] = shown(os.path.relpath(place, absolute(path)))
+    if len(deep) > 1:
+        named = " and ".join(list(deep.values())[:2])
+        raise UserError(
+            f"{shown(path)}: {named} are called as splits, but lie too deep; list the images of each in "
+            "ImageSets/Main/train.txt, val.txt and test.txt"
+        )
+
+
+def _split_folders(path: Path, listings: Listings) -> tuple[dict[str, Where], list[str]]:
+    """`train`, `valid`, ... with their own XML files, and other folders that have some."""
     named = [name for name in listings.folders(absolute(path)) if said_split(name) or name == "trainval"]
     pairs = {name: pair for name in named if (pair := _pair(path / name, listings))}
-    return {split: (*pairs[name], (), ()) for split, name in _of_splits(path, list(pairs)).items()}
+    splits = _of_splits(path, list(pairs))
+    if not splits:
+        return {}, []
+    unnamed = [name for name in listings.folders(absolute(path)) if name not in splits.values()]
+    others = [f"{shown(name)}/*.xml" for name in unnamed if _pair(path / name, listings)]
+    return {split: (*pairs[name], (), ()) for split, name in splits.items()}, others
 
 
 def _of_splits(path: Path, folders: Sequence[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from otadet.data.formats.folders import Listings, absolute, has_images, is_image, stem
-from otadet.data.formats.layout import ALL, SPLITS, of_splits, said_split
+from otadet.data.formats.layout import ALL, SPLITS, left_out, of_splits, said_split
 from otadet.data.formats.text_file import read_bytes, unmarked
 from otadet.data.formats.yolo_config import YoloConfig, read_darknet_config, read_names, read_yaml_config
 from otadet.data.formats.yolo_files import LABEL_ENDINGS, label_folder, label_of
@@ -104,18 +104,16 @@ def _splits(path: Path, listings: Listings) -> tuple[dict[str, tuple[str, ...]],
         return {split: (place,) for split, place in lists.items()}, ", ".join(f"{split}.txt" for split in lists)
     for above, below in _PATTERNS:
         outer = os.path.join(folder, above) if above else folder
-        inner = {
-            name: os.path.join(outer, name, below) if below else os.path.join(outer, name)
-            for name in listings.folders(outer)
-            if said_split(name)
-        }
-        inner = {name: place for name, place in inner.items() if has_images(place, listings)}
-        named = {name: inner[name] for name in of_splits(inner)}
+        places = {name: os.path.join(outer, name, below).rstrip(os.sep) for name in listings.folders(outer)}
+        inner = [name for name, place in places.items() if said_split(name) and has_images(place, listings)]
+        named = {name: places[name] for name in of_splits(inner)}
         # Only now, as folders without labels may be those of another format, which says which is which.
         if any(_has_labels(place, folder, listings) for place in named.values()):
             found = _by_split(named, path)
             why = ", ".join(os.path.relpath(place, folder) for place in found.values())
-            return {split: (place,) for split, place in found.items()}, why
+            others = [place for name, place in places.items() if name not in named]
+            others = [shown(os.path.relpath(one, folder)) for one in others if _has_labels(one, folder, listings)]
+            return {split: (place,) for split, place in found.items()}, why + left_out(others)
     for place, why in (
         (os.path.join(folder, "images"), "images and labels"),
         (os.path.join(folder, "Images"), "Images and Labels"),

@@ -249,6 +249,32 @@ def test_lists_and_files_that_contradict_each_other(write_files):
         find_voc(folder)
 
 
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        (
+            {f"Annotations/{name}.xml": annotation() for name in ("train/a", "val/b", "more/c", "d")},
+            "Annotations/train/*.xml (not Annotations/more/*.xml and 1 more, which names no split)",
+        ),
+        (
+            {f"{name}.xml": annotation() for name in ("train/a", "valid/b", "more/c")},
+            "train/*.xml, valid/*.xml (not more/*.xml, which names no split)",
+        ),
+    ],
+)
+def test_files_beside_those_of_the_splits_are_said(write_files, files, why):
+    folder = write_files({**files, **{name.replace(".xml", ".jpg"): (9, 9) for name in files}})
+    assert find_voc(folder).why == why
+
+
+def test_split_folders_where_none_are_looked_for_are_never_pooled(write_files):
+    folder = write_files({f"Annotations/cam/{split}/{split}.xml": annotation() for split in ("train", "val")})
+    with pytest.raises(
+        UserError, match=r"Annotations/cam/train and Annotations/cam/val are called as splits.*too deep"
+    ):
+        find_voc(folder)
+
+
 def test_a_list_of_no_split_is_said(write_files):
     files = {**{k: v for k, v in DEVKIT.items() if "Sets" not in k}, "ImageSets/Main/fold1.txt": "a"}
     assert find_voc(write_files(files)).why == "Annotations/*.xml (not ImageSets/Main/fold1.txt, which names no split)"

@@ -214,6 +214,18 @@ def test_two_files_that_contradict_each_other(write_files):
     assert split_names(folder / "b.yaml")["val"] == ["valid/images/c.jpg"]
 
 
+@pytest.mark.parametrize("pattern", ["images/{}/{}.jpg", "{}/images/{}.jpg", "{}/{}.jpg"])
+def test_labelled_folders_beside_those_of_the_splits_are_said(write_files, pattern):
+    for name in ("train", "val", "more", "train_old", "unlabelled"):
+        image = pattern.format(name, name)
+        write_files({image: (8, 8)})
+        label = image.replace("images", "labels").replace(".jpg", ".txt")
+        folder = write_files({label: LINE} if name != "unlabelled" else {})
+    found = find_yolo(folder)
+    assert f"(not {os.path.dirname(pattern.format('more', ''))} and 1 more, which names no split)" in found.why
+    assert list(found.splits) == ["train", "val"]
+
+
 def test_hundreds_of_images_without_a_label_come_first(write_files):
     folder = write_files({"images/z.jpg": (8, 8), "labels/z.txt": LINE})
     for number in range(300):
