@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -103,17 +104,22 @@ def _compare_batch(
     )
     if not metadata.nms:
         return comparison
-    # From the model's own boxes and scores: near-equal scores may swap places between two computations of them.
-    counts = metadata.level_counts(*images.shape[2:])
-    expected = set()
-    boxes, scores, class_scores, size = raw[0], raw[1], raw[-1], (images.shape[2], images.shape[3])
-    for row, (image_boxes, image_scores, class_score) in enumerate(zip(boxes, scores, class_scores, strict=True)):
-        detections = metadata.postprocess.select(image_scores, image_boxes, counts, class_score, size)
-        expected |= _as_set(
-            detections.boxes, detections.scores, detections.labels, torch.full_like(detections.labels, row)
-        )
+    expected = _postprocessed(raw, metadata, (images.shape[2], images.shape[3]))
     found = _as_set(outputs["boxes"], outputs["scores"], outputs["labels"], outputs["image"])
     return replace(comparison, detections=len(expected), unmatched=len(expected ^ found))
+
+
+def _postprocessed(raw: Sequence[Tensor], metadata: OnnxMetadata, size: tuple[int, int]) -> set[tuple[float, ...]]:
+    """What `Postprocess` finds, as `_as_set`.
+
+    raw: the model's own outputs before NMS, since near-equal scores may swap places between two computations of them.
+    size: (height, width) of the input in pixels.
+    """
+    counts, found = metadata.level_counts(*size), set[tuple[float, ...]]()
+    for row, (boxes, scores, class_scores) in enumerate(zip(raw[0], raw[1], raw[-1], strict=True)):
+        one = metadata.postprocess.select(scores, boxes, counts, class_scores, size)
+        found |= _as_set(one.boxes, one.scores, one.labels, torch.full_like(one.labels, row))
+    return found
 
 
 def _largest_difference(a: Tensor, b: Tensor) -> float:

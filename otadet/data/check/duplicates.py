@@ -23,17 +23,7 @@ def duplicate_findings(splits: Sequence[Split]) -> list[Finding]:
 
 def _same_content(splits: Sequence[Split]) -> Iterator[Finding]:
     """One finding per split and per pair of splits."""
-    groups: dict[object, dict[int, list[int]]] = {}
-    for number, split in enumerate(splits):
-        seen: set[str] = set()
-        for row, path in enumerate(split.files.paths):
-            file = os.path.realpath(path)
-            # Two entries of one file in one split are another finding.
-            if file not in seen:
-                seen.add(file)
-                key = bytes(split.files.digests[row]) or file
-                groups.setdefault(key, {}).setdefault(number, []).append(row)
-    several = [group for group in groups.values() if sum(map(len, group.values())) > 1]
+    several = _of_one_content(splits)
     for number, split in enumerate(splits):
         within = [group[number] for group in several if len(group.get(number, ())) > 1]
         if within:
@@ -48,6 +38,21 @@ def _same_content(splits: Sequence[Split]) -> Iterator[Finding]:
             if across:
                 pairs = [(splits[other].place(group[other][0]), split.place(group[number][0])) for group in across]
                 yield _across(splits[other], split, pairs)
+
+
+def _of_one_content(splits: Sequence[Split]) -> list[dict[int, list[int]]]:
+    """Number of the split -> rows in it, of each content that several files have."""
+    groups: dict[object, dict[int, list[int]]] = {}
+    for number, split in enumerate(splits):
+        seen: set[str] = set()
+        for row, path in enumerate(split.files.paths):
+            file = os.path.realpath(path)
+            # Two entries of one file in one split are another finding.
+            if file not in seen:
+                seen.add(file)
+                key = bytes(split.files.digests[row]) or file
+                groups.setdefault(key, {}).setdefault(number, []).append(row)
+    return [group for group in groups.values() if sum(map(len, group.values())) > 1]
 
 
 def _across(first: Split, second: Split, pairs: Sequence[tuple[Place, Place]]) -> Finding:
