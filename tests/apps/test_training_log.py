@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from loguru import logger
 
 from otadet.apps.training_log import warn_of_schedule
 from otadet.exp import BaseExp
+from tests.helpers.logs import logged
 
 
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
-    found: list[str] = []
-    sink = logger.add(found.append, format="{message}")
-    yield found
-    logger.remove(sink)
+    with logged() as found:
+        yield found
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from loguru import logger
+
+from tests.helpers.logs import logged
 
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
     """The lines of the log, each with its level."""
-    lines: list[str] = []
-    sink = logger.add(lines.append, format="{level} {message}")
-    yield lines
-    logger.remove(sink)
+    with logged(form="{level} {message}") as lines:
+        yield lines

@@ -11,6 +11,7 @@ from torch import nn
 
 from otadet.engine.checkpoint import load_checkpoint
 from otadet.errors import UserError
+from tests.helpers.logs import logged
 from tests.helpers.toy_training import ToyLoss, toy_trainer
 
 
@@ -56,12 +57,8 @@ def test_the_best_is_the_evaluation_whose_row_has_the_lowest_loss(tmp_path, log_
 
 @pytest.fixture
 def log_lines():
-    from loguru import logger
-
-    lines: list[str] = []
-    sink = logger.add(lines.append, format="{message}")
-    yield lines
-    logger.remove(sink)
+    with logged() as lines:
+        yield lines
 
 
 def test_a_loss_below_minus_one_is_a_value_as_any_other(tmp_path):

@@ -1,8 +1,7 @@
 import io
 
-from loguru import logger
-
 from otadet.engine.progress import Progress, as_duration
+from tests.helpers.logs import logged
 
 
 class Clock:
@@ -20,10 +19,8 @@ class Terminal(io.StringIO):
 
 
 def lines_of(action) -> list[str]:
-    lines: list[str] = []
-    sink = logger.add(lines.append, format="{message}")
-    action()
-    logger.remove(sink)
+    with logged() as lines:
+        action()
     return lines
 
 

@@ -6,10 +6,10 @@ import csv
 from pathlib import Path
 
 import torch
-from loguru import logger
 
 from otadet.engine.recorder import LossSums, Recorder
 from otadet.engine.waiting import Shares, Waiting
+from tests.helpers.logs import logged
 
 
 class Clock:
@@ -57,8 +57,6 @@ def test_without_a_batch_there_is_no_time():
 
 def recorded(folder: Path, waits: list[float], steps: float) -> list[str]:
     """The warnings of a training whose batches take that many seconds, and whose steps `steps`."""
-    lines: list[str] = []
-    sink = logger.add(lines.append, level="WARNING", format="{message}")
     clock = Clock()
 
     def batches():
@@ -68,14 +66,14 @@ def recorded(folder: Path, waits: list[float], steps: float) -> list[str]:
 
     recorder = Recorder(folder, len(waits), 0, 1.0, LossSums(), resumed=False, data_advice="buy a disk")
     recorder._waiting = Waiting(clock)
-    for number, _ in enumerate(recorder.watched(batches()), start=1):
-        clock.now += steps
-        recorder.update(number, {"cls": torch.tensor(1.0)})
-        if number % 2 == 0:
-            recorder.log_losses(number, 0.1)
-    recorder.sum_up()
-    recorder.close()
-    logger.remove(sink)
+    with logged("WARNING") as lines:
+        for number, _ in enumerate(recorder.watched(batches()), start=1):
+            clock.now += steps
+            recorder.update(number, {"cls": torch.tensor(1.0)})
+            if number % 2 == 0:
+                recorder.log_losses(number, 0.1)
+        recorder.sum_up()
+        recorder.close()
     return [line.strip() for line in lines]
 
 

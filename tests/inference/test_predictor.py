@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from loguru import logger
 from PIL import Image
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -20,6 +19,7 @@ from otadet.inference.postprocess import Postprocess
 from otadet.inference.predictor import Predictor
 from otadet.models.backbones.resnet import ResNet
 from otadet.structures import Anchors, Detections, Predictions
+from tests.helpers.logs import logged
 
 NAMES = ("cat", "dog")
 BOX = [12, 8, 40, 30]
@@ -170,10 +170,8 @@ def test_a_checkpoint_from_before_the_fields_is_told_by_the_field_that_it_has(tm
 def test_another_normalisation_is_mentioned(tmp_path):
     exp = Tiny()
     saved(exp, tmp_path / "a.pth", exp={"mean": [1.0, 2.0, 3.0], "std": list(exp.input.std)})
-    messages = []
-    sink = logger.add(messages.append, format="{message}")
-    load_detector(exp, tmp_path / "a.pth")
-    logger.remove(sink)
+    with logged() as messages:
+        load_detector(exp, tmp_path / "a.pth")
     assert len(messages) == 1
     assert "mean" in messages[0]
 
