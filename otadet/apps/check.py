@@ -20,7 +20,6 @@ import math
 import sys
 from argparse import ArgumentParser
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from otadet.apps.arguments import counter, parse, say
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from otadet.data.check.split import Split
     from otadet.data.check.statistics import Resize
     from otadet.data.formats.detect import FindOptions
-    from otadet.data.formats.layout import Layout, Source
+    from otadet.data.formats.layout import Layout
     from otadet.data.images import ReadOptions
     from otadet.errors import UserError
     from otadet.exp import BaseExp
@@ -162,28 +161,18 @@ def find_options(exp: BaseExp | None) -> FindOptions:
 
 def read_splits(layout: Layout) -> tuple[dict[str, Annotations], list[tuple[str, UserError]]]:
     """The annotations by split, the training split first, and the splits that cannot be read, with the reasons."""
-    from otadet.data.formats.layout import SPLITS
+    from otadet.data.formats.layout import SPLITS, lenient
     from otadet.errors import UserError
 
     order = [*(name for name in SPLITS if name in layout.splits), *(n for n in layout.splits if n not in SPLITS)]
     annotations, refused = {}, []
     for name in order:
         try:
-            annotations[name] = _read(layout.splits[name])
+            # An entry that is wrong does not keep the check from looking at all else.
+            annotations[name] = lenient(layout.splits[name]).read()
         except UserError as error:
             refused.append((name, error))
     return annotations, refused
-
-
-def _read(source: Source) -> Annotations:
-    """The annotations; an entry that is wrong does not keep the check from looking at all else."""
-    from otadet.data.formats.coco import CocoSource
-    from otadet.data.formats.crowdhuman import CrowdHumanSplit
-    from otadet.data.formats.voc import VocSplit
-    from otadet.data.formats.yolo import YoloSplit
-
-    readers = CocoSource | YoloSplit | VocSplit | CrowdHumanSplit
-    return (replace(source, lenient=True) if isinstance(source, readers) else source).read()
 
 
 def look_at_files(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from otadet.data.annotations import Annotations
-from otadet.data.formats.layout import ALL, Layout
+from otadet.data.annotations import Annotations, BrokenEntry
+from otadet.data.formats.layout import ALL, Layout, Source, lenient
+from otadet.data.image_file import shown
 from otadet.data.made_split import SplitRule, groups_of
 from otadet.errors import UserError
 from otadet.names import name_list, one_agrees
@@ -35,13 +36,32 @@ def read_split(path: str | Path, layout: Layout, split: str, rule: SplitRule) ->
         missing = "training" if split == "train" else "validation"
         raise UserError(f"{path}: no {missing} split: there is {_there(layout)}, which is not trained on")
     if "val" in layout.splits or split == "test":
-        annotations, made = layout.splits[whole if split == "train" else split].read(), ""
+        annotations, made = _read(path, layout.splits[whole if split == "train" else split]), ""
         if rule.is_set:
             made = f"{path}: has a val split of its own, in which val_share, split_seed and group have no say"
     else:
         annotations, made = _made(path, layout, whole, split, rule)
     classes = int(np.count_nonzero(~annotations.classes.is_heading))
     return Split(annotations, (f"{layout}, {classes} class{'es' * (classes != 1)}", *filter(None, (made,))))
+
+
+def _read(path: str | Path, source: Source) -> Annotations:
+    """The annotations. Where several entries are wrong, that of the first says how many more, and what lists them."""
+    try:
+        return source.read()
+    except UserError as error:
+        others = [entry for entry in _broken(source) if not str(error).endswith(entry.problem)]
+        if not others:
+            raise
+        raise UserError(f"{error} (and {len(others):,} more: `otadet check {shown(path)}` lists them)") from error
+
+
+def _broken(source: Source) -> tuple[BrokenEntry, ...]:
+    """What is wrong with it, as far as that can be told entry by entry."""
+    try:
+        return lenient(source).read().broken
+    except UserError:
+        return ()
 
 
 def _made(path: str | Path, layout: Layout, whole: str, split: str, rule: SplitRule) -> tuple[Annotations, str]:
@@ -52,7 +72,7 @@ def _made(path: str | Path, layout: Layout, whole: str, split: str, rule: SplitR
         "have a part of the training images for it",
         whose=f"{path}: ",
     )
-    annotations = layout.splits[whole].read()
+    annotations = _read(path, layout.splits[whole])
     if not rule.share:
         return annotations, ""
     if rule.share == 1:

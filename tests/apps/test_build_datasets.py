@@ -88,10 +88,14 @@ def test_no_box_to_train_on(tiny: TinyExperiment, exp: BaseExp, change: Callable
         build_datasets(load_exp(tiny.file))
 
 
-def test_outside_images_is_a_field(tiny: TinyExperiment, exp: BaseExp) -> None:
+def test_outside_images_is_a_field(tiny: TinyExperiment, exp: BaseExp, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (tiny.data / "val").rename(outside)
+    (tiny.data / "val").mkdir()
+
     def make_absolute(content: dict) -> None:
         for image in content["images"]:
-            image["file_name"] = str(tiny.data / "val" / image["file_name"])
+            image["file_name"] = str(outside / image["file_name"])
 
     rewrite(tiny, "val", make_absolute)
     with pytest.raises(UserError, match=r"images\[0\]: file_name .* is absolute; .* set outside_images true"):

@@ -345,6 +345,8 @@ def test_entries_that_are_wrong_are_named_and_the_others_looked_at(format, tmp_p
         assert problem.startswith(begins)
     assert report["splits"]["train"]["images"] == 4
     assert report["splits"]["train"]["boxes"] == 2
+    with pytest.raises(UserError, match=rf"\(and {len(wrong) - 1} more: `otadet check .*mine` lists them\)$"):
+        DataFolder(str(path)).train()
     assert "image-unlisted" not in ids(report)
     assert status == check.FOUND_ERRORS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from otadet.data.annotations import Annotations
@@ -27,6 +27,11 @@ class Source(Protocol):
 
     def read(self) -> Annotations:
         """All of them. Raises `UserError` naming the file, the entry and the fix."""
+
+
+def lenient(source: Source) -> Source:
+    """The same for whoever looks for faults, where it can be had: its annotations say which entries are `broken`."""
+    return replace(source, lenient=True) if hasattr(source, "lenient") else source  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
