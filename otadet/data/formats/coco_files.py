@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from otadet.data.formats.coco_image_names import by_their_ends, is_in, name_of_url
+from otadet.data.formats.folders import is_systems
 from otadet.data.formats.layout import ALL, SPLITS, said_split, split_name
 
 _MOST_FILES = 64
@@ -74,7 +75,7 @@ def _likeliest(paths: list[Path], most: int) -> list[Path]:
 def _folders(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir() and not is_systems(entry.name))
     except OSError:
         return []
 

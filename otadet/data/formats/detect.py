@@ -134,7 +134,7 @@ def _above(path: Path, format: str, options: FindOptions = FindOptions()) -> str
 def _only_folder(path: Path) -> Path | None:
     """The one folder in a folder without pictures or annotations of its own, as archives unpack."""
     listings, folder = Listings(), absolute(path)
-    folders = [name for name in listings.folders(folder) if name != "__MACOSX"]
+    folders = listings.folders(folder)
     others = [
         name for name in listings.files(folder) if is_image(name) or name.lower().endswith((*FILES, ".xml", ".csv"))
     ]
@@ -209,14 +209,19 @@ def _is_part(name: str) -> bool:
 
 def _data_sets(path: Path, format: str, skipped: Callable[[str], bool] = lambda name: False) -> list[str]:
     """The folders in it that are data sets, and of which format."""
-    found = []
-    for name in Listings().folders(absolute(path))[:_FOLDERS_AT_MOST]:
-        try:
-            layout = None if skipped(name) else find_data(path / name, format)
-        except UserError:
-            continue
-        found += [f"{shown(path / name)} ({layout.format})"] if layout is not None else []
-    return found
+    names = [name for name in Listings().folders(absolute(path))[:_FOLDERS_AT_MOST] if not skipped(name)]
+    return [f"{shown(path / name)} ({formats})" for name in names if (formats := _formats_in(path / name, format))]
+
+
+def _formats_in(path: Path, format: str) -> str:
+    """Those that a folder may be in, without the search for what to say where it is in none."""
+    try:
+        found = _found(path, format, FindOptions())
+    except UserError:
+        return ""
+    if not found and (inner := _only_folder(path)) is not None:
+        return _formats_in(inner, format)
+    return " or ".join(layout.format for layout in found.values())
 
 
 def _some(names: Sequence[str]) -> str:

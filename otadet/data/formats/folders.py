@@ -16,6 +16,9 @@ _LOOKED_AT = 200
 """Folders that are looked into for an image."""
 
 
+_SYSTEMS = ("lost+found", "$recycle.bin", "system volume information", "@eadir", "#recycle", "__macosx")
+
+
 class Listings:
     """Names in folders; every folder is listed when it is first asked for. A folder that is none is empty."""
 
@@ -24,13 +27,13 @@ class Listings:
         self._folders: dict[str, list[str]] = {}
 
     def files(self, folder: str) -> dict[str, None]:
-        """Names of the files in a folder, sorted; hidden ones are left out."""
+        """Names of the files in a folder, sorted, less those of `is_systems`."""
         if folder not in self._files:
             self._list(folder)
         return self._files[folder]
 
     def folders(self, folder: str) -> list[str]:
-        """Names of the folders in a folder, sorted; hidden ones are left out."""
+        """Names of the folders in a folder, sorted, less those of `is_systems`."""
         if folder not in self._files:
             self._list(folder)
         return self._folders[folder]
@@ -62,7 +65,7 @@ class Listings:
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if not entry.name.startswith("."):
+                    if not is_systems(entry.name):
                         (folders if entry.is_dir() else files).append(entry.name)
         except PermissionError as error:
             raise UserError(f"{shown(folder)}: cannot be listed: {reason_of(error)}; give yourself access") from error
@@ -70,6 +73,11 @@ class Listings:
             pass
         self._files[folder] = dict.fromkeys(sorted(files))
         self._folders[folder] = sorted(folders)
+
+
+def is_systems(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that systems put everywhere, perhaps with pictures of their own."""
+    return name.startswith(".") or name.lower() in _SYSTEMS
 
 
 def no_such_folder(path: str | Path) -> str:

@@ -55,8 +55,12 @@ def foreign_data(path: Path) -> str:
 
 def lone_label(path: Path) -> str:
     """That there are label files of YOLO, where no image has been found for any."""
+    seen = 0
     for where, folders, files in os.walk(path):
         folders.sort()
+        seen += len(files)
+        if seen > _COUNTED_AT_MOST:
+            break
         texts = [name for name in sorted(files) if name.lower().endswith(".txt") and not is_other_text(name)]
         for name in texts[:_NAMED_AT_MOST]:
             if is_label_line(unmarked(_start(Path(where, name)))[0].lstrip().split(b"\n", 1)[0]):

@@ -252,6 +252,17 @@ def test_a_part_of_a_data_set_leads_to_the_whole(write_files, files, part):
         find_data(folder / part)
 
 
+@pytest.mark.parametrize("format", WRITERS)
+def test_what_systems_put_into_folders_is_passed_over(tmp_path, write_files, format):
+    folder = WRITERS[format](tmp_path / "mine", {"train": ["a.png", "b.png"], "val": ["c.png"]})
+    before = {split: list(source.read().file_names) for split, source in find_data(folder).splits.items()}
+    for inner in [path for path in folder.rglob("*") if path.is_dir()] + [folder]:
+        write_files({"@eaDir/a.png/THUMB.jpg": PICTURE, "__MACOSX/._a.png": "", "._a.png": ""}, inner)
+    write_files({"lost+found/train.json": coco("x.jpg"), "$RECYCLE.BIN/data.yaml": "names: [a]"}, folder)
+    layout = find_data(folder)
+    assert {split: list(source.read().file_names) for split, source in layout.splits.items()} == before
+
+
 def test_an_archive_itself(write_files):
     with pytest.raises(UserError, match=r"set\.zip: is an archive; unpack it"):
         find_data(write_files({"set.zip": "PK"}) / "set.zip")
