@@ -21,7 +21,7 @@ from otadet.data.made_split import SplitRule
 from otadet.data.splits import read_split
 from otadet.errors import UserError
 from otadet.exp import PythonData
-from tests.fuzz.test_readers import CROWDHUMAN, TEXTS, VOC, YOLO, check_message
+from tests.helpers.reader_files import CROWDHUMAN, TEXTS, VOC, YOLO, check_message
 
 COCO = json.dumps(
     {

@@ -6,14 +6,7 @@ import pytest
 
 from otadet.data.formats.coco import read_coco
 from otadet.errors import UserError
-
-IMAGE = {"id": 1, "file_name": "a.png"}
-CATEGORY = {"id": 1, "name": "ape"}
-ANNOTATION = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5]}
-
-
-def content(images=(IMAGE,), annotations=(ANNOTATION,), categories=(CATEGORY,)):
-    return {"images": list(images), "annotations": list(annotations), "categories": list(categories)}
+from tests.helpers.coco import ANNOTATION, CATEGORY, IMAGE, content
 
 
 def annotated(**changes):

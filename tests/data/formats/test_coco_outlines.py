@@ -12,7 +12,7 @@ from pycocotools import mask as judge
 from otadet.data.formats.coco import read_coco
 from otadet.data.formats.coco_outlines import outline_box
 from otadet.errors import UserError
-from tests.data.formats.test_coco import ANNOTATION, content
+from tests.helpers.coco import ANNOTATION, content
 
 
 @pytest.mark.parametrize(

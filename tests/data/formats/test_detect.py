@@ -9,7 +9,7 @@ from otadet.data.dataset import DetectionDataset
 from otadet.data.formats.detect import find_data
 from otadet.data.merged import merged
 from otadet.errors import UserError
-from tests.data.formats.test_find_coco import PICTURE, coco
+from tests.helpers.coco import PICTURE, coco
 from tests.helpers.own_pictures import FORMATS, WRITERS
 
 YOLO = {"data.yaml": "train: images\nval: images\nnames: [cell]\n", "images/a.jpg": PICTURE, "labels/a.txt": ""}

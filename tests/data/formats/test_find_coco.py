@@ -7,21 +7,7 @@ import pytest
 
 from otadet.data.formats.coco import find_coco
 from otadet.errors import UserError
-
-
-def coco(*names, **more):
-    return json.dumps(
-        {
-            "info": {"description": "made"},
-            "images": [{"id": number, "file_name": name} for number, name in enumerate(names)],
-            "annotations": [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 1, 5, 5]}],
-            "categories": [{"id": 1, "name": "cell"}],
-            **more,
-        }
-    )
-
-
-PICTURE = (8, 6)
+from tests.helpers.coco import PICTURE, coco
 
 
 @pytest.mark.parametrize(
