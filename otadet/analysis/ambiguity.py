@@ -11,7 +11,7 @@ import torch
 from otadet.assigners import Assigner, ATSSAssigner, OTAAssigner, PAAAssigner
 from otadet.assigners.ota import AMBIGUOUS_BELOW
 from otadet.data.batch import Batch
-from otadet.data.make_batch import SampleSource
+from otadet.data.reading import SampleSource
 from otadet.data.sample import Sample
 from otadet.inference.pipeline import Pipeline
 from otadet.structures import Anchors, Assignment, GroundTruth, Predictions

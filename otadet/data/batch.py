@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from otadet.data.batch_memory import BatchMemory
-from otadet.data.pixels import NO_PIXELS, PlaneWriter
+from otadet.data.pixels import fill_padding
 from otadet.data.sample import Sample
+from otadet.data.view import View
 from otadet.integers import ceil_div
 from otadet.structures import GroundTruth
 
@@ -21,7 +23,7 @@ class Batch:
     """N images of one size, padded at the right and the bottom, and all that is needed to go back to the files."""
 
     images: Tensor
-    """(N, 3, H, W) uint8 RGB."""
+    """(N, 3, H, W) uint8 RGB, in memory as (N, H, W, 3): taken apart into colours where they are normalised."""
     truths: list[GroundTruth]
     """N of them, boxes in pixels of `images`."""
     image_ids: list[int]
@@ -103,7 +105,7 @@ class PackedBatch:
     """A `Batch` as it comes from a loader process: arrays, and few of them. The fields are those of `Batch`."""
 
     images: np.ndarray
-    """(N, 3, H, W) uint8 RGB."""
+    """(N, H, W, 3) uint8 RGB."""
     boxes: np.ndarray
     """(G, 4) float32, of all images."""
     labels: np.ndarray
@@ -124,7 +126,7 @@ class PackedBatch:
         ignored = torch.from_numpy(self.ignored) if len(self.ignored) else None
         boxes, labels = torch.from_numpy(self.boxes), torch.from_numpy(self.labels)
         return Batch(
-            images=torch.from_numpy(self.images),
+            images=torch.from_numpy(self.images).permute(0, 3, 1, 2),
             truths=_JoinedTruths(boxes, labels, self.counts, ignored, self.ignored_counts).parted(),
             image_ids=self.image_ids,
             file_names=self.file_names,
@@ -135,18 +137,11 @@ class PackedBatch:
 
 def collate(samples: Sequence[Sample], pad_value: tuple[int, int, int], size_divisor: int) -> Batch:
     """Pads samples to their common size, rounded up to a multiple of `size_divisor`, with the RGB `pad_value`."""
-    return pack(samples, pad_value, size_divisor, BatchMemory()).unpack()
-
-
-def pack(
-    samples: Sequence[Sample], pad_value: tuple[int, int, int], size_divisor: int, memory: BatchMemory
-) -> PackedBatch:
-    """What `collate` does, as arrays, with the images in `memory`."""
     size = common_size([padded_size(sample.image.shape[:2], size_divisor) for sample in samples])
-    packer = Packer(len(samples), size, pad_value, size_divisor, memory)
+    packer = Packer(len(samples), size, pad_value, size_divisor, BatchMemory())
     for sample in samples:
-        packer.add(sample)
-    return packer.packed()
+        packer.add(View.of(sample))
+    return packer.packed().unpack()
 
 
 class Packer:
@@ -167,48 +162,55 @@ class Packer:
         size_divisor: int,
         memory: BatchMemory,
     ) -> None:
-        self._images = memory.take(count, 3, *size)
+        self._images = memory.take(count, *size, 3)
         self._size = (0, 0)
-        self._samples: list[Sample] = []
+        self._rows: list[tuple[Any, ...]] = []
         self._pad_value, self._size_divisor, self._memory = pad_value, size_divisor, memory
-        self._planes = PlaneWriter(pad_value)
 
-    def add(self, sample: Sample) -> None:
-        """Keeps nothing of its image."""
-        self._size = common_size([self._size, padded_size(sample.image.shape[:2], self._size_divisor)])
-        allocated = self._images.shape[2:]
-        if self._size[0] > allocated[0] or self._size[1] > allocated[1]:
-            self._resize(common_size([self._size, allocated]))
-        self._planes.write(sample.image, self._images[len(self._samples)])
-        self._samples.append(replace(sample, image=NO_PIXELS))
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, view: View) -> None:
+        """Draws its picture, and keeps nothing of its image. Raises what reading that does, as if it had not been."""
+        picture, sample = view.picture, view.sample
+        height, width = picture.padded
+        size = common_size([self._size, padded_size(picture.padded, self._size_divisor)])
+        allocated = self._images.shape[1:3]
+        if size[0] > allocated[0] or size[1] > allocated[1]:
+            self._resize(common_size([size, allocated]))
+        canvas = self._images[len(self._rows)]
+        picture.draw(canvas[:height, :width])
+        fill_padding(canvas, picture.padded, self._pad_value)
+        self._size = size
+        objects = sample.boxes, sample.labels, sample.ignored
+        self._rows.append((*objects, sample.image_id, sample.file_name, sample.original_size, sample.scale))
 
     def packed(self) -> PackedBatch:
         """The samples, of which there must be one, at their common size."""
-        if self._images.shape[2:] != self._size:
+        if self._images.shape[1:3] != self._size:
             self._resize(self._size)
-        samples = self._samples
+        boxes, labels, ignored, image_ids, file_names, sizes, scales = map(list, zip(*self._rows, strict=True))
         return PackedBatch(
-            images=self._images[: len(samples)],
-            boxes=np.concatenate([sample.boxes for sample in samples]),
-            labels=np.concatenate([sample.labels for sample in samples]),
-            counts=[len(sample.boxes) for sample in samples],
-            ignored=np.concatenate([sample.ignored for sample in samples]),
-            ignored_counts=[len(sample.ignored) for sample in samples],
-            image_ids=[sample.image_id for sample in samples],
-            file_names=[sample.file_name for sample in samples],
-            original_sizes=[sample.original_size for sample in samples],
-            scales=[sample.scale for sample in samples],
+            images=self._images[: len(boxes)],
+            boxes=np.concatenate(boxes).astype(np.float32, copy=False),
+            labels=np.concatenate(labels).astype(np.int64, copy=False),
+            counts=[len(each) for each in boxes],
+            ignored=np.concatenate(ignored).astype(np.float32, copy=False),
+            ignored_counts=[len(each) for each in ignored],
+            image_ids=image_ids,
+            file_names=file_names,
+            original_sizes=sizes,
+            scales=scales,
         )
 
     def _resize(self, size: tuple[int, int]) -> None:
         """Pads or cuts off the images at the right and the bottom."""
         before = self._images
-        self._images = self._memory.take(*before.shape[:2], *size)
-        height, width = (min(pair) for pair in zip(size, before.shape[2:], strict=True))
-        self._images[:, :, :height, :width] = before[:, :, :height, :width]
-        color = np.array(self._pad_value, np.uint8)[:, None, None]
-        self._images[:, :, height:] = color
-        self._images[:, :, :height, width:] = color
+        self._images = self._memory.take(len(before), *size, 3)
+        height, width = (min(pair) for pair in zip(size, before.shape[1:3], strict=True))
+        self._images[:, :height, :width] = before[:, :height, :width]
+        for canvas in self._images:
+            fill_padding(canvas, (height, width), self._pad_value)
 
 
 def common_size(sizes: Sequence[Sequence[int]]) -> tuple[int, int]:

@@ -16,16 +16,19 @@ from otadet.data.counts import Counts
 from otadet.data.image_files import ImageCache, ImageFiles
 from otadet.data.image_names import IS_THERE
 from otadet.data.images import DEFAULT, ReadOptions
+from otadet.data.pixels import NO_PIXELS
 from otadet.data.prescan import scan_images, scan_warnings
+from otadet.data.reduce import reduced_size
 from otadet.data.sample import Sample, TrainTransform, Transform
 from otadet.data.transforms.needed import needed_size
 from otadet.data.transforms.objects import is_degenerate, sides
+from otadet.data.view import Picture, View, ViewSource
 from otadet.errors import UserError
 
 _NAMED_AT_MOST = 5
 
 
-class DetectionDataset:
+class DetectionDataset(ViewSource):
     """Images with their objects: labels, clipped boxes, ignored regions.
 
     The ids of classes may be any numbers: labels count from 0 in the order of `class_names`, by default that of the
@@ -164,28 +167,33 @@ class DetectionDataset:
         """The file of an image."""
         return self.images.path(index)
 
-    def sample(self, index: int) -> Sample:
-        """An image, the objects to train on, and the regions to ignore.
-
-        Raises `UserError` naming the file when it cannot be read, or is not of the size that its annotations are for.
-        """
-        rows = slice(self._offsets[index], self._offsets[index + 1])
+    def view(self, index: int) -> View:
+        """A sample whose image is not read before it is drawn; the errors of `sample` are raised then."""
+        rows = self._rows_of(index)
         kept = self._trained_on[rows]
+        boxes = self._boxes[rows]
+        height, width = self.sizes[index].tolist()
         sample = Sample(
-            image=self.images.read(index),
-            boxes=self._boxes[rows][kept],
+            image=NO_PIXELS,
+            boxes=boxes[kept],
             labels=self.labels[rows][kept],
             image_id=int(self.image_ids[index]),
             file_name=self.annotations.file_names[index],
-            original_size=tuple(self.sizes[index].tolist()),
-            ignored=self._boxes[rows][self.annotations.ignored[rows] & self.valid[rows]],
+            original_size=(height, width),
+            ignored=boxes[self.annotations.ignored[rows] & self.valid[rows]],
         )
         reduction = int(self.images.reductions[index])
-        return sample if reduction == 1 else _scaled_down(sample, reduction)
+        size = reduced_size(height, width, reduction)
+        picture = Picture(partial(self.images.read, index), size, size, size)
+        return View(sample if reduction == 1 else _scaled_down(sample, reduction, size), picture)
+
+    def _rows_of(self, index: int) -> slice:
+        """The annotations of an image."""
+        return slice(self._offsets[index], self._offsets[index + 1])
 
     def objects_of(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """(G, 4) float32 xyxy in pixels of the file, and (G,) labels, of an image's boxes to train on, unread."""
-        rows = slice(self._offsets[index], self._offsets[index + 1])
+        rows = self._rows_of(index)
         kept = self._trained_on[rows]
         return self._boxes[rows][kept], self.labels[rows][kept]
 
@@ -224,9 +232,9 @@ class DetectionDataset:
         raise UserError(f"{self.source}: has no box to train on: {why}")
 
 
-def _scaled_down(sample: Sample, reduction: int) -> Sample:
-    """A sample whose image is reduced already, with its boxes and regions, less what has no size any more."""
-    height, width = sample.image.shape[:2]
+def _scaled_down(sample: Sample, reduction: int, size: tuple[int, int]) -> Sample:
+    """A sample whose image is reduced to `size`, with its boxes and regions, less what has no size any more."""
+    height, width = size
     corner = np.array((width, height, width, height), np.float32)
     boxes, ignored = (
         np.minimum(part / reduction, corner).astype(np.float32) for part in (sample.boxes, sample.ignored)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import cv2
 import numpy as np
 
 from otadet.data.headers import Header
 from otadet.data.pillow_files import open_pillow, pillow_limit
-from otadet.data.stderr import caught_stderr, pass_on
+from otadet.data.stderr import CaughtStderr
 
 _FLAGS = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 _TO_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11
@@ -92,17 +91,6 @@ def _ends_as_png(data: bytes) -> bool:
     return not was_cut(Header("PNG", 1, 1), data[-64:])
 
 
-@contextmanager
-def _quiet() -> Iterator[list[str]]:
-    """As `caught_stderr`; what is not a decoder's, such as another thread's, is passed on."""
-    lines: list[str] = []
-    try:
-        with caught_stderr() as lines:
-            yield lines
-    finally:
-        pass_on([line for line in lines if line.strip() and not _OF_CODECS.match(line)])
-
-
 def _decode_opencv(data: bytes, header: Header, reduction: int) -> np.ndarray | None:
     # For a TIFF with 16 bits OpenCV mixes the channels up when it is asked for RGB.
     to_rgb = _TO_RGB if header.format == "JPEG" else None
@@ -110,7 +98,7 @@ def _decode_opencv(data: bytes, header: Header, reduction: int) -> np.ndarray | 
     if header.format == "JPEG":
         flags |= _REDUCED[reduction]
     pixels = None
-    with _quiet() as lines, suppress(cv2.error, MemoryError):
+    with CaughtStderr(_OF_CODECS) as lines, suppress(cv2.error, MemoryError):
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         return None
@@ -131,7 +119,7 @@ def _only_stray_bytes(line: str, data: bytes) -> bool:
 
 
 def _decode_pillow(data: bytes, max_pixels: int) -> np.ndarray:
-    with _quiet(), pillow_limit(max_pixels), open_pillow(io.BytesIO(data)) as image:
+    with CaughtStderr(_OF_CODECS), pillow_limit(max_pixels), open_pillow(io.BytesIO(data)) as image:
         image.load()
         if image.mode.startswith("I;16"):
             return np.asarray(image).astype(np.uint16)

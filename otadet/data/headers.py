@@ -8,7 +8,6 @@ file, twice its size in memory, and asks for memory for two pictures when it ope
 from __future__ import annotations
 
 import io
-import os
 import re
 import struct
 from contextlib import suppress
@@ -29,7 +28,8 @@ _MOST_CHUNKS = 1_000_000
 _MOST_FRAMES = 10_000
 """Of a WebP: each has a chunk."""
 _ORIENTATION = 0x0112
-_PREFETCH = 2**16
+PREFETCH = 2**16
+"""Bytes: more than most headers have, so that in `pillow_limit` no other thread waits for the disk."""
 _START_OF_FRAME = (0xC0, 0xC1, 0xC2)
 """Markers of a JPEG: baseline, extended, progressive. Nothing decodes most of the others."""
 _START_OF_SCAN = 0xDA
@@ -66,17 +66,15 @@ class Header:
         return max(self.height * self.width, self.largest_block)
 
 
-def read_header(file: BinaryIO, max_pixels: int) -> Header:
-    """The header of the image at the start of `file`.
+def read_header(file: BinaryIO, start: bytes, size: int, max_pixels: int) -> Header:
+    """The header of the image at the start of `file`, which has `size` bytes.
+
+    start: its first `PREFETCH` bytes, or more, or all.
 
     Raises `TooManyPixels` for more than `max_pixels`, `PIL.UnidentifiedImageError` for other files, and `HeaderError`
     or whatever Pillow does for damaged ones, such as those that claim more pixels than their bytes can hold.
     """
-    size = os.fstat(file.fileno()).st_size
     believed = max(ALWAYS_BELIEVED, MOST_PIXELS_PER_BYTE * size)
-    file.seek(0)
-    # More than is looked at here, so that in `pillow_limit` no other thread waits for the disk.
-    start = file.read(_PREFETCH)
     try:
         if start.startswith(b"\xff\xd8\xff"):
             header = _jpeg(file, start)

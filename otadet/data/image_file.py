@@ -15,6 +15,7 @@ _ALWAYS_READ = 2**30
 """Bytes of a file that are read whatever its picture's size: metadata, further pages and trailers belong to a file."""
 _BYTES_PER_PIXEL = 16
 """The most that an uncompressed picture takes: four channels of 32 bits."""
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -31,40 +32,58 @@ def shown(path: str | os.PathLike[str]) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:half]}...{text[-half:]}"
 
 
-def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
-    """The file, opened to read; buffering: as Python's `open` has it.
+def open_regular(path: str | Path) -> BinaryIO:
+    """The file, opened to read. Raises as `open_descriptor` does."""
+    return os.fdopen(open_descriptor(path)[0], "rb")
+
+
+def open_descriptor(path: str | Path) -> tuple[int, int]:
+    """A descriptor of the file, opened to read, and its size in bytes.
 
     Raises `UserError` for one that is missing, empty or no regular file: a pipe that nobody writes to would keep its
     reader for ever, and a device may do anything when it is opened.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not stat.S_ISREG(os.stat(path).st_mode):
             raise _not_regular(path)
         # The second look is at what was opened, should the file have been replaced in between.
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-        file = os.fdopen(os.open(path, flags), "rb", buffering)
+        descriptor = os.open(path, _FLAGS)
     except FileNotFoundError:
         raise UserError(f"{shown(path)}: no such image file") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{shown(path)}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    status = os.fstat(file.fileno())
+    status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode) and status.st_size:
-        return file
-    file.close()
+        return descriptor, status.st_size
+    os.close(descriptor)
     if stat.S_ISREG(status.st_mode):
         raise UserError(f"{shown(path)}: the image file is empty")
     raise _not_regular(path)
 
 
-def read_whole(path: Path, file: BinaryIO, pixels: int) -> bytes:
+def size_of(file: BinaryIO) -> int:
+    """Of an open file, in bytes."""
+    return os.fstat(file.fileno()).st_size
+
+
+def read_bytes(descriptor: int, size: int) -> bytes:
+    """The next `size` bytes, fewer where the file ends before."""
+    data = os.read(descriptor, size)
+    # Some file systems hand out less at a time.
+    while len(data) < size and (more := os.read(descriptor, size - len(data))):
+        data += more
+    return data
+
+
+def read_whole(path: str | Path, file: BinaryIO, pixels: int) -> bytes:
     """All bytes of an open file. Raises `UserError` where it is far larger than a picture of `pixels` pixels can be."""
-    size = os.fstat(file.fileno()).st_size
+    size = size_of(file)
     if size > max(_ALWAYS_READ, _BYTES_PER_PIXEL * pixels):
         raise UserError(f"{shown(path)}: has {size:,} bytes, too many for a picture of {pixels:,} pixels")
     file.seek(0)
     return file.read(size)
 
 
-def _not_regular(path: Path) -> UserError:
+def _not_regular(path: str | Path) -> UserError:
     kind = "a folder" if os.path.isdir(path) else "a pipe, a device or a socket"
     return UserError(f"{shown(path)}: is {kind}, not an image file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +73,7 @@ class ImageFiles:
         return image
 
     def _decoded(self, index: int) -> np.ndarray:
-        path, expected = self.path(index), tuple(self.sizes[index].tolist())
+        path, expected = os.path.join(self.folder, self.names[index]), tuple(self.sizes[index].tolist())
         try:
             image, size = read_reduced(path, int(self.reductions[index]), self.options)
         except UserError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -12,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from otadet.data.decode import decode, upright, was_cut
-from otadet.data.headers import Header, TooManyPixels, read_header
-from otadet.data.image_file import open_regular, read_whole, shown
+from otadet.data.headers import PREFETCH, Header, TooManyPixels, read_header
+from otadet.data.image_file import open_descriptor, open_regular, read_bytes, read_whole, shown, size_of
 from otadet.data.reduce import reduced_size, shrunk
 from otadet.errors import UserError
 from otadet.integers import ceil_div
@@ -27,8 +28,8 @@ IMAGE_SUFFIXES = (
 MAX_PIXELS = 2**28
 """268 million, 16,384 x 16,384: 0.8 GB of memory as RGB."""
 
-_BUFFER_BYTES = 2**18
-"""Most photos of data sets are smaller, and not read a second time once their header is known."""
+_READ_AT_ONCE = 2**22
+"""Bytes: files that are not larger are read before their header is looked at."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def read_reduced(
     reduction: 1, 2, 4 or 8. A JPEG is decoded at that size, which takes a third of the time; others are shrunk. Raises
     as `read_image` does, and finds the same damage.
     """
-    header, pixels = _read(Path(path), options, reduction)
+    header, pixels = _read(path, options, reduction)
     if pixels.dtype == np.uint16:
         pixels = to_eight_bits(pixels, options.bits)
     if pixels.ndim == 2:
@@ -89,9 +90,8 @@ def look_at_header(path: str | Path, options: ReadOptions = DEFAULT) -> Header:
 
     Raises `UserError` naming the file when it is missing, no regular file, too large, or no image.
     """
-    path = Path(path)
     with open_regular(path) as file:
-        return _header(path, file, options)
+        return _header(path, file, size_of(file), options)
 
 
 def check_header(path: str | Path, options: ReadOptions = DEFAULT) -> Header:
@@ -104,12 +104,14 @@ def check_header(path: str | Path, options: ReadOptions = DEFAULT) -> Header:
 
     Raises `UserError` naming the file.
     """
-    path = Path(path)
     with open_regular(path) as file:
-        header = _header(path, file, options)
-        file.seek(0, io.SEEK_END)
-        file.seek(max(file.tell() - 64, 0))
-        whole = not was_cut(header, file.read())
+        header = _header(path, file, size_of(file), options)
+        try:
+            file.seek(0, io.SEEK_END)
+            file.seek(max(file.tell() - 64, 0))
+            whole = not was_cut(header, file.read())
+        except OSError as error:
+            raise _unreadable(path, error) from error
     if not whole:
         _read(path, options)
     return header
@@ -117,7 +119,7 @@ def check_header(path: str | Path, options: ReadOptions = DEFAULT) -> Header:
 
 def largest_value(path: str | Path, options: ReadOptions = DEFAULT) -> int:
     """The largest value of a picture's pixels as stored, up to 65535; raises as `read_image` does."""
-    return int(_read(Path(path), options)[1].max())
+    return int(_read(path, options)[1].max())
 
 
 def shape(header: Header, options: ReadOptions) -> tuple[int, int]:
@@ -131,14 +133,9 @@ def to_eight_bits(pixels: np.ndarray, bits: int = 16) -> np.ndarray:
     return np.minimum(pixels >> (bits - 8), 255).astype(np.uint8)
 
 
-def _read(path: Path, options: ReadOptions, reduction: int = 1) -> tuple[Header, np.ndarray]:
+def _read(path: str | Path, options: ReadOptions, reduction: int = 1) -> tuple[Header, np.ndarray]:
     """The header, and the pixels as `decode` returns them, perhaps reduced."""
-    with open_regular(path, _BUFFER_BYTES) as file:
-        header = _header(path, file, options)
-        try:
-            data = read_whole(path, file, header.pixels)
-        except (OSError, MemoryError) as error:
-            raise _unreadable(path, error) from error
+    header, data = _header_and_bytes(path, options)
     try:
         whole = (header.height, header.width)
         if options.upright and header.orientation != 1 and any(side % reduction for side in whole):
@@ -153,9 +150,25 @@ def _read(path: Path, options: ReadOptions, reduction: int = 1) -> tuple[Header,
     return header, pixels
 
 
-def _header(path: Path, file: BinaryIO, options: ReadOptions) -> Header:
+def _header_and_bytes(path: str | Path, options: ReadOptions) -> tuple[Header, bytes]:
+    descriptor, size = open_descriptor(path)
     try:
-        return read_header(file, options.max_pixels)
+        if size > _READ_AT_ONCE:
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                header = _header(path, file, size, options)
+                return header, read_whole(path, file, header.pixels)
+        data = read_bytes(descriptor, size)
+        return _header(path, io.BytesIO(data), len(data), options, data), data
+    except (OSError, MemoryError) as error:
+        raise _unreadable(path, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def _header(path: str | Path, file: BinaryIO, size: int, options: ReadOptions, start: bytes | None = None) -> Header:
+    """start: as of `read_header`, where it is read already."""
+    try:
+        return read_header(file, file.read(PREFETCH) if start is None else start, size, options.max_pixels)
     except TooManyPixels as error:
         raise UserError(
             f"{shown(path)}: {error}, more than max_pixels {options.max_pixels:,}; if the file can be trusted and the "
@@ -165,7 +178,7 @@ def _header(path: Path, file: BinaryIO, options: ReadOptions) -> Header:
         raise _unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: Exception) -> UserError:
+def _unreadable(path: str | Path, error: Exception) -> UserError:
     # Pillow raises anything from OSError to struct.error and SyntaxError on a damaged file.
     if isinstance(error, Image.UnidentifiedImageError):
         return UserError(f"{shown(path)}: not an image, or of a format that neither OpenCV nor Pillow reads")

@@ -10,8 +10,11 @@ import numpy as np
 from loguru import logger
 
 from otadet.data.batch import Batch, PackedBatch, padded_size
-from otadet.data.make_batch import Entry, EvalBatchMaker, SampleSource, TrainBatchMaker
+from otadet.data.made_batch import Entry
+from otadet.data.make_eval_batch import EvalBatchMaker
+from otadet.data.make_train_batch import TrainBatchMaker
 from otadet.data.order import ByOrientation, Order, shuffled
+from otadet.data.reading import SampleSource
 from otadet.data.sample import TrainTransform, Transform
 from otadet.data.sampling import Sampling
 from otadet.data.transforms.compose import others_of, output_size

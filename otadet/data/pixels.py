@@ -1,4 +1,4 @@
-"""Arrays of pixels: resized, mirrored, pasted onto others, and taken apart into planes of one colour."""
+"""Arrays of pixels: resized, mirrored, padded and pasted onto others."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ import numpy as np
 from otadet.integers import ceil_div
 
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
-_CACHED_BYTES = 2**19
-"""Of a picture that are worked on at a time: half of what most processors keep close to a core."""
 
 
-def resize(image: np.ndarray, height: int, width: int, shrink: str = "area") -> np.ndarray:
-    """(H, W, 3) -> (height, width, 3) pixels.
+def resize(
+    image: np.ndarray, height: int, width: int, shrink: str = "area", out: np.ndarray | None = None
+) -> np.ndarray:
+    """(H, W, 3) -> (height, width, 3) pixels, the image itself where it has that size.
 
     shrink: "area" averages when it shrinks, so that fine texture does not alias; "linear" does not. "halves" averages
     four pixels at a time as long as it can, and interpolates the rest: almost as good as "area", and several times as
-    fast.
+    fast. out: (height, width, 3) uint8 to write them to, whose rows may have gaps between them.
     """
     if image.shape[:2] == (height, width):
-        return image
+        if out is None:
+            return image
+        copy_pixels(image, out)
+        return out
     while shrink == "halves" and image.shape[0] >= 2 * height and image.shape[1] >= 2 * width:
         # Interpolation at exactly half the size is the mean of four.
         halved = ceil_div(image.shape[1], 2), ceil_div(image.shape[0], 2)
         image = cv2.resize(image, halved, interpolation=cv2.INTER_LINEAR)
     averages = shrink == "area" and (height < image.shape[0] or width < image.shape[1])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if averages else cv2.INTER_LINEAR)
+    interpolation = cv2.INTER_AREA if averages else cv2.INTER_LINEAR
+    return cv2.resize(image, (width, height), dst=out, interpolation=interpolation)
 
 
 def paste(image: np.ndarray, canvas: np.ndarray, top: int = 0, left: int = 0) -> None:
@@ -76,30 +80,10 @@ def filled(height: int, width: int, color: tuple[int, int, int]) -> np.ndarray:
     return canvas
 
 
-class PlaneWriter:
-    """Takes pictures apart into planes of one colour each, and pads these at the right and the bottom.
-
-    pad_value: RGB.
-    """
-
-    def __init__(self, pad_value: tuple[int, int, int]) -> None:
-        self._pad_value = np.array(pad_value, np.uint8)
-        self._strip = NO_PIXELS
-
-    def write(self, image: np.ndarray, planes: np.ndarray) -> None:
-        """image: (h, w, 3) uint8, a mirrored view perhaps. planes: (3, H, W) uint8, H >= h and W >= w."""
-        height, width = image.shape[:2]
-        planes[:, height:] = self._pad_value[:, None, None]
-        # OpenCV takes the colours apart several times as fast where neither side has gaps between its rows. So they
-        # pass through strips as wide as the planes, each small enough to stay in the processor's cache.
-        strip = self._empty_strip(planes.shape[2])
-        strip[:, width:] = self._pad_value
-        for top in range(0, height, len(strip)):
-            part = image[top : top + len(strip)]
-            copy_pixels(part, strip[: len(part), :width])
-            cv2.split(strip[: len(part)], list(planes[:, top : top + len(part)]))
-
-    def _empty_strip(self, width: int) -> np.ndarray:
-        if self._strip.shape[1] != width:
-            self._strip = np.empty((max(_CACHED_BYTES // (3 * width), 1), width, 3), np.uint8)
-        return self._strip
+def fill_padding(canvas: np.ndarray, size: tuple[int, int], color: tuple[int, int, int]) -> None:
+    """Give what is right of and below `size` (height, width) in `canvas` (H, W, 3) that RGB."""
+    height, width = size
+    if width < canvas.shape[1]:
+        canvas[:height, width:] = filled(1, canvas.shape[1] - width, color)
+    if height < canvas.shape[0]:
+        canvas[height:] = filled(1, canvas.shape[1], color)

@@ -95,7 +95,9 @@ def scan_warnings(scan: ImageScan, paths: Sequence[Path], options: ReadOptions) 
     return lines + range_warnings(scan.sixteen_bit, paths, options)
 
 
-def size_problem(path: Path, found: tuple[int, int], expected: tuple[int, int], options: ReadOptions = DEFAULT) -> str:
+def size_problem(
+    path: str | Path, found: tuple[int, int], expected: tuple[int, int], options: ReadOptions = DEFAULT
+) -> str:
     """The message about a file whose (height, width) is not what its annotations say."""
     text = (
         f"{shown(path)}: has {found[1]} x {found[0]} pixels, but its annotations are for {expected[1]} x {expected[0]}"

@@ -3,44 +3,61 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 _STDERR = 2
 _one_at_a_time = threading.Lock()
 """The output belongs to the whole process, so what is caught could not be told apart."""
 
 
-@contextmanager
-def caught_stderr() -> Iterator[list[str]]:
-    """A list that holds, after the block, the lines that were written to the descriptor 2 in it.
+class CaughtStderr:
+    """A context that gives a list, which holds after the block the lines written to the descriptor 2 in it.
 
-    libjpeg reports damage there and nowhere else when it is called through OpenCV. Lines of Python's `sys.stderr` are
-    caught as well; who uses this passes on what is not meant for it. Costs about 10 microseconds. Where the process
-    has no standard error output nothing is caught.
+    libjpeg reports damage there and nowhere else when it is called through OpenCV. Lines that do not match `expected`
+    at their beginning, such as those of another thread, are passed on after the block. Costs about 10 microseconds.
+    Where the process has no standard error output nothing is caught.
     """
-    lines: list[str] = []
-    with _one_at_a_time:
+
+    def __init__(self, expected: re.Pattern[str]) -> None:
+        self._expected = expected
+        self._lines: list[str] = []
+        self._descriptors: tuple[int, int, int] | None = None
+        """What was standard error output before; the read and the write end of a pipe."""
+
+    def __enter__(self) -> list[str]:
+        _one_at_a_time.acquire()
         try:
             saved = os.dup(_STDERR)
         except OSError:
-            yield lines
-            return
-        read_end, write_end = _pipe()
+            return self._lines
         try:
-            os.dup2(write_end, _STDERR)
-            try:
-                yield lines
-            finally:
-                os.dup2(saved, _STDERR)
+            self._descriptors = saved, *_pipe()
+            os.dup2(self._descriptors[2], _STDERR)
+        except BaseException:
+            if self._descriptors is None:
+                os.close(saved)
+            self._restore()
+            raise
+        return self._lines
+
+    def __exit__(self, *error: object) -> None:
+        self._restore()
+        _pass_on([line for line in self._lines if line.strip() and not self._expected.match(line)])
+
+    def _restore(self) -> None:
+        try:
+            if self._descriptors is not None:
+                os.dup2(self._descriptors[0], _STDERR)
+                self._lines += _text(self._descriptors[1]).splitlines()
+                for descriptor in self._descriptors:
+                    os.close(descriptor)
         finally:
-            lines += _text(read_end).splitlines()
-            for descriptor in (saved, read_end, write_end):
-                os.close(descriptor)
+            _one_at_a_time.release()
 
 
-def pass_on(lines: list[str]) -> None:
+def _pass_on(lines: list[str]) -> None:
     """Write caught lines to where they were going, if that still is there."""
     if not lines:
         return

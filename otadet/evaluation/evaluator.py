@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from otadet.data.batch import Batch
 from otadet.data.dataset import DetectionDataset
 from otadet.data.loader import BatchStream, eval_loader
-from otadet.data.make_batch import SampleSource
+from otadet.data.reading import SampleSource
 from otadet.data.workers import no_stop
 from otadet.distributed import gather_objects, is_main, on_any_rank, raise_together, rank, world_size
 from otadet.evaluation.coco import readable

@@ -26,6 +26,6 @@ class PixelNorm(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) RGB in 0-255, uint8 or float -> (N, 3, H, W) float32."""
+        """(N, 3, H, W) RGB in 0-255, uint8 or float, of any memory format -> (N, 3, H, W) float32, contiguous."""
         mean, std = (buffer.to(images.device, torch.float32) for buffer in (self.mean, self.std))
-        return (images.float() - mean) / std
+        return (images.to(torch.float32, memory_format=torch.contiguous_format) - mean) / std

@@ -7,6 +7,7 @@ import threading
 import tracemalloc
 import warnings
 import zlib
+from functools import partial
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 from PIL.PngImagePlugin import PngInfo
 
 from otadet.data.image_file import shown
-from otadet.data.images import UPRIGHT, ReadOptions, look_at_header, read_image, upright
+from otadet.data.images import UPRIGHT, ReadOptions, check_header, look_at_header, read_image, upright
 from otadet.errors import UserError
 from tests.helpers.image_sizes import check_image, read_size
 
@@ -380,3 +381,41 @@ def test_names_for_messages():
     assert shown(os.fsdecode(b"caf\xe9\x1b[31m\n.png")) == "caf\\xe9\\x1b[31m\\n.png"
     assert shown("人 ü.png") == "人 ü.png"
     assert len(shown("x" * 10_000)) < 250
+
+
+@pytest.mark.parametrize("size", [0, 2**23])
+def test_a_disk_that_fails_is_an_error_of_the_file(tmp_path, monkeypatch, size):
+    path = tmp_path / "a.jpg"
+    cv2.imwrite(str(path), np.zeros((20, 30, 3), np.uint8))
+    with path.open("ab") as file:
+        file.write(bytes(size))
+
+    def failing(*args):
+        raise OSError(5, "Input/output error")
+
+    class Failing(io.FileIO):
+        """Its end cannot be read, or nothing of it."""
+
+        def __init__(self, descriptor, mode, readable=0, **options):
+            super().__init__(descriptor, mode, **options)
+            self._left = readable
+
+        def read(self, size=-1):
+            self._left -= 1
+            return super().read(size) if self._left >= 0 else failing()
+
+    monkeypatch.setattr(os, "read", failing)
+    message = r"a\.jpg: cannot be read as an image: \[Errno 5\] Input/output error"
+    for looks, readable in (((read_image, look_at_header, check_header), 0), ((check_header,), 1)):
+        monkeypatch.setattr(os, "fdopen", partial(Failing, readable=readable))
+        for look in looks:
+            with pytest.raises(UserError, match=message):
+                look(path)
+
+
+def test_files_may_come_in_parts(tmp_path, monkeypatch):
+    path = tmp_path / "a.jpg"
+    cv2.imwrite(str(path), np.full((20, 30, 3), 9, np.uint8))
+    expected, read = read_image(path), os.read
+    monkeypatch.setattr(os, "read", lambda descriptor, size: read(descriptor, min(size, 100)))
+    np.testing.assert_array_equal(read_image(path), expected)

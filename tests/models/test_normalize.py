@@ -15,6 +15,16 @@ def test_uint8_and_float_images_give_the_same_float32():
     assert torch.allclose(restored, images.float(), atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_the_layout_in_memory_changes_no_value(dtype):
+    norm = PixelNorm(MEAN, STD)
+    images = torch.randint(0, 256, (2, 8, 9, 3), dtype=torch.uint8).to(dtype).permute(0, 3, 1, 2)
+    assert not images.is_contiguous()
+    expected = norm(images.contiguous())
+    assert norm(images).is_contiguous()
+    assert torch.equal(norm(images), expected)
+
+
 def test_it_adds_nothing_to_a_checkpoint():
     assert not PixelNorm(MEAN, STD).state_dict()
 

@@ -9,15 +9,16 @@ from typing import Annotated, cast
 import numpy as np
 
 from otadet.data.sample import MixingTransform, Sample, TrainTransform, Transform
-from otadet.data.transforms.result import checked, plain
+from otadet.data.transforms.result import checked
 from otadet.data.transforms.same_size import SameSize
+from otadet.data.view import OnViews, View, is_on_views
 from otadet.errors import UserError
 from otadet.limits import Limits
 from otadet.part import Part
 
 
 @dataclass(frozen=True)
-class Compose:
+class Compose(OnViews):
     """One transform after the other.
 
     Each `MixingTransform` among them gets others of its own, untouched by the transforms before it.
@@ -30,6 +31,11 @@ class Compose:
         """How many other samples all of them need."""
         return sum(others_of(transform) for transform in self.transforms)
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is the same in every batch of a training."""
+        return all(map(is_constant, self.transforms))
+
     def at_progress(self, progress: float) -> Compose:
         """What it is when that share (0-1) of the training is over."""
         return Compose(tuple(at_progress(transform, progress) for transform in self.transforms))
@@ -38,20 +44,17 @@ class Compose:
         """What it is in one batch. rng: the same for all its images."""
         return Compose(tuple(for_batch(transform, rng) for transform in self.transforms))
 
-    def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
-        return plain(self.as_view(sample, rng, others))
-
-    def as_view(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
-        """The same, except that the image may be a mirrored view of another."""
+    def as_view(self, view: View, rng: np.random.Generator, others: Sequence[Sample] = ()) -> View:
+        """What is done after the last of them that looks at pixels is left to be drawn."""
         if len(others) != self.others:
             raise ValueError(f"{self}: needs {self.others} other samples, but got {len(others)}")
         used = 0
         for transform in self.transforms:
             count = others_of(transform)
             # A slice, so that those of which nobody makes use are not read.
-            sample = apply_as_view(transform, sample, rng, others[used : used + count])
+            view = apply_as_view(transform, view, rng, others[used : used + count])
             used += count
-        return sample
+        return view
 
     def output_size(self, height: int, width: int) -> tuple[int, int] | None:
         """(height, width) of the result for an image of that size, or None where it is not known beforehand."""
@@ -111,6 +114,13 @@ def for_batch(transform: TrainTransform, rng: np.random.Generator) -> TrainTrans
     return transform if changing is None else changing(rng)
 
 
+def is_constant(transform: TrainTransform) -> bool:
+    """Whether `at_progress` and `for_batch` never change it."""
+    if isinstance(transform, Compose):
+        return transform.is_constant
+    return not (hasattr(transform, "at_progress") or hasattr(transform, "for_batch"))
+
+
 def others_of(transform: TrainTransform) -> int:
     """How many other samples a transform needs. Raises `UserError` where what it says is no number."""
     count = getattr(transform, "others", 0)
@@ -130,25 +140,32 @@ def apply(transform: TrainTransform, sample: Sample, rng: np.random.Generator, o
 
     Raises `ValueError` for another number of them, and `UserError` for what is no sample that can be trained on.
     """
-    return plain(apply_as_view(transform, sample, rng, others))
+    return apply_as_view(transform, View.of(sample), rng, others).plain()
 
 
 def apply_as_view(
-    transform: TrainTransform, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()
-) -> Sample:
-    """`apply`, for those who can do with an image that is a mirrored view of another."""
+    transform: TrainTransform, view: View, rng: np.random.Generator, others: Sequence[Sample] = ()
+) -> View:
+    """`apply`, for those who say later where the picture is to be drawn."""
+    if isinstance(transform, Compose) and is_on_views(transform):
+        return transform.as_view(view, rng, others)
     count = others_of(transform)
     if len(others) != count:
         raise ValueError(f"{transform}: needs {count} other samples, but got {len(others)}")
-    if isinstance(transform, Compose):
-        # Each of its parts is checked.
-        return transform.as_view(sample, rng, others)
-    sample = plain(sample)
+    if is_on_views(transform):
+        return transform.as_view(view, rng, others)
+    sample = view.plain()
     if count:
-        return checked(transform, cast("MixingTransform", transform)(sample, rng, others))
-    return checked(transform, cast("Transform", getattr(transform, "as_view", transform))(sample, rng))
+        return View.of(checked(transform, cast("MixingTransform", transform)(sample, rng, others)))
+    return View.of(checked(transform, cast("Transform", transform)(sample, rng)))
 
 
-class _Unchanged(SameSize):
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        return sample
+def needs_no_pixels(transform: TrainTransform) -> bool:
+    """Whether all that it does to a picture can be done when that is drawn."""
+    parts = transform.transforms if isinstance(transform, Compose) else ()
+    return is_on_views(transform) and all(map(needs_no_pixels, parts))
+
+
+class _Unchanged(SameSize, OnViews):
+    def as_view(self, view: View, rng: np.random.Generator, others: Sequence[Sample] = ()) -> View:
+        return view

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, cast
 
 import cv2
 import numpy as np
 
-from otadet.data.pixels import filled, padded, paste, resize
+from otadet.data.pixels import filled, padded, paste
 from otadet.data.sample import Sample, Transform
 from otadet.data.transforms.objects import Hidden, Objects
-from otadet.data.transforms.result import plain
 from otadet.data.transforms.same_size import SameSize
+from otadet.data.view import OnViews, Picture, View
 from otadet.errors import UserError
 from otadet.limits import Limits
 from otadet.part import Part
@@ -30,7 +31,7 @@ FACTOR = Limits(0, 1000, open_low=True)
 
 
 @dataclass(frozen=True)
-class ResizeShortestEdge(Part):
+class ResizeShortestEdge(OnViews, Part):
     """Scale so that the shorter side has one of `sizes` pixels, drawn at random, but the longer at most `max_size`."""
 
     sizes: tuple[Annotated[int, PIXELS], ...]
@@ -44,10 +45,12 @@ class ResizeShortestEdge(Part):
         if not self.sizes:
             raise UserError("sizes (): needs at least one size, such as 800")
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        height, width = sample.image.shape[:2]
-        shortest = self.sizes[int(rng.integers(len(self.sizes)))]
-        return resized(sample, *self._size(height, width, shortest), self.shrink)
+    def as_view(self, view: View, rng: np.random.Generator, others: Sequence[Sample] = ()) -> View:
+        view = view.settled()
+        # Nothing is drawn of one size.
+        shortest = self.sizes[int(rng.integers(len(self.sizes)))] if len(self.sizes) > 1 else self.sizes[0]
+        size = self._size(*view.picture.size, shortest)
+        return _resized(view, view.picture.resized(size, self.shrink))
 
     def output_size(self, height: int, width: int) -> tuple[int, int] | None:
         """(height, width) of the result for an image of that size; None where one of several sizes is drawn."""
@@ -63,7 +66,7 @@ class ResizeShortestEdge(Part):
 
 
 @dataclass(frozen=True)
-class Letterbox(Part):
+class Letterbox(OnViews, Part):
     """Scale to fit into a fixed size, keeping the aspect ratio, and pad at the right and the bottom."""
 
     size: tuple[Annotated[int, PIXELS], Annotated[int, PIXELS]]
@@ -75,10 +78,10 @@ class Letterbox(Part):
     rounding: Rounding = "nearest"
     """Of the scaled sides; "down" is YOLOX's."""
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        height, width = sample.image.shape[:2]
-        sample = resized(sample, *self.needed_size(height, width), self.shrink)
-        return replace(sample, image=padded(sample.image, self.size, padding_of(self)))
+    def as_view(self, view: View, rng: np.random.Generator, others: Sequence[Sample] = ()) -> View:
+        view = view.settled()
+        size = self.needed_size(*view.picture.size)
+        return _resized(view, view.picture.resized(size, self.shrink, self.size, padding_of(self)))
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the result: that of every image."""
@@ -112,25 +115,23 @@ class FitInto:
 
 
 @dataclass(frozen=True)
-class RandomFlip(SameSize, Part):
+class RandomFlip(SameSize, OnViews, Part):
     """Mirror left-right with probability `horizontal`, then top-bottom with probability `vertical`."""
 
     horizontal: Annotated[float, SHARE] = 0.5
     vertical: Annotated[float, SHARE] = 0.0
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        return plain(self.as_view(sample, rng))
-
-    def as_view(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The same, except that the image is a mirrored view of that of `sample`, which takes no time."""
-        image, boxes, ignored = sample.image, sample.boxes, sample.ignored
-        if rng.random() < self.horizontal:
-            boxes, ignored = (_mirrored(part, image.shape[1], axis=0) for part in (boxes, ignored))
-            image = image[:, ::-1]
-        if rng.random() < self.vertical:
-            boxes, ignored = (_mirrored(part, image.shape[0], axis=1) for part in (boxes, ignored))
-            image = image[::-1]
-        return sample if image is sample.image else replace(sample, image=image, boxes=boxes, ignored=ignored)
+    def as_view(self, view: View, rng: np.random.Generator, others: Sequence[Sample] = ()) -> View:
+        sample, (height, width) = view.sample, view.picture.padded
+        boxes, ignored = sample.boxes, sample.ignored
+        if left_right := rng.random() < self.horizontal:
+            boxes, ignored = (_mirrored(part, width, axis=0) for part in (boxes, ignored))
+        if top_bottom := rng.random() < self.vertical:
+            boxes, ignored = (_mirrored(part, height, axis=1) for part in (boxes, ignored))
+        if not (left_right or top_bottom):
+            return view
+        picture = view.picture.mirrored_also(left_right, top_bottom)
+        return View(replace(sample, boxes=boxes, ignored=ignored), picture)
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,14 @@ def _swapped(boxes: np.ndarray) -> np.ndarray:
 
 def resized(sample: Sample, height: int, width: int, shrink: str = "area") -> Sample:
     """The sample at that size, with its objects."""
-    x, y = width / sample.image.shape[1], height / sample.image.shape[0]
+    view = View.of(sample)
+    return _resized(view, view.picture.resized((height, width), shrink)).plain()
+
+
+def _resized(view: View, picture: Picture) -> View:
+    """The view with `picture`, which is its own at another size, and its objects there."""
+    sample, (height, width) = view.sample, picture.size
+    x, y = width / view.picture.size[1], height / view.picture.size[0]
     scale = sample.scale[0] * x, sample.scale[1] * y
     objects = Objects.of(sample).scaled(x, y).within((0, 0, width, height))
-    return objects.put(sample, resize(sample.image, height, width, shrink), scale=scale)
+    return View(objects.put(sample, sample.image, scale=scale), picture)

@@ -127,7 +127,7 @@ class MixUp(WithAnother):
             return sample
         height, width = sample.image.shape[:2]
         other = fitted(others[0], height, width, float(rng.uniform(*self.scale)))
-        other = RandomFlip(self.flip).as_view(other, rng)
+        other = RandomFlip(self.flip)(other, rng)
         top, left = (
             int(rng.integers(min(room, 0), max(room, 0), endpoint=True))
             for room in (height - other.image.shape[0], width - other.image.shape[1])

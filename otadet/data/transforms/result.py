@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from otadet.data.pixels import unmirrored
 from otadet.data.sample import Sample
 from otadet.errors import UserError
 
@@ -34,12 +33,6 @@ def checked(transform: Any, sample: Any) -> Sample:
     if boxes is sample.boxes and labels is sample.labels and ignored is sample.ignored:
         return sample
     return replace(sample, boxes=boxes, labels=labels, ignored=ignored)
-
-
-def plain(sample: Sample) -> Sample:
-    """The same sample, its image copied where it is a mirrored view of another."""
-    image = unmirrored(sample.image)
-    return sample if image is sample.image else replace(sample, image=image)
 
 
 def name_of(transform: Any) -> str:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from otadet.data.loader import eval_loader, train_loader
-from otadet.data.transforms import Compose, RandomFlip, ResizeShortestEdge, Until
+from otadet.data.transforms import Compose, Letterbox, RandomFlip, ResizeShortestEdge, Until
 from otadet.data.transforms.compose import apply, apply_as_view
+from otadet.data.view import View
 from otadet.errors import UserError
 from tests.helpers.noise_images import AUGMENT, GREY, Noise, assert_same, stream
 
@@ -154,15 +155,37 @@ class NeedsRows:
         return sample
 
 
-@pytest.mark.parametrize("flip", [RandomFlip(1.0), RandomFlip(0.0, 1.0), RandomFlip(1.0, 1.0)], ids=str)
-def test_no_transform_sees_that_a_flip_is_a_view(flip):
+UNDRAWN = (
+    *(RandomFlip(1.0), RandomFlip(0.0, 1.0), RandomFlip(1.0, 1.0)),
+    *(ResizeShortestEdge((40,), 90), Letterbox((48, 64), GREY)),
+)
+
+
+@pytest.mark.parametrize("transform", UNDRAWN, ids=str)
+def test_no_transform_sees_that_a_picture_is_not_drawn(transform):
     sample, rng = Noise(9).sample(7), np.random.default_rng(0)
-    flipped = flip(sample, rng)
-    whole = Compose((NeedsRows(), flip, NeedsRows(), Compose((flip,)), NeedsRows(), flip))
-    view = apply_as_view(whole, sample, rng)
-    np.testing.assert_array_equal(view.image, flipped.image)
-    assert not view.image.flags.c_contiguous
-    for result in (flipped, whole(sample, rng), apply(whole, sample, rng)):
+    alone = transform(sample, rng)
+    whole = Compose((NeedsRows(), transform, NeedsRows(), Compose((RandomFlip(1.0),)), NeedsRows(), RandomFlip(1.0)))
+    view = apply_as_view(whole, View.of(sample), rng)
+    assert not view.picture.is_source
+    for result in (alone, view.plain(), whole(sample, rng), apply(whole, sample, rng)):
         assert result.image.flags.c_contiguous
-        np.testing.assert_array_equal(result.image, flipped.image)
-        np.testing.assert_array_equal(result.boxes, flipped.boxes)
+        np.testing.assert_array_equal(result.image, alone.image)
+        np.testing.assert_allclose(result.boxes, alone.boxes, atol=1e-5)
+        assert result.scale == alone.scale
+
+
+def test_what_a_derived_class_changes_is_done():
+    class Darker(RandomFlip):
+        def __call__(self, sample, rng, others=()):
+            flipped = super().__call__(sample, rng)
+            return replace(flipped, image=flipped.image // 2)
+
+    class Upside(RandomFlip):
+        def as_view(self, view, rng, others=()):
+            return View(view.sample, view.picture.mirrored_also(False, True))
+
+    sample, rng = Noise(3).sample(2), np.random.default_rng(0)
+    for transform, expected in ((Darker(1.0), sample.image[:, ::-1] // 2), (Upside(), sample.image[::-1])):
+        for result in (transform(sample, rng), apply(Compose((transform,)), sample, rng)):
+            np.testing.assert_array_equal(result.image, expected)
