@@ -258,11 +258,13 @@ def check_options(unreadable: str, prescan: bool) -> None:
 
 
 def _unreadable_images(path: Path, problems: list[str], images: int) -> str:
-    listed = "".join(f"\n  {problem}" for problem in problems[:_NAMED_AT_MOST])
-    more = f"\n  and {len(problems) - _NAMED_AT_MOST} more" if len(problems) > _NAMED_AT_MOST else ""
     advice = "Every image is: is the image folder the right one?"
     if len(problems) < images:
-        advice = 'Repair them, or leave them out with unreadable = "skip".'
+        advice = "Repair them, or leave them out: data.unreadable skip, for otadet convert-data --skip-unreadable."
     if any(IS_THERE in problem for problem in problems):
         advice = "Name the files in the annotations as they are named in the folder, or rename the files."
-    return f"{path}: {len(problems)} of its {images} images are unreadable:{listed}{more}\n{advice}"
+    if len(problems) == 1:
+        return f"{path}: 1 of its {images} images cannot be read: {problems[0]}. {advice.replace('them', 'it')}"
+    listed = "".join(f"\n  {problem}" for problem in problems[:_NAMED_AT_MOST])
+    more = f"\n  and {len(problems) - _NAMED_AT_MOST} more" if len(problems) > _NAMED_AT_MOST else ""
+    return f"{path}: {len(problems)} of its {images} images cannot be read:{listed}{more}\n{advice}"

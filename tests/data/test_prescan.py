@@ -136,9 +136,24 @@ def test_only_one_file_of_the_folder_is_proposed(tmp_path):
 def test_a_link_that_leads_nowhere_is_said_to_be_one(tmp_path):
     images(tmp_path / "images", number=1)
     (tmp_path / "images/link.png").symlink_to(tmp_path / "gone.png")
-    with pytest.raises(UserError, match=r"link\.png: no such image file; it is a link to \S+gone\.png\n"):
+    with pytest.raises(UserError, match=r"link\.png: no such image file; it is a link to \S+gone\.png\. Repair"):
         dataset(tmp_path / "images", ["0.png", "link.png"])
     assert SimilarNames(tmp_path / "images").hint("link.png") == ""
+
+
+def test_the_advice_can_be_typed(tmp_path):
+    images(tmp_path / "images", number=2)
+    with pytest.raises(UserError) as caught:
+        dataset(tmp_path / "images", ["0.png", "gone.png"])
+    assert "\n" not in str(caught.value)
+    assert "1 of its 2 images cannot be read: " in str(caught.value)
+    assert str(caught.value).endswith(
+        ". Repair it, or leave it out: data.unreadable skip, for otadet convert-data --skip-unreadable."
+    )
+    with pytest.raises(
+        UserError, match=r"2 of its 3 images cannot be read:\n.*\n.*\nRepair them, or leave them out: data"
+    ):
+        dataset(tmp_path / "images", ["0.png", "gone.png", "lost.png"])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux alone")

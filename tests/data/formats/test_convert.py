@@ -171,7 +171,7 @@ def test_nothing_is_left_of_what_failed(source, tmp_path):
     with pytest.raises(OutputError, match="full: is not empty"):
         convert(find_coco(source), tmp_path / "full", "yolo")
     (source / "images" / "val" / "2.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match="1 of its 3 images are unreadable"):
+    with pytest.raises(UserError, match="1 of its 3 images cannot be read"):
         convert(find_coco(source), tmp_path / "new", "yolo")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "source"]
     (tmp_path / "new").mkdir()

@@ -286,7 +286,7 @@ def test_images_that_cannot_be_read_are_left_to_the_data_set(write_files):
     (folder / "data.yaml").write_text(YAML.replace("train/images", "train.txt"))
     data = find_yolo(folder).splits["train"].read()
     assert data.image_sizes.tolist() == [[50, 100], [0, 0], [0, 0]]
-    with pytest.raises(UserError, match=r"(?s)2 of its 3 images are unreadable.*gone\.jpg: no such image file"):
+    with pytest.raises(UserError, match=r"(?s)2 of its 3 images cannot be read.*gone\.jpg: no such image file"):
         DetectionDataset(data)
     assert len(DetectionDataset(data, unreadable="skip")) == 1
 
