@@ -20,7 +20,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from otadet.command_line import Parser, as_path
+from otadet.cli import run
+from otadet.command_line import Parser, as_path, at_least
 from otadet.data.annotations import Annotations
 from otadet.data.formats.coco import read_coco
 from otadet.data.formats.crowdhuman import find_crowdhuman
@@ -36,14 +37,23 @@ LINKS = 20_000
 def main() -> None:
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("formats", nargs="*", help=f"of {', '.join(FORMATS)}; default: all")
-    parser.add_argument("--images", type=int, default=100_000)
-    parser.add_argument("--boxes", type=int, default=10, help="per image")
-    parser.add_argument("--folder", type=as_path, help="where the data are written; default: a temporary folder")
-    parser.add_argument("--read", type=as_path, help="only read this folder, as the processes of the benchmark do")
+    parser.add_argument("--images", type=at_least(1), default=100_000, metavar="N", help="default: 100000")
+    parser.add_argument("--boxes", type=at_least(1), default=10, metavar="N", help="per image; default: 10")
+    parser.add_argument(
+        "--folder", type=as_path, metavar="DIR", help="where the data are written; default: a temporary folder"
+    )
+    parser.add_argument(
+        "--read", type=as_path, metavar="DIR", help="only read this folder, as the processes of the benchmark do"
+    )
     args = parser.parse_args()
     unknown = set(args.formats) - FORMATS.keys()
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: no format; there are {', '.join(FORMATS)}")
+    for option, folder in (("--folder", args.folder), ("--read", args.read)):
+        if folder is not None and not folder.is_dir():
+            parser.error(f"{option} {folder}: no such folder")
+    if args.read is not None and len(args.formats) != 1:
+        parser.error("--read: name the one format that the folder is in")
     if args.read is not None:
         measure(args.formats[0], args.read)
         return
@@ -179,4 +189,4 @@ FORMATS: dict[str, tuple[Callable[[Path, int, int], None], Callable[[Path], Anno
 }
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,6 +32,21 @@ class Parser(ArgumentParser):
 def as_path(text: str) -> Path:
     """The path of an option. An empty text, as of a shell's variable that is not set, would be the current folder."""
     return Path(as_name(text))
+
+
+def at_least(low: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number from `low` on."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ArgumentTypeError(f"{text!r} is no whole number") from None
+        if value < low:
+            raise ArgumentTypeError(f"{value}: must be at least {low}")
+        return value
+
+    return number
 
 
 def as_name(text: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from otadet.apps.arguments import experiment_parser
 from otadet.cli import run
+from otadet.command_line import Parser, at_least
 from otadet.errors import UserError
 from otadet.exp import load_exp
 
@@ -91,6 +92,16 @@ def test_a_mistake_is_one_line(app, words, said, capsys):
     assert printed.err.startswith(f"error: {said}")
     assert printed.err.count("\n") == 1
     assert printed.err.endswith("--help has all options\n")
+
+
+@pytest.mark.parametrize("text", ["x", "", "1.5", "1", "-3", "nan"])
+def test_a_number_is_whole_and_not_too_small(text, capsys):
+    parser = Parser("tool")
+    parser.add_argument("-n", type=at_least(2))
+    assert parser.parse_args(["-n", "2"]).n == 2
+    with pytest.raises(SystemExit):
+        parser.parse_args(["-n", text])
+    assert re.match(r"error: argument -n: (.* is no whole number|.*: must be at least 2);", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

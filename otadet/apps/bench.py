@@ -40,7 +40,10 @@ def parser() -> ArgumentParser:
         "--budget", type=float, default=10.0, metavar="SECONDS", help="a slower rule is repeated less; default: 10"
     )
     made.add_argument(
-        "--scaling", action=BooleanOptionalAction, default=True, help="OTA's time over boxes and over image area"
+        "--scaling",
+        action=BooleanOptionalAction,
+        default=True,
+        help="OTA's time over boxes and over image area; default: yes",
     )
     made.add_argument("--device", choices=DEVICES, default="cpu", help="default: cpu")
     made.add_argument("--csv", type=as_path, metavar="FILE", help="write all numbers")

@@ -14,6 +14,7 @@ from otadet.data.image_file import shown
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 """Suffixes of files that folders are packed in."""
+_DESCRIBING = (".json", ".yaml", ".yml", ".data", ".odgt", ".xml")
 _NAMED_AT_MOST = 5
 _COUNTED_AT_MOST = 100_000
 
@@ -35,7 +36,9 @@ def what_is_there(path: Path) -> str:
 
 
 def foreign_data(path: Path) -> str:
-    """What is there instead, of what people take for such data."""
+    """What is there instead, of what people take for such data, or what may not be read."""
+    if closed := _closed(path):
+        return f"; {shown(closed)} may not be read (permission denied): give yourself access"
     if _has_labelme(path):
         return "; its .json files are labelme's: export them as COCO, YOLO or Pascal VOC"
     for name in Listings().files(absolute(path)):
@@ -51,6 +54,17 @@ def foreign_data(path: Path) -> str:
             if suffix == ".json" and start.lstrip()[:1] == b"[" and (b'"data"' in start or b'"annotator"' in start):
                 return f"; {shown(name)} is Label Studio's own format: export as COCO, YOLO or Pascal VOC"
     return ""
+
+
+def _closed(path: Path) -> str | None:
+    """A file below a folder that may describe data, but that this user may not read."""
+    for where, folders, files in os.walk(path):
+        folders.sort()
+        for name in sorted(files):
+            file = os.path.join(where, name)
+            if name.lower().endswith(_DESCRIBING) and not os.access(file, os.R_OK):
+                return os.path.relpath(file, path)
+    return None
 
 
 def lone_label(path: Path) -> str:

@@ -113,6 +113,14 @@ def test_a_file_is_named_from_anywhere(write_files, monkeypatch, name, where):
     assert {len(source.read().file_names) for source in layout.splits.values()} == {1}
 
 
+def test_annotations_that_may_not_be_read_are_named(write_files, monkeypatch):
+    folder = write_files({"annotations/instances_train.json": "", "images/a.jpg": PICTURE})
+    can = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith(".json") and can(path, mode))
+    with pytest.raises(UserError, match=r"annotations/instances_train\.json may not be read \(permission denied\)"):
+        find_data(folder)
+
+
 def test_an_empty_file(write_files):
     for name in ("a.json", "data.yaml", "a.odgt"):
         with pytest.raises(UserError, match=f"{name}: is an empty file"):
