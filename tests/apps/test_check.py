@@ -17,7 +17,7 @@ from otadet.data.check.kinds import KINDS
 from otadet.errors import UserError
 from otadet.exp import DataFolder
 from tests.helpers.annotated_folder import AnnotatedFolder, picture
-from tests.helpers.own_pictures import WRITERS, write_voc, write_yolo
+from tests.helpers.own_pictures import WRITERS, write_crowdhuman, write_voc, write_yolo
 
 
 def checked(capsys: pytest.CaptureFixture, path: Path, *options: str) -> tuple[int, dict]:
@@ -349,6 +349,15 @@ def test_entries_that_are_wrong_are_named_and_the_others_looked_at(format, tmp_p
         DataFolder(str(path)).train()
     assert "image-unlisted" not in ids(report)
     assert status == check.FOUND_ERRORS
+
+
+def test_persons_of_crowdhuman_may_go_on_past_the_edge(tmp_path, capsys):
+    folder = write_crowdhuman(tmp_path, {"train": ["a.png", "b.png"], "val": ["c.png"]})
+    file = folder / "annotation_train.odgt"
+    file.write_text(file.read_text().replace('"fbox": [10, 8, 24, 24]', '"fbox": [-10, 8, 24, 60]'))
+    report = checked(capsys, folder)[1]
+    assert report["splits"]["train"]["boxes"] == 2
+    assert not {one for one in ids(report) if one.startswith("box-")}
 
 
 def spoil_yolo(path: Path) -> list[tuple[str, str]]:
