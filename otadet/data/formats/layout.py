@@ -19,6 +19,7 @@ _OTHER_NAMES = {"valid": "val", "validation": "val", "training": "train", "testi
 
 NOT_LISTED = " (not listed)"
 """Ends the name made up for a class that is not listed, where boxes of such a one are read."""
+_NUMBERED = re.compile(r"([^\W\d_]+)[-_. ]?\d+")
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -82,6 +83,15 @@ def left_out(names: Sequence[str]) -> str:
 
 
 def of_splits(names: Iterable[str]) -> list[str]:
-    """Those names of folders that are splits': called just so, or where none is, whose words say one."""
-    named = [name for name in names if said_split(name)]
-    return [name for name in named if split_name(name) in SPLITS] or named
+    """Those names of folders or files that are splits': called just so or, of the splits without such a one, with a
+    number, such as "val2017"; where there is none of either, those whose words say one."""
+    said = {name: split for name in names if (split := said_split(name))}
+    exact = [name for name in said if split_name(name) in SPLITS]
+    taken = {said[name] for name in exact}
+    numbered = [name for name, split in said.items() if split not in taken and _is_numbered(name)]
+    return [name for name in said if name in exact or name in numbered] or list(said)
+
+
+def _is_numbered(name: str) -> bool:
+    found = _NUMBERED.fullmatch(name)
+    return found is not None and split_name(found[1]) in SPLITS

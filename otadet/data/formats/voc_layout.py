@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from otadet.data.formats.folders import Listings, absolute, is_image, stem
+from otadet.data.formats.folders import Listings, absolute, has_images, is_image, stem
 from otadet.data.formats.layout import ALL, SPLITS, left_out, of_splits, said_split, split_name
 from otadet.data.formats.text_file import read_bytes
 from otadet.data.formats.voc_lists import find_lists
@@ -91,6 +91,11 @@ def _pair(path: Path, listings: Listings) -> tuple[Path, Path] | None:
     return (others[0], images) if found and images != others[0] else None
 
 
+def _deep(folder: Path, listings: Listings) -> tuple[Path, Path] | None:
+    """A folder that has XML files beside their images in folders below it."""
+    return (folder, folder) if _xml_files(folder, listings, deep=True) and has_images(folder, listings) else None
+
+
 def _image_folder(path: Path, xml_dir: Path, listings: Listings) -> tuple[Path, int]:
     """The folder in `path` in which most images of the first XML files are, of equal ones the likelier, and how many.
 
@@ -135,12 +140,14 @@ def _check_depth(path: Path, xml_dir: Path, listings: Listings) -> None:
 def _split_folders(path: Path, listings: Listings) -> tuple[dict[str, Where], list[str]]:
     """`train`, `valid`, ... with their own XML files, and other folders that have some."""
     named = [name for name in listings.folders(absolute(path)) if said_split(name) or name == "trainval"]
-    pairs = {name: pair for name in named if (pair := _pair(path / name, listings))}
+    pairs = {name: pair for name in named if (pair := _pair(path / name, listings) or _deep(path / name, listings))}
     splits = _of_splits(path, list(pairs))
     if not splits:
         return {}, []
     unnamed = [name for name in listings.folders(absolute(path)) if name not in splits.values()]
-    others = [f"{shown(name)}/*.xml" for name in unnamed if _pair(path / name, listings)]
+    others = [
+        f"{shown(name)}/*.xml" for name in unnamed if _pair(path / name, listings) or _deep(path / name, listings)
+    ]
     return {split: (*pairs[name], (), ()) for split, name in splits.items()}, others
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from otadet.data.formats.folders import Listings, absolute, stem
@@ -26,8 +26,8 @@ def find_lists(
 ) -> tuple[dict[str, tuple[Path, ...]], tuple[Path, ...], tuple[Path, ...]]:
     """The lists of each split in `path`/ImageSets, all that are for one, and those that are for none.
 
-    A list is called as its split is, in upper or lower case (`Train.txt`, `train2012.txt`). Where only classes have
-    lists (`cat_train.txt`, of all images of the split, with a flag each), those of all classes are the split's.
+    A list is called as its split is, in upper or lower case (`Train.txt`, `train2012.txt`). Of a split for which only
+    classes have lists (`cat_train.txt`, of all images of the split, with a flag each) it is those of all classes.
 
     Raises `UserError` where two are for the same split.
     """
@@ -38,13 +38,14 @@ def find_lists(
             for name in listings.files(absolute(folder))
             if name.lower().endswith(".txt") and os.path.getsize(folder / name)
         ]
-        for split_of in (_exactly, _with_a_number, _whole, _of_class):
-            found = _by_split(files, split_of)
-            if found:
-                other = [file for file in files if all(file not in lists for lists in found.values())]
-                used = tuple(file for lists in found.values() for file in lists)
-                other = [file for file in other if _of_class(stem(file.name).lower()) is None]
-                return _without_both(folder, found, several=split_of is _of_class), used, tuple(other)
+        own = {**_by_split(files, _with_a_number), **_by_split(files, _exactly)} or _by_split(files, _whole)
+        of_classes = _by_split(files, _of_class)
+        found = {**of_classes, **own}
+        if found:
+            _check_one_each(folder, own)
+            used = tuple(file for lists in found.values() for file in lists)
+            passed_over = {*used, *(file for lists in of_classes.values() for file in lists)}
+            return _without_both(found), used, tuple(file for file in files if file not in passed_over)
         if files:
             return {}, (), tuple(files)
     return {}, (), ()
@@ -77,16 +78,20 @@ def _of_class(name: str) -> str | None:
     return None if found is None else _whole(found[1]) or _exactly(found[1])
 
 
-def _without_both(folder: Path, found: dict[str, tuple[Path, ...]], several: bool) -> dict[str, tuple[Path, ...]]:
-    """By split, in their order: `trainval` is for training, or everything, where there is no list for training."""
-    for split, files in found.items():
-        if len(files) > 1 and not several:
+def _check_one_each(folder: Path, own: Mapping[str, tuple[Path, ...]]) -> None:
+    for split, files in own.items():
+        if len(files) > 1:
             names = " and ".join(file.name for file in files[:2])
             raise UserError(f"{shown(folder)}: has both {names}; which is {split}? rename the other, or remove it")
+
+
+def _without_both(found: dict[str, tuple[Path, ...]]) -> dict[str, tuple[Path, ...]]:
+    """By split, in their order: `trainval` is for training, or everything, where there is no list for training."""
     both = found.pop(_BOTH, ())
     if both and "train" not in found:
         found["train" if found else ALL] = both
-    return {split: found[split] for split in (*SPLITS, ALL) if split in found}
+    splits = {split: found[split] for split in SPLITS if split in found}
+    return splits or {ALL: found[ALL]}
 
 
 def named_in(path: Path, key_of: Callable[[str], str | None]) -> Iterator[tuple[int, str, str | None]]:

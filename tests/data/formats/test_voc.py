@@ -34,6 +34,8 @@ DEVKIT = {
     "ImageSets/Main/test.txt": "",
 }
 
+PAIR = {"xml": annotation(), "jpg": (9, 9)}
+
 
 def names(path):
     return {split: list(source.read().file_names) for split, source in find_voc(path).splits.items()}
@@ -117,6 +119,20 @@ def test_the_devkit(write_files):
             },
             {"train": ["a.jpg", "b.jpg"], "val": ["c.jpg"]},
         ),
+        (
+            {
+                **{k: v for k, v in DEVKIT.items() if "Sets" not in k},
+                "ImageSets/Main/train2012.txt": "a",
+                "ImageSets/Main/val.txt": "c",
+                "ImageSets/Main/cow_test.txt": "b -1",
+                "ImageSets/Main/cow_val.txt": "c -1\na 1",
+            },
+            {"train": ["a.jpg"], "val": ["c.jpg"], "test": ["b.jpg"]},
+        ),
+        (
+            {f"{name}.{end}": what for name in ("train2017/x/a", "valid/y/b") for end, what in PAIR.items()},
+            {"train": ["x/a.jpg"], "val": ["y/b.jpg"]},
+        ),
         ({"labels/a.xml": annotation(), "data/a.png": (9, 9)}, {"all": ["a.png"]}),
         ({"annots/a.xml": annotation(), "images/a.png": (9, 9), "masks/b.png": (9, 9)}, {"all": ["a.png"]}),
         ({"annotations/xmls/a.xml": annotation(), "images/a.jpg": (9, 9)}, {"all": ["a.jpg"]}),
@@ -132,7 +148,16 @@ def test_the_devkit(write_files):
     ],
     ids=[
         *("flat", "two folders", "deep", "images above", "Roboflow", "splits below", "VOCdevkit", "trainval", "CVAT"),
-        *("CVAT's subsets", "lists per class alone", "lists of paths", "FiftyOne", "another name", "deep XML alone"),
+        *(
+            "CVAT's subsets",
+            "lists per class alone",
+            "lists of paths",
+            "mixed lists",
+            "deep splits",
+            "FiftyOne",
+            "another name",
+            "deep XML alone",
+        ),
         "images by split",
     ],
 )

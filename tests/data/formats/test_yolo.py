@@ -226,6 +226,17 @@ def test_labelled_folders_beside_those_of_the_splits_are_said(write_files, patte
     assert list(found.splits) == ["train", "val"]
 
 
+def test_a_split_with_a_number_beside_one_without(write_files):
+    images = ("images/Train/a.jpg", "images/val2017/b.jpg", "images/train2017/c.jpg", "images/test_old/d.jpg")
+    labels = {name.replace("images", "labels").replace(".jpg", ".txt"): LINE for name in images}
+    found = find_yolo(write_files({**labels, **dict.fromkeys(images, (8, 8))}))
+    assert {split: source.where[0].rsplit("/", 1)[1] for split, source in found.splits.items()} == {
+        "train": "Train",
+        "val": "val2017",
+    }
+    assert "(not images/test_old and 1 more" in found.why
+
+
 def test_hundreds_of_images_without_a_label_come_first(write_files):
     folder = write_files({"images/z.jpg": (8, 8), "labels/z.txt": LINE})
     for number in range(300):
