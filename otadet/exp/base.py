@@ -96,8 +96,6 @@ class BaseExp:
         has_quality = getattr(self.model, "quality", "own") is not None
         return tuple(term for term in terms if has_quality or term != "quality")
 
-    # What the experiment is made of.
-
     def build_model(self, num_classes: int) -> Detector:
         return self.model.build(num_classes)
 
@@ -150,8 +148,6 @@ class BaseExp:
     def build_schedule(self, dataset_size: int) -> Callable[[int], float]:
         """Iteration -> factor of the learning rate."""
         return self.schedule.build(Training(dataset_size, self.run.images_per_step, self.iterations(dataset_size)))
-
-    # Fields.
 
     def override(self, pairs: Sequence[str]) -> None:
         """Set fields from `name value name value ...`.
