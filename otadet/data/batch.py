@@ -126,7 +126,7 @@ class PackedBatch:
         ignored = torch.from_numpy(self.ignored) if len(self.ignored) else None
         boxes, labels = torch.from_numpy(self.boxes), torch.from_numpy(self.labels)
         return Batch(
-            images=torch.from_numpy(self.images).permute(0, 3, 1, 2),
+            images=torch.from_numpy(self.images.transpose(0, 3, 1, 2)),
             truths=_JoinedTruths(boxes, labels, self.counts, ignored, self.ignored_counts).parted(),
             image_ids=self.image_ids,
             file_names=self.file_names,
