@@ -18,6 +18,7 @@ from otadet.data.images import DEFAULT
 from otadet.data.items import Item, Items, read_item
 from otadet.data.sample import Sample
 from otadet.data.transforms.objects import is_degenerate
+from otadet.data.view import View
 from otadet.errors import UserError
 from otadet.names import clean_class_names
 
@@ -93,6 +94,10 @@ class ItemDataset(DetectionDataset):
             why_no_boxes="" if len(boxes) else "no item has one",
             ignored_hint="give them as boxes",
         )
+
+    def view(self, index: int) -> View:
+        """That of `sample`, whose image is there with it."""
+        return View.of(self.sample(index))
 
     def sample(self, index: int) -> Sample:
         """The item as it is now. Raises `UserError` naming one that cannot be had, or is not what it was."""

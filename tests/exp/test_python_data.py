@@ -226,3 +226,11 @@ def test_names_as_labels_are_cleaned_and_none_is_empty() -> None:
             UserError, match=r"^list\[1\]: has the label '.*'; a name of a class has 1 to \d+ characters"
         ):
             PythonData(items(("ape", label)), items(("ape",))).train()
+
+
+def test_the_view_of_an_item_is_its_sample() -> None:
+    train_set = PythonData(items(("ape", "bee")), items(("ape",))).train()
+    sample, view = train_set.sample(1), train_set.view(1).plain()
+    np.testing.assert_array_equal(view.image, sample.image)
+    np.testing.assert_array_equal(view.boxes, sample.boxes)
+    assert (view.image_id, view.file_name, view.labels.tolist()) == (sample.image_id, sample.file_name, [1])
