@@ -407,6 +407,20 @@ def spoil_crowdhuman(path: Path) -> list[tuple[str, str]]:
     ]
 
 
+def test_splits_may_number_their_pictures_alike_and_a_file_in_two_of_them_is_one_finding(folder, capsys):
+    for split in folder.images:
+        for number, row in enumerate(folder.images[split]):
+            folder.file(split, row["file_name"]).rename(folder.file(split, f"{number:06}.png"))
+            row["file_name"] = f"{number:06}.png"
+    folder.write()
+    assert ids(checked(capsys, folder.path)[1]) == {SMALL}
+    path = write_yolo(folder.path / "yolo", {"train": [f"clip{number}_01.png" for number in range(12)]})
+    (path / "data.yaml").write_text("train: train/images\nval: train/images\nnames: [square]\n")
+    found = ids(checked(capsys, path)[1])
+    assert "image-in-two-splits" in found
+    assert "split-groups" not in found
+
+
 def test_no_boxes_and_one_class(folder, capsys):
     for split in folder.categories:
         folder.categories[split] = folder.categories[split][:1]

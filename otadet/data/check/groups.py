@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ class Group:
     key: str
     certain: bool
     """The name says so, as that of a copy or of a frame; otherwise it is one of many files that are numbered alike."""
+    alone: bool = False
+    """The name says of no other file that it belongs to it, not of one by the same name in another folder either."""
 
 
 def group_of(name: str) -> Group:
@@ -41,16 +44,20 @@ def group_of(name: str) -> Group:
         return Group(certain, True)
     prefix = re.sub(r"\d+$", "", _OLD_SUFFIX.sub("", file.stem))
     # "clip3_0012" is of "clip3_"; of "IMG_0012" and "000012" the rest tells cameras apart at best.
-    return Group(prefix if re.search(r"\d", prefix) else file.stem, False)
+    return Group(prefix, False) if re.search(r"\d", prefix) else Group(file.stem, False, alone=True)
 
 
 def group_findings(splits: Sequence[Split]) -> list[Finding]:
     """About groups of files that are in several splits."""
     named = [[group_of(name) for name in split.annotations.file_names] for split in splits]
     groups: dict[Group, Counter[str]] = {}
+    seen: set[str] = set()
     for split, found in zip(splits, named, strict=True):
-        for group in found:
-            groups.setdefault(group, Counter())[split.name] += 1
+        for path, group in zip(map(os.path.normpath, split.files.paths), found, strict=True):
+            # The very same file in two splits is another finding.
+            if not group.alone and path not in seen:
+                groups.setdefault(group, Counter())[split.name] += 1
+            seen.add(path)
     several = [group for group, counts in groups.items() if counts.total() > 1]
     torn = [group for group in several if len(groups[group]) > 1]
     if len(several) < _MANY_GROUPS:

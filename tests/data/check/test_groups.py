@@ -28,3 +28,10 @@ def test_groups(one, other, together):
 def test_what_says_so_is_certain():
     assert group_of("walk_frame_001.png").certain
     assert not group_of("clip3_0001.png").certain
+
+
+@pytest.mark.parametrize("name", ["IMG_0001.jpg", "val/000001.jpg", "a.jpg"])
+def test_what_says_nothing_is_alone(name):
+    """Each split may count its own pictures from 1."""
+    assert group_of(name).alone
+    assert not group_of("clip3_0001.png").alone
