@@ -26,7 +26,9 @@ class AmbiguityCount:
 
     images: int = 0
     boxes: int = 0
+    """Of ground truth."""
     positives: int = 0
+    """Anchors that are some box's."""
     ambiguous: int = 0
     """Anchors, as `Assignment.ambiguous` defines them."""
     contested: int = 0

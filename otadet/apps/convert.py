@@ -114,9 +114,12 @@ class Converted:
     """What was made of a file."""
 
     program: str
+    """Whose it was."""
     exp: BaseExp
     tensors: int
+    """How many were taken."""
     unused: tuple[str, ...]
+    """Names of those that were not."""
     notes: tuple[str, ...]
     """What the user should know, a line each."""
 

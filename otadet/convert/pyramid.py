@@ -31,9 +31,13 @@ class PyramidLayout:
     channels: int
     """Of the pyramid and the towers."""
     coarse_from: str
+    """What P6 is made of: "c5" or "p5"."""
     tower_depth: int
+    """Convolutions of each tower of the head."""
     tower_norm: bool
+    """Whether a norm follows each of them."""
     tower_bias: bool
+    """Whether they have one."""
     num_classes: int
     """Rows of the class layer for each anchor box."""
 

@@ -82,8 +82,11 @@ class Layout:
     """What the tensors say of the network."""
 
     depth: float
+    """Factor of the blocks per stage, relative to YOLOX-L."""
     width: float
+    """Factor of the channels, relative to YOLOX-L."""
     depthwise: bool
+    """Whether 3x3 convolutions are separable."""
     num_classes: int
 
 

@@ -23,13 +23,17 @@ class Diagnosis:
     truths: int
     """Ground-truth boxes without crowd regions."""
     crowd_regions: int
+    """Ground truth that is no single object."""
     predictions: int
+    """Detections of all images."""
     predicted_images: int
     """Image ids that have predictions."""
     matching_images: int
     """Those of them that are in the data set."""
     predicted_classes: tuple[str, ...]
+    """Names of the classes of the predictions."""
     truth_classes: tuple[str, ...]
+    """Names of the classes of the ground truth."""
     matching_classes: tuple[str, ...]
     """Category ids, by name, that have both predictions and ground truth."""
     top_score: float | None
@@ -39,6 +43,7 @@ class Diagnosis:
     best_class_iou: float
     """The same between a prediction and an object of its class."""
     most_truths_per_image: int
+    """The largest number of ground-truth boxes that one image has."""
     cause: str
     """The likely reason for an AP of 0 or -1; empty for any other AP."""
 

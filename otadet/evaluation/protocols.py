@@ -35,19 +35,23 @@ class Protocol:
     """An evaluation, and the names of its scores."""
 
     name: str
+    """On the command line, and in `Annotations.protocol`."""
     title: str
     """As people write it."""
     rows: tuple[tuple[str, ...], ...]
     """All scores, as they are printed: line by line."""
     per_class: tuple[str, ...]
+    """The scores that are told class by class."""
     logged: tuple[str, ...]
     """The columns of metrics.csv."""
     main: str
     """The score by which detectors are compared."""
     evaluate: Evaluate
+    """What computes them."""
     find_judge: Callable[[str], object]
     """Raises `UserError` for the name of a program that does not compute these scores, or is not there."""
     lower_is_better: frozenset[str] = frozenset()
+    """The scores of which less is better."""
     max_detections: int | None = None
     """Detections per image that count at most; None: all."""
 

@@ -18,7 +18,9 @@ class ClassResult:
     scores: dict[str, float]
     """Those of the protocol that are told class by class, 0-1, or -1 for a class without ground truth."""
     truths: int
+    """Boxes of ground truth that count."""
     predictions: int
+    """Detections of the class."""
 
 
 @dataclass(frozen=True)

@@ -29,29 +29,38 @@ class OnnxMetadata:
     size: tuple[int, int]
     """(height, width) of the input; with `dynamic_size` only one that was tested."""
     dynamic_batch: bool
+    """Whether the number of images is free; else it is 1."""
     dynamic_size: bool
+    """Whether height and width are free."""
     nms: bool
     """False: outputs boxes (N, A, 4), scores (N, A, C) and, where `rank_by` is "class", class_scores (N, A, C). True: D
     detections of all images, image by image, best first: boxes (D, 4), scores (D,), labels (D,) and image (D,), the row
     of the batch."""
     opset: int
+    """The version of ONNX's operators."""
     input_spec: InputSpec
     """How an image becomes the input; an image that a fixed `size` cannot hold is resized to a smaller one."""
     size_divisor: int
     """With `dynamic_size`, height and width are padded to a multiple of this."""
     class_names: tuple[str, ...]
+    """(C,) by label."""
     strides: tuple[int, ...]
     """Of the levels. Level l has ceil(H / stride) * ceil(W / stride) * anchors_per_location anchors; A is their sum,
     finest level first."""
     score_threshold: float
+    """Least score of a detection, 0-1."""
     topk_per_level: int
     """Pairs of an anchor and a class."""
     nms_iou: float
+    """IoU above which NMS drops the box of the lower score."""
     max_detections: int
+    """Per image."""
     experiment: str
+    """Its name."""
     otadet: str
     """The version that wrote the file."""
     input: str = INPUT
+    """Name of the input of the graph."""
     rank_by: RankBy = "score"
     """What `score_threshold` and `topk_per_level` look at: "score" or "class"."""
     score: ScoreKind = "geometric_mean"
@@ -61,6 +70,7 @@ class OnnxMetadata:
     clip: bool = False
     """Whether boxes are limited to the image before NMS; in a file with `nms` to the whole input, with its padding."""
     anchors_per_location: int = 1
+    """Anchor boxes at each point of a level."""
     from_training: bool = True
     """Whether otadet has trained it: an evaluation parts a folder without a validation split as the training did then;
     converted weights are measured on all of its images."""

@@ -36,8 +36,10 @@ class SGD(Part):
     """Stochastic gradient descent with momentum. The defaults are the paper's, for 16 images per iteration."""
 
     lr: Annotated[float, _RATE] = 0.01
+    """Learning rate after the warm-up."""
     momentum: Annotated[float, Limits(0, 1, open_high=True)] = 0.9
     weight_decay: Annotated[float, _DECAY] = 1e-4
+    """Added to the gradient: this share of the weight."""
     weight_decay_on: WeightDecayOn = "no_norms"
     """Which parameters decay; see `parameter_groups`."""
     backbone_factor: Annotated[float, Limits(0, 100, open_low=True)] = 1.0
@@ -57,7 +59,9 @@ class AdamW(Part):
     """AdamW (Loshchilov and Hutter, 2019), for training from scratch and on small data sets."""
 
     lr: Annotated[float, _RATE] = 1e-3
+    """Learning rate after the warm-up."""
     weight_decay: Annotated[float, _DECAY] = 0.05
+    """Of each weight, times the learning rate, is taken off in each step."""
     weight_decay_on: WeightDecayOn = "weights"
     """Which parameters decay; see `parameter_groups`."""
     backbone_factor: Annotated[float, Limits(0, 100, open_low=True)] = 1.0

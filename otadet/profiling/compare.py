@@ -27,13 +27,17 @@ class Cost:
 
     scene: Scene
     rule: str
+    """Its name."""
     seconds: float
+    """Of one call."""
     memory: int
     """Peak, in bytes."""
     logits: int
     """Bytes of the scene's logits."""
     launches: int
+    """As of `Meter`."""
     waits: int
+    """As of `Meter`."""
     extrapolated: bool = False
     """Measured on the first image; time and operations are multiplied by the number of images."""
 

@@ -31,7 +31,9 @@ class Scene:
     images: int
     classes: int = 80
     height: int = 800
+    """Of the input, in pixels."""
     width: int = 1216
+    """Of the input, in pixels."""
 
     def __str__(self) -> str:
         return f"{self.boxes} boxes x {self.images}, {self.classes} classes, {self.height}x{self.width}"

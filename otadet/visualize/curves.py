@@ -31,8 +31,11 @@ class Curve:
     """Points of one name; those without a value are left out beforehand."""
 
     name: str
+    """In the key."""
     x: np.ndarray
+    """(number of points,) iterations."""
     y: np.ndarray
+    """(number of points,) finite."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ class Label:
 
     text: str
     x: int
+    """Of the left edge."""
     y: int
+    """Of the upper edge."""
     width: int
     height: int
 

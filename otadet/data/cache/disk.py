@@ -34,7 +34,9 @@ class Entry:
 
     path: Path
     bytes: int
+    """Its size."""
     changed: float
+    """Seconds since 1970."""
 
 
 class DiskCache:

@@ -47,7 +47,9 @@ class Statistics:
     """Of one split."""
 
     images: int
+    """S."""
     images_without_boxes: int
+    """That have no box that counts, whatever regions they have."""
     ignored: int
     """Regions that are not objects, such as crowds."""
     class_names: tuple[str, ...]
@@ -65,6 +67,7 @@ class Statistics:
     boxes_per_image: np.ndarray
     """(S,) int64."""
     crowding: Crowding
+    """How much the boxes of an image overlap."""
 
     @property
     def boxes(self) -> int:

@@ -23,8 +23,11 @@ class ColorJitter(SameSize, Part):
     """
 
     brightness: Annotated[float, Limits(0, 1)] = 0.2
+    """Strength."""
     contrast: Annotated[float, Limits(0, 1)] = 0.2
+    """Strength."""
     saturation: Annotated[float, Limits(0, 1)] = 0.2
+    """Strength."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         strengths = np.array((self.brightness, self.contrast, self.saturation))

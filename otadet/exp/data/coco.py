@@ -18,11 +18,15 @@ class CocoData(FileData):
     """A folder with files of COCO annotations and images whose paths, relative to it, are named."""
 
     train_json: str = "annotations/instances_train2017.json"
+    """The file of the training split, relative to `folder`."""
     train_images: str = "train2017"
+    """The folder that its file names are relative to, itself relative to `folder`."""
     val_json: str | None = "annotations/instances_val2017.json"
     """None: a share of the training images is for validation."""
     val_images: str = "val2017"
+    """As `train_images`."""
     test_json: str | None = None
+    """None: there is no test split."""
     test_images: str | None = None
     """None: beside `test_json`."""
     outside_images: bool = False

@@ -18,10 +18,13 @@ class SyntheticShapes(Data):
     """Textured shapes in crowds, drawn into a folder on first use: something to train on without any data."""
 
     folder: str = "datasets/synthetic"
+    """Where they are drawn, or have been."""
     image_size: Annotated[int, Limits(48, 1_024)] = 160
     """Side of the square images, in pixels."""
     images_train: Annotated[int, Limits(1, 20_000)] = 1000
+    """Number of training images."""
     images_val: Annotated[int, Limits(1, 20_000)] = 100
+    """Number of validation images."""
     shapes: Annotated[int, Limits(1, 6)] = 5
     """Kinds of shape, which are the classes."""
 
