@@ -9,7 +9,7 @@ import torch
 from otadet.apps.onnx_file import is_onnx
 from otadet.apps.published import checkpoint_path
 from otadet.engine.checkpoint import load_checkpoint
-from otadet.engine.devices import choose_device
+from otadet.engine.devices import device_of
 from otadet.errors import UserError
 from otadet.exp import load_predictor
 from otadet.exp.stored import stored_exp
@@ -23,6 +23,10 @@ def load(
     path: str | Path, device: torch.device | str | None = None, *, tta: bool | MultiScaleTest = False
 ) -> Predictor | OnnxPredictor:
     """What `otadet.load` returns, and raises."""
+    if not str(path):
+        raise UserError("the path of the checkpoint is empty; give a file or a published name")
+    if not isinstance(tta, bool | MultiScaleTest):
+        raise UserError(f"tta {tta!r}: must be True, False or a MultiScaleTest")
     if is_onnx(path):
         if tta is not False:
             raise UserError(f"tta: {path} is made for its own size of images; give the checkpoint")
@@ -32,5 +36,4 @@ def load(
     exp = stored_exp(path, state, ("input", "model", "postprocess", *(["tta"] if tta is True else [])))
     if not isinstance(tta, bool):
         exp.tta = tta
-    device = choose_device() if device is None else device
-    return load_predictor(exp, path, device, state=state, tta=tta is not False)
+    return load_predictor(exp, path, device_of(device), state=state, tta=tta is not False)

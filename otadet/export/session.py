@@ -25,7 +25,10 @@ CPU = ("CPUExecutionProvider",)
 
 def providers_for(device: torch.device | str | None) -> Sequence[str]:
     """Of ONNX Runtime, for a device; None: the CPU. Raises `UserError` for one that it has none for."""
-    kind = "cpu" if device is None else torch.device(device).type
+    try:
+        kind = "cpu" if device is None else torch.device(device).type
+    except (RuntimeError, TypeError) as error:
+        raise UserError(f"device {device!r}: there is none of this name; choose cpu or cuda") from error
     if kind not in ("cpu", "cuda"):
         raise UserError(f"device {kind}: ONNX files run on cpu or cuda here")
     return ("CUDAExecutionProvider", *CPU) if kind == "cuda" else CPU

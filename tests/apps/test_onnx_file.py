@@ -173,3 +173,18 @@ def test_python_looks_in_several_sizes_as_tta_does(desk, tmp_path):
     assert len(otadet.load(desk / "best.pth", "cpu")(expected[0]["file"])) != len(own[0])
     with pytest.raises(UserError, match=r"tta: .*best\.onnx is made for its own size"):
         otadet.load(desk / "best.onnx", tta=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "message"),
+    [
+        ("best.pth", {"device": "tpu"}, "device 'tpu': there is none of this name"),
+        ("best.onnx", {"device": "tpu"}, "device 'tpu': there is none of this name"),
+        ("best.pth", {"device": "cuda:99"}, "device cuda:99: this machine has none"),
+        ("best.pth", {"tta": None}, "tta None: must be True, False or a MultiScaleTest"),
+        ("", {}, "the path of the checkpoint is empty"),
+    ],
+)
+def test_mistakes_of_a_program(desk, path, options, message):
+    with pytest.raises(UserError, match=message):
+        otadet.load(desk / path if path else path, **options)
