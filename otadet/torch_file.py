@@ -77,10 +77,12 @@ def read_torch_file(path: str | Path) -> Any:
     """
     # One open file for all: what is loaded is what was verified, even if another file takes its name meanwhile.
     with open(path, "rb") as file:
+        if not (size := os.fstat(file.fileno()).st_size):
+            raise TorchFileError("the file is empty")
         verify = _verify_archive if file.read(4) == _ARCHIVE else _verify_legacy
         file.seek(0)
         try:
-            verify(file, os.fstat(file.fileno()).st_size)
+            verify(file, size)
         except PickleError as error:
             raise TorchFileError(str(error)) from error
         file.seek(0)

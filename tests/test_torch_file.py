@@ -323,3 +323,9 @@ def test_legacy_files_cut_short_are_refused(tmp_path, kept):
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
     with pytest.raises(TorchFileError):
         read_torch_file(path)
+
+
+def test_an_empty_file_is_said_to_be_one(tmp_path):
+    (tmp_path / "a.pth").write_bytes(b"")
+    with pytest.raises(TorchFileError, match=r"^the file is empty$"):
+        read_torch_file(tmp_path / "a.pth")

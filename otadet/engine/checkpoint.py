@@ -50,7 +50,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: no such checkpoint{did_you_mean(str(path), siblings)}")
     try:
         if path.stat().st_size and not is_archive(path):
-            raise UserError(f"{path}: not a checkpoint of otadet")
+            raise UserError(f"{path}: not a checkpoint of otadet; give one that a training or otadet convert wrote")
         state = read_torch_file(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({reason_of(error)})") from error
