@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from xml.sax.saxutils import unescape
 
 from otadet.data.formats.folders import Listings, absolute, has_images, is_image, stem
 from otadet.data.formats.layout import ALL, SPLITS, left_out, of_splits, said_split, split_name
@@ -23,6 +24,7 @@ _FOLDERS_AT_MOST = 200
 """Below one that may hold the images."""
 _START = 2**16
 _ROOT = re.compile(rb"<annotation[\s>/]")
+_FILE_NAME = re.compile(rb"<filename>([^<]*)</filename>")
 
 Where = tuple[Path, Path, tuple[Path, ...], tuple[Path, ...]]
 """Folder of XML files, folder of images, lists of the split, lists of all splits."""
@@ -99,27 +101,48 @@ def _deep(folder: Path, listings: Listings) -> tuple[Path, Path] | None:
 def _image_folder(path: Path, xml_dir: Path, listings: Listings) -> tuple[Path, int]:
     """The folder in `path` in which most images of the first XML files are, of equal ones the likelier, and how many.
 
-    Where there is none it is the likeliest that there is."""
-    folders = listings.folders(absolute(path))
+    Where there is none it is the likeliest that there is. Raises `UserError` where nothing tells two folders apart.
+    """
+    folders = [path / name for name in listings.folders(absolute(path))]
     own = [path] if any(is_image(name) for name in listings.files(absolute(path))) else []
-    known = [path / name for name in _IMAGE_FOLDERS if name in folders]
+    known = [path / name for name in _IMAGE_FOLDERS if path / name in folders]
     # Beside XML files that lie in `path` itself their images are likelier than in a folder.
-    likely = [*own, *known] if xml_dir == path else [*known, *own]
-    likely = list(dict.fromkeys([*likely, xml_dir, *(path / name for name in folders)]))
-    wanted = {stem(os.path.basename(file)) for file in _xml_files(xml_dir, listings, deep=True)}
-    there = [len(wanted & _image_stems(folder, listings, deep=folder != path)) for folder in likely]
-    best = max(there)
-    return likely[there.index(best)], best
+    likely = [*([*own, *known] if xml_dir == path else [*known, *own]), xml_dir]
+    files = _xml_files(xml_dir, listings, deep=True)
+    stems = {stem(os.path.basename(file)) for file in files}
+    there = [len(stems & {*map(stem, _images(folder, listings, deep=folder != path))}) for folder in likely]
+    if any(there):
+        return likely[there.index(max(there))], max(there)
+    others = [folder for folder in folders if folder not in likely]
+    # Masks may be called as the images are, but for their suffix.
+    names = {name for file in files for name in _file_names(file)}
+    found = [_images(folder, listings, deep=True) for folder in others]
+    scores = [(len(stems & {*map(stem, images)}), len(names & images)) for images in found]
+    best = max(scores, default=(0, 0))
+    if not best[0]:
+        return likely[0], 0
+    equal = [folder for folder, score in zip(others, scores, strict=True) if score == best]
+    # Those of splits may have the same names.
+    if len(equal) > 1 and not all(said_split(folder.name) for folder in equal):
+        first, second = (shown(folder.name) for folder in equal[:2])
+        raise UserError(
+            f"{shown(path)}: the images of {shown(xml_dir.name)} may be those in {first} or in {second}; call the "
+            "folder that is meant JPEGImages"
+        )
+    return equal[0], best[0]
 
 
-def _image_stems(folder: Path, listings: Listings, deep: bool) -> set[str]:
+def _images(folder: Path, listings: Listings, deep: bool) -> set[str]:
+    """Names of the images in a folder, and in the first ones below it."""
     root = absolute(folder)
-    return {
-        stem(name)
-        for place in (islice(listings.below(root), _FOLDERS_AT_MOST) if deep else [root])
-        for name in listings.files(place)
-        if is_image(name)
-    }
+    places = islice(listings.below(root), _FOLDERS_AT_MOST) if deep else [root]
+    return {name for place in places for name in listings.files(place) if is_image(name)}
+
+
+def _file_names(xml: str) -> list[str]:
+    """What an XML file says that its image is called, without folders."""
+    said = _FILE_NAME.findall(read_bytes(xml, "XML file")[:_START])
+    return [re.split(r"[/\\]", unescape(name.decode("utf-8", "replace")).strip())[-1] for name in said]
 
 
 def _check_depth(path: Path, xml_dir: Path, listings: Listings) -> None:

@@ -139,11 +139,11 @@ def test_the_devkit(write_files):
         (
             {
                 "annotations/train/a.xml": annotation(),
-                "annotations/val/b.xml": annotation(),
+                "annotations/val/a.xml": annotation(),
                 "train/a.jpg": (9, 9),
-                "val/b.jpg": (9, 9),
+                "val/a.jpg": (9, 9),
             },
-            {"train": ["a.jpg"], "val": ["b.jpg"]},
+            {"train": ["a.jpg"], "val": ["a.jpg"]},
         ),
     ],
     ids=[
@@ -298,6 +298,17 @@ def test_split_folders_where_none_are_looked_for_are_never_pooled(write_files):
         UserError, match=r"Annotations/cam/train and Annotations/cam/val are called as splits.*too deep"
     ):
         find_voc(folder)
+
+
+def test_masks_are_not_taken_for_images(write_files):
+    files = {"annotations/a.xml": annotation(), "masks/a.png": (9, 9)}
+    folder = write_files({**files, "rgb/a.jpg": (9, 9), "vis/b.jpg": (9, 9)})
+    assert find_voc(folder).splits["all"].image_dir == folder / "rgb"
+    write_files({"vis/a.jpg": (9, 9)})
+    with pytest.raises(UserError, match=r"the images of annotations may be those in rgb or in vis; call .* JPEGImages"):
+        find_voc(folder)
+    (folder / "vis").rename(folder / "images")
+    assert find_voc(folder).splits["all"].image_dir == folder / "images"
 
 
 def test_a_list_of_no_split_is_said(write_files):
