@@ -18,7 +18,7 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from otadet.apps import show_data
 from otadet.apps.arguments import (
@@ -34,13 +34,9 @@ from otadet.apps.arguments import (
 from otadet.command_line import as_name, as_path
 
 if TYPE_CHECKING:
-    import torch
-
     from otadet.analysis.assigned import AssignedImage
     from otadet.assigners import Assigner
-    from otadet.data.sample import Sample
     from otadet.exp import BaseExp
-    from otadet.models.detector import Detector
 
 
 ON_SHEET = 12
@@ -88,9 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         show_data.main(argv[1:], f"{Path(sys.argv[0]).name} data")
         return
     args = parse(parser(), argv)
-    import torch
-
     from otadet.apps.annotated import annotated_images
+    from otadet.apps.assign import assign, build_network
     from otadet.apps.pictures import split_fields
     from otadet.exp.fields import names_of_fields
     from otadet.files import check_folder
@@ -116,15 +111,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     records = []
     on_sheet: list[tuple[str, AssignedImage]] = []
     for image, out in zip(found, output_files(args.output, [image.path for image in found]), strict=True):
-        with torch.no_grad():
-            assigned = assign(exp, model, image.sample(), rules, device)
+        assigned = assign(exp, model, image.sample(), rules, device)
         shown = args.level if isinstance(args.level, str) else level_index(assigned, args.level)
         write_image(out, assignment_figure(assigned, shown, args.mass))
         if len(on_sheet) < ON_SHEET:
             on_sheet.append((image.path.name, assigned))
-        boxes = len(assigned.boxes)
-        say(f"{image.path.name}: {boxes} boxes; {summary(assigned)}: {out}", args.json)
-        records.append({"image": str(image.path), "picture": str(out), "boxes": boxes, "rules": counts(assigned)})
+        boxes, found_by = len(assigned.boxes), counts(assigned)
+        said = (f"{rule} {n['positives']} positives, {n['ambiguous']} ambiguous" for rule, n in found_by.items())
+        say(f"{image.path.name}: {boxes} boxes; {'; '.join(said)}: {out}", args.json)
+        records.append({"image": str(image.path), "picture": str(out), "boxes": boxes, "rules": found_by})
     if len(found) > 1:
         sheet = write_sheet(args.output, on_sheet, shown, args.mass)
         say(f"{'all of them' if len(found) <= ON_SHEET else f'the first {ON_SHEET}'}: {sheet}", args.json)
@@ -148,8 +143,8 @@ def shows_data(argv: Sequence[str]) -> bool:
     return argv[:1] == ["data"] and not any(word.split("=")[0] == "--path" for word in argv)
 
 
-def counts(assigned: AssignedImage) -> dict[str, Any]:
-    """What `summary` says, by rule."""
+def counts(assigned: AssignedImage) -> dict[str, dict[str, int]]:
+    """The number of positives and of ambiguous anchors of each rule, by its title."""
     return {
         result.rule: {"positives": int((result.gt_index >= 0).sum()), "ambiguous": int(result.ambiguous.sum())}
         for result in assigned.results
@@ -188,54 +183,6 @@ def check_mass(rules: dict[str, Assigner]) -> None:
         raise UserError(f"--mass shades what OTA transports, and none of {', '.join(rules)} is OTA: add --assigner ota")
 
 
-def build_network(
-    exp: BaseExp, checkpoint: str | None, state: dict[str, Any] | None, class_names: tuple[str, ...]
-) -> Detector:
-    """The trained network, or without a checkpoint one with initial weights, in evaluation mode.
-
-    state: what the checkpoint holds. class_names: (C,) of the data.
-    """
-    import torch
-
-    from otadet.exp.load import load_detector, without_pretrained
-    from otadet.models.detector import as_detector
-
-    if checkpoint is not None:
-        return load_detector(exp, checkpoint, class_names, state=state)[0]
-    torch.manual_seed(exp.run.seed)
-    return as_detector(without_pretrained(exp).build_model(len(class_names))).eval()
-
-
-def assign(
-    exp: BaseExp, model: Detector, sample: Sample, rules: dict[str, Assigner], device: torch.device
-) -> AssignedImage:
-    """The image as the network sees it in evaluation, and the answer of each rule."""
-    import numpy as np
-
-    from otadet.analysis.assigned import AssignedImage, Grid, RuleResult
-    from otadet.assigners import OTAAssigner
-    from otadet.data.batch import collate
-
-    spec = exp.input
-    sample = spec.transform(sample, np.random.default_rng(exp.run.seed))
-    batch = collate([sample], spec.pad_value, model.size_divisor).to(device)
-    predictions, anchors = model(spec.normalize(batch.images))
-    results = []
-    for title, rule in rules.items():
-        found = rule(predictions, anchors, batch.truths)
-        mass = rule.mass(predictions, anchors, batch.truths[0]) if isinstance(rule, OTAAssigner) else None
-        results.append(
-            RuleResult(
-                title,
-                found.gt_index[0].cpu().numpy(),
-                found.ambiguous[0].cpu().numpy(),
-                None if mass is None else mass.cpu().numpy(),
-            )
-        )
-    grid = Grid(anchors.points.cpu().numpy(), anchors.strides.cpu().numpy(), anchors.level_sizes, anchors.per_location)
-    return AssignedImage(sample.image, sample.boxes, grid, results)
-
-
 def level_index(assigned: AssignedImage, level: int) -> int:
     """The place of the pyramid level P`level` among the network's. Raises `UserError` where it has none such."""
     from otadet.errors import UserError
@@ -244,11 +191,3 @@ def level_index(assigned: AssignedImage, level: int) -> int:
     if f"P{level}" not in names:
         raise UserError(f"--level {level}: the network has {', '.join(names)}")
     return names.index(f"P{level}")
-
-
-def summary(assigned: AssignedImage) -> str:
-    """The number of positives and of ambiguous anchors of each rule."""
-    return "; ".join(
-        f"{result.rule} {(result.gt_index >= 0).sum()} positives, {result.ambiguous.sum()} ambiguous"
-        for result in assigned.results
-    )
