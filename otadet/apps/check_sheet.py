@@ -82,6 +82,7 @@ def _picture(split: Split, place: Place, names: Sequence[str], caption: str, opt
         image=image,
         boxes=boxes.clip(-_LARGEST, _LARGEST),
         labels=label_of[annotations.class_rows[rows]],
+        ignored=annotations.ignored[rows],
         marked=np.isin(rows, place.box_rows),
         caption=caption,
         file=f"{split.name} {Path(place.file).name}",

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from otadet.visualize.canvas import draw_dashed, draw_rectangles, resized, write_image
-from otadet.visualize.palette import BLACK, WHITE, distinct_color
+from otadet.visualize.canvas import HATCHED, draw_dashed, draw_hatched, draw_rectangles, resized, write_image
+from otadet.visualize.palette import BLACK, WHITE, Color, distinct_color
 from otadet.visualize.sheet import in_a_row, rows_of, stacked
 from otadet.visualize.text import load_font
 
@@ -30,6 +30,8 @@ class AnnotatedImage:
     """(G, 4) xyxy in pixels of the image, of any shape and anywhere, but finite."""
     labels: np.ndarray
     """(G,)."""
+    ignored: np.ndarray
+    """(G,) bool: not an object, but a region that neither counts for nor against."""
     marked: np.ndarray
     """(G,) bool: what the picture is shown for."""
     caption: str
@@ -41,7 +43,7 @@ class AnnotatedImage:
 def annotation_sheet(pictures: Sequence[AnnotatedImage], class_names: Sequence[str], out: str | Path) -> None:
     """Write a contact sheet of annotated images to `out` (PNG or JPEG by its suffix).
 
-    Boxes are drawn in the colour of their class, marked ones with white dashes around them.
+    Boxes are drawn in the colour of their class, marked ones with white dashes around them, ignored regions hatched.
     Raises `ValueError` for no picture.
     """
     if not len(pictures):
@@ -51,9 +53,12 @@ def annotation_sheet(pictures: Sequence[AnnotatedImage], class_names: Sequence[s
     for row in rows_of([image.shape[1] / image.shape[0] for image in images]):
         cells = [_cell(pictures[index], images[index], row.height / images[index].shape[0]) for index in row.indices]
         strips.append(in_a_row(cells))
-    labels = sorted({label for picture in pictures for label in picture.labels.tolist()})
-    entries = [(distinct_color(label), class_names[label]) for label in labels]
-    marks = [(None, "what was found")] if any(picture.marked.any() for picture in pictures) else []
+    labels = sorted({label for picture in pictures for label in picture.labels[~picture.ignored].tolist()})
+    entries: list[tuple[Color | None, str]] = [(distinct_color(label), class_names[label]) for label in labels]
+    entries += [HATCHED] if any(picture.ignored.any() for picture in pictures) else []
+    marks: list[tuple[Color | None, str]] = (
+        [(None, "what was found")] if any(picture.marked.any() for picture in pictures) else []
+    )
     write_image(out, stacked(strips, [*entries, *marks]))
 
 
@@ -65,7 +70,9 @@ def _cell(picture: AnnotatedImage, image: np.ndarray, scale: float) -> np.ndarra
     """The image times `scale` with its boxes, below its two lines of text."""
     canvas = resized(image, scale)
     boxes = picture.boxes * scale
+    draw_hatched(canvas, boxes[picture.ignored])
     order = np.argsort(~picture.marked, kind="stable")
+    order = order[~picture.ignored[order]]
     draw_rectangles(canvas, boxes[order], [distinct_color(label) for label in picture.labels[order].tolist()], _LINE)
     marked = boxes[picture.marked]
     draw_dashed(canvas, marked + np.array((-_MARGIN, -_MARGIN, _MARGIN, _MARGIN)), 1, _DASH)

@@ -9,13 +9,11 @@ import cv2
 import numpy as np
 
 from otadet.structures import GroundTruth
-from otadet.visualize.canvas import draw_rectangles, resized
+from otadet.visualize.canvas import HATCHED, draw_hatched, draw_rectangles, resized
 from otadet.visualize.detections import draw_labels
 from otadet.visualize.palette import BLACK, WHITE, Color, distinct_color
 from otadet.visualize.sheet import in_a_row, rows_of, stacked
 from otadet.visualize.text import Font, load_font
-
-_GREY = (128, 128, 128)
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def batch_sheet(images: Sequence[BatchImage], class_names: Sequence[str]) -> np.
     labels = sorted({label for each in images for label in each.truth.labels.tolist()})
     entries: list[tuple[Color | None, str]] = [(distinct_color(label), class_names[label]) for label in labels]
     if any(each.truth.ignored is not None and len(each.truth.ignored) for each in images):
-        entries.append((_GREY, "hatched: ignored"))
+        entries.append(HATCHED)
     return stacked(strips, entries)
 
 
@@ -54,17 +52,6 @@ def _cell(shown: BatchImage, class_names: Sequence[str], height: int) -> np.ndar
     draw_labels(canvas, boxes, labels, names, font)
     framed = cv2.copyMakeBorder(canvas, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=BLACK)
     return np.vstack((framed, _caption(shown.name, framed.shape[1], font)))
-
-
-def draw_hatched(canvas: np.ndarray, boxes: np.ndarray) -> None:
-    """Draw regions (I, 4) into the canvas as slanted grey lines, within a grey border."""
-    for x1, y1, x2, y2 in boxes.round().astype(int).tolist():
-        region = canvas[y1:y2, x1:x2]
-        rows, columns = np.ogrid[y1 : y1 + region.shape[0], x1 : x1 + region.shape[1]]
-        place = (rows + columns) % 12
-        region[place < 3] = _GREY
-        region[place == 3] = WHITE
-        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), _GREY, 1)
 
 
 def _caption(text: str, width: int, font: Font) -> np.ndarray:

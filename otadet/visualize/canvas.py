@@ -14,6 +14,9 @@ from otadet.files import atomic_write
 from otadet.visualize.palette import BLACK, WHITE, Color
 from otadet.visualize.text import Font, load_font
 
+HATCHED: tuple[Color, str] = (128, 128, 128), "hatched: ignored"
+"""The colour of what `draw_hatched` draws, and its words for a legend."""
+
 
 @dataclass(frozen=True)
 class Style:
@@ -55,6 +58,18 @@ def draw_rectangles(canvas: np.ndarray, boxes: np.ndarray, colors: Sequence[Colo
     canvas[:] = cv2.addWeighted(casing, 0.6, canvas, 0.4, 0)
     for (left, top, right, bottom), color in reversed(list(zip(corners, colors, strict=True))):
         cv2.rectangle(canvas, (left, top), (right, bottom), color, line)
+
+
+def draw_hatched(canvas: np.ndarray, boxes: np.ndarray) -> None:
+    """Draw what the canvas has of regions (I, 4) as slanted grey lines, within a grey border."""
+    limits = np.array([canvas.shape[1], canvas.shape[0]] * 2)
+    for x1, y1, x2, y2 in boxes.clip(0, limits).round().astype(int).tolist():
+        region = canvas[y1:y2, x1:x2]
+        rows, columns = np.ogrid[y1 : y1 + region.shape[0], x1 : x1 + region.shape[1]]
+        place = (rows + columns) % 12
+        region[place < 3] = HATCHED[0]
+        region[place == 3] = WHITE
+        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), HATCHED[0], 1)
 
 
 def draw_dashed(canvas: np.ndarray, boxes: np.ndarray, line: int, dash: int) -> None:

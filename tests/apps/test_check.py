@@ -16,6 +16,8 @@ from otadet.apps import check, check_sheet
 from otadet.data.check.kinds import KINDS
 from otadet.errors import UserError
 from otadet.exp import DataFolder
+from otadet.visualize.canvas import HATCHED
+from otadet.visualize.palette import distinct_color
 from tests.helpers.annotated_folder import AnnotatedFolder, picture
 from tests.helpers.own_pictures import WRITERS, write_crowdhuman, write_voc, write_yolo
 
@@ -531,6 +533,22 @@ def test_the_sheet_shows_what_was_found(folder, capsys, tmp_path):
     sheet = cv2.imread(str(tmp_path / "sheet.png"))
     assert sheet.shape[1] > 1900
     assert (sheet != 255).mean() > 0.5
+
+
+def test_the_sheet_hatches_ignored_regions(folder, capsys, tmp_path):
+    """A crowd is no object of its class."""
+    sheets = []
+    for crowd in (0, 1):
+        for one in folder.annotations["train"] + folder.annotations["val"]:
+            one["iscrowd"] = crowd * (one["category_id"] == 0)
+        folder.write()
+        checked(capsys, folder.path, "--sheet", str(tmp_path / "sheet.png"))
+        sheets.append(cv2.imread(str(tmp_path / "sheet.png"))[..., ::-1])
+    first, hatch = distinct_color(0), np.array(HATCHED[0])
+    of_first, hatched = ([int((sheet == color).all(axis=2).sum()) for sheet in sheets] for color in (first, hatch))
+    assert of_first[0] > 1000
+    assert of_first[1] == 0
+    assert hatched[1] > hatched[0] + 1000
 
 
 def test_the_sheet_holds_no_large_images(folder, capsys, tmp_path, monkeypatch):
