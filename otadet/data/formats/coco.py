@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from otadet.data.formats.coco_outlines import outline_box
 from otadet.data.formats.folders import folder_of
 from otadet.data.formats.json_file import load_json
 from otadet.data.formats.json_section import TWICE, Section, what_is_wrong_with
-from otadet.data.formats.layout import ALL, NOT_LISTED, SPLITS, Layout, Source, Undecided, left_out
+from otadet.data.formats.layout import ALL, NOT_LISTED, SPLITS, Layout, Source, Undecided, left_out, said_split
 from otadet.data.image_file import shown
 from otadet.data.image_names import ImageNames
 from otadet.errors import UserError
@@ -29,6 +30,7 @@ from otadet.errors import UserError
 _READ_KEYS = frozenset(
     ("images", "annotations", "categories", "id", "file_name", "name", "image_id", "category_id", "bbox")
 )
+_PLAIN = re.compile(r"(?:instances[-_. ]?)?([a-z]+)[-_. ]?\d*")
 _EMPTY = "its list of annotations is empty"
 _NO_ANNOTATIONS = "it has no list 'annotations', as the file of a test split; name one with boxes in train_json"
 
@@ -174,8 +176,9 @@ def find_coco(folder: Path, *, outside_images: bool = False) -> Layout | None:
 
     They may be called anything, and lie in the folder or in folders below. Which split one is of, its name says, or
     else that of its folder: `instances_train2017.json`, `train/_annotations.coco.json`. Of several for a split, those
-    called instances come before keypoints, captions and the like. Where the first images of each are found, there the
-    others are looked for. Label Studio's and CVAT's exports as COCO are such folders; labelme's own files are not.
+    called instances come before keypoints, captions and the like, and `train.json` before `train_old.json`. Where the
+    first images of each are found, there the others are looked for. Label Studio's and CVAT's exports as COCO are such
+    folders; labelme's own files are not.
     """
     by_split: dict[str, list[CocoFile]] = defaultdict(list)
     for file in coco_files(folder):
@@ -189,7 +192,10 @@ def find_coco(folder: Path, *, outside_images: bool = False) -> Layout | None:
     if nameless and "train" not in splits:
         splits["train"] = Undecided(_which(folder, "train", nameless))
     why = ", ".join(_one_of(folder, files) for files in kept.values())
-    return Layout("COCO", why + left_out([shown(file.path.relative_to(folder)) for file in nameless]), splits)
+    others = [file for split, files in kept.items() for file in by_split[split] if file not in files]
+    for files, reason in ((others, ""), (nameless, ", which names no split")):
+        why += left_out([shown(file.path.relative_to(folder)) for file in files], reason)
+    return Layout("COCO", why, splits)
 
 
 def coco_file(path: Path, *, outside_images: bool = False) -> Layout:
@@ -214,8 +220,10 @@ def _one_of(folder: Path, files: list[CocoFile]) -> str:
 
 
 def _instances(files: list[CocoFile]) -> list[CocoFile]:
-    named = [file for file in files if "instances" in file.path.stem.lower()]
-    return named or files
+    """Those called instances, and of these the ones whose name is no more than that of the split."""
+    files = [file for file in files if "instances" in file.path.stem.lower()] or files
+    plain = [file for file in files if (name := _PLAIN.fullmatch(file.path.stem.lower())) and said_split(name[1])]
+    return plain or files
 
 
 def _source(folder: Path, split: str, files: list[CocoFile], outside_images: bool) -> Source:

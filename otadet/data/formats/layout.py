@@ -74,12 +74,12 @@ def said_split(name: str) -> str | None:
     return splits.pop() if len(splits) == 1 else None
 
 
-def left_out(names: Sequence[str]) -> str:
+def left_out(names: Sequence[str], why: str = ", which names no split") -> str:
     """What is said, behind what gave a layout away, of files or folders that are read for no split."""
     if not names:
         return ""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f" (not {names[0]}{more}, which names no split)"
+    return f" (not {names[0]}{more}{why})"
 
 
 def of_splits(names: Iterable[str]) -> list[str]:

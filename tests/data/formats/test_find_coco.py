@@ -124,6 +124,15 @@ def test_what_only_the_user_can_choose_is_asked_when_it_is_needed(write_files):
         layout.splits["train"].read()
 
 
+def test_of_several_files_the_one_called_just_so(write_files):
+    files = {
+        f"annotations/{name}.json": coco("a.jpg") for name in ("train", "train_old", "instances_val2017", "val_small")
+    }
+    layout = find_coco(write_files({**files, "a.jpg": PICTURE}))
+    assert [source.path.stem for source in layout.splits.values()] == ["train", "instances_val2017"]
+    assert layout.why.endswith(" (not annotations/train_old.json and 1 more)")
+
+
 def test_a_file_without_a_split_beside_a_val_split(write_files):
     layout = find_coco(write_files({"boxes.json": coco("a.jpg"), "val.json": coco("a.jpg"), "a.jpg": PICTURE}))
     with pytest.raises(UserError, match=r"do not say which is the train split \(boxes\.json\)"):
