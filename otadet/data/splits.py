@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def _read(path: str | Path, source: Source) -> Annotations:
         others = [entry for entry in _broken(source) if not str(error).endswith(entry.problem)]
         if not others:
             raise
-        raise UserError(f"{error} (and {len(others):,} more: `otadet check {shown(path)}` lists them)") from error
+        command = shlex.join(["otadet", "check", shown(path)])
+        raise UserError(f"{error} (and {len(others):,} more: `{command}` lists them)") from error
 
 
 def _broken(source: Source) -> tuple[BrokenEntry, ...]:

@@ -339,7 +339,7 @@ def test_all_entries_of_coco_that_are_wrong_are_named_and_the_others_looked_at(f
 @pytest.mark.parametrize("format", ["yolo", "voc", "crowdhuman"])
 def test_entries_that_are_wrong_are_named_and_the_others_looked_at(format, tmp_path, capsys):
     names = [f"{number}.png" for number in range(4)]
-    path = WRITERS[format](tmp_path / "mine", {"train": names, "val": [f"v{name}" for name in names]})
+    path = WRITERS[format](tmp_path / "my own", {"train": names, "val": [f"v{name}" for name in names]})
     wrong = {"yolo": spoil_yolo, "voc": spoil_voc, "crowdhuman": spoil_crowdhuman}[format](path)
     status, report = checked(capsys, path)
     for (name, problem), (wanted, begins) in zip(broken_entries(report), wrong, strict=True):
@@ -347,7 +347,7 @@ def test_entries_that_are_wrong_are_named_and_the_others_looked_at(format, tmp_p
         assert problem.startswith(begins)
     assert report["splits"]["train"]["images"] == 4
     assert report["splits"]["train"]["boxes"] == 2
-    with pytest.raises(UserError, match=rf"\(and {len(wrong) - 1} more: `otadet check .*mine` lists them\)$"):
+    with pytest.raises(UserError, match=rf"\(and {len(wrong) - 1} more: `otadet check '.*my own'` lists them\)$"):
         DataFolder(str(path)).train()
     assert "image-unlisted" not in ids(report)
     assert status == check.FOUND_ERRORS
