@@ -8,14 +8,14 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from otadet.errors import UserError
+from otadet.errors import UserError, reason_of
 
 _LONGEST_SHOWN = 200
 _ALWAYS_READ = 2**30
 """Bytes of a file that are read whatever its picture's size: metadata, further pages and trailers belong to a file."""
 _BYTES_PER_PIXEL = 16
 """The most that an uncompressed picture takes: four channels of 32 bits."""
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -32,30 +32,34 @@ def shown(path: str | os.PathLike[str]) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:half]}...{text[-half:]}"
 
 
+def open_handle(path: str | Path) -> int:
+    """The handle, to read, of what may be no file: a pipe that nobody writes to would keep its reader for ever."""
+    return os.open(path, _READ)
+
+
 def open_regular(path: str | Path) -> BinaryIO:
-    """The file, opened to read. Raises as `open_descriptor` does."""
-    return os.fdopen(open_descriptor(path)[0], "rb")
+    """The file, opened to read. Raises as `open_sized` does."""
+    return os.fdopen(open_sized(path)[0], "rb")
 
 
-def open_descriptor(path: str | Path) -> tuple[int, int]:
-    """A descriptor of the file, opened to read, and its size in bytes.
+def open_sized(path: str | Path) -> tuple[int, int]:
+    """A handle of the file, to read, and its size in bytes.
 
-    Raises `UserError` for one that is missing, empty or no regular file: a pipe that nobody writes to would keep its
-    reader for ever, and a device may do anything when it is opened.
+    Raises `UserError` for one that is missing, empty or no regular file: a device may do anything when it is opened.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise _not_regular(path)
         # The second look is at what was opened, should the file have been replaced in between.
-        descriptor = os.open(path, _FLAGS)
+        handle = open_handle(path)
     except FileNotFoundError:
         raise UserError(f"{shown(path)}: no such image file") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{shown(path)}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    status = os.fstat(descriptor)
+        raise UserError(f"{shown(path)}: cannot be read: {reason_of(error)}") from error
+    status = os.fstat(handle)
     if stat.S_ISREG(status.st_mode) and status.st_size:
-        return descriptor, status.st_size
-    os.close(descriptor)
+        return handle, status.st_size
+    os.close(handle)
     if stat.S_ISREG(status.st_mode):
         raise UserError(f"{shown(path)}: the image file is empty")
     raise _not_regular(path)
@@ -66,11 +70,11 @@ def size_of(file: BinaryIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def read_bytes(descriptor: int, size: int) -> bytes:
+def read_up_to(handle: int, size: int) -> bytes:
     """The next `size` bytes, fewer where the file ends before."""
-    data = os.read(descriptor, size)
+    data = os.read(handle, size)
     # Some file systems hand out less at a time.
-    while len(data) < size and (more := os.read(descriptor, size - len(data))):
+    while len(data) < size and (more := os.read(handle, size - len(data))):
         data += more
     return data
 

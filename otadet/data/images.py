@@ -14,7 +14,7 @@ from PIL import Image
 
 from otadet.data.decode import decode, upright, was_cut
 from otadet.data.headers import PREFETCH, Header, TooManyPixels, read_header
-from otadet.data.image_file import open_descriptor, open_regular, read_bytes, read_whole, shown, size_of
+from otadet.data.image_file import open_regular, open_sized, read_up_to, read_whole, shown, size_of
 from otadet.data.reduce import reduced_size, shrunk
 from otadet.errors import UserError
 from otadet.integers import ceil_div
@@ -151,18 +151,18 @@ def _read(path: str | Path, options: ReadOptions, reduction: int = 1) -> tuple[H
 
 
 def _header_and_bytes(path: str | Path, options: ReadOptions) -> tuple[Header, bytes]:
-    descriptor, size = open_descriptor(path)
+    handle, size = open_sized(path)
     try:
         if size > _READ_AT_ONCE:
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
+            with os.fdopen(handle, "rb", closefd=False) as file:
                 header = _header(path, file, size, options)
                 return header, read_whole(path, file, header.pixels)
-        data = read_bytes(descriptor, size)
+        data = read_up_to(handle, size)
         return _header(path, io.BytesIO(data), len(data), options, data), data
     except (OSError, MemoryError) as error:
         raise _unreadable(path, error) from error
     finally:
-        os.close(descriptor)
+        os.close(handle)
 
 
 def _header(path: str | Path, file: BinaryIO, size: int, options: ReadOptions, start: bytes | None = None) -> Header:

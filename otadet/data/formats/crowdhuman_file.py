@@ -15,8 +15,7 @@ from typing import Any, Literal
 
 from otadet.data.annotations import BrokenEntry
 from otadet.data.formats.json_file import brief_value
-from otadet.data.formats.text_file import open_handle
-from otadet.data.image_file import shown
+from otadet.data.image_file import open_handle, shown
 from otadet.data.image_names import name_problem
 from otadet.errors import UserError, reason_of
 

@@ -11,8 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from otadet.data.formats.json_stream import parse_json
-from otadet.data.formats.text_file import open_handle
-from otadet.data.image_file import shown
+from otadet.data.image_file import open_handle, shown
 from otadet.errors import UserError, reason_of
 
 _SHORT = reprlib.Repr()

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-from otadet.data.image_file import shown
+from otadet.data.image_file import open_handle, shown
 from otadet.errors import UserError, reason_of
 
 _BYTES_AT_MOST = 2**28
@@ -25,11 +25,6 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-
-
-def open_handle(path: str | Path) -> int:
-    """The handle, to read, of what may be no file: a pipe that nobody writes to would keep its reader for ever."""
-    return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
 
 
 def read_bytes(path: str | Path, what: str, at_most: int = _BYTES_AT_MOST) -> bytes:
