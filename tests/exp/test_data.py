@@ -93,6 +93,14 @@ def test_all_are_for_validation_where_none_was_trained_on(tmp_path: Path) -> Non
     assert len(DataFolder(str(tmp_path)).untrained().val()) == 2
 
 
+def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_coco(tmp_path / "mine", "train", NAMES)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert len(DataFolder("~/mine").train()) == 8
+    assert len(CocoData("~/mine", train_json="train.json", train_images="images", val_json=None).train()) == 8
+
+
 def test_groups_stay_together(tmp_path: Path) -> None:
     names = [f"{clip}{frame}.png" for clip in "abcd" for frame in range(3)]
     write_coco(tmp_path, "boxes", names)

@@ -84,13 +84,13 @@ def find_data(path: str | Path, format: str = "auto", options: FindOptions = Fin
     """The format of the folder or the file at `path`, and its splits.
 
     Args:
-        path: a folder, or the one file that describes the data.
+        path: a folder, or the one file that describes the data; `~` is the home folder.
         format: "auto", or the one of `FINDERS` that it is in.
         options: handed on to the sources.
 
     Raises `UserError` for a folder that is in none or in several, saying what lies there and how to choose.
     """
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     if format not in ("auto", *FINDERS):
         raise UserError(f"format {format}: choose auto or {' or '.join(FINDERS)}")
     if os.path.isfile(path):

@@ -99,6 +99,7 @@ class FileData(Data):
     """Images and annotations in a folder: how they are read, and what is made where a split is missing."""
 
     folder: str = "datasets/coco"
+    """`~` is the home folder."""
     _: KW_ONLY
     class_names: tuple[str, ...] | None = None
     """By label; None: those of the data."""

@@ -38,7 +38,7 @@ class CocoData(FileData):
             raise UserError(f"test_images {self.test_images}: there is no test split; set test_json, too")
 
     def layout(self) -> Layout:
-        folder = Path(self.folder)
+        folder = Path(os.path.expanduser(self.folder))
         if not os.path.isdir(folder):
             raise UserError(no_such_folder(folder))
         named = {
