@@ -57,7 +57,7 @@ IMAGE_IN_TWO_SPLITS = Kind(
 )
 IMAGE_ALIKE_IN_TWO_SPLITS = Kind(
     *("image-alike-in-two-splits", "warning", "Nearly the same picture is trained on and measured with."),
-    "keep copies, re-encoded pictures and neighbouring frames in one split",
+    "keep copies, re-encoded pictures and neighbouring frames in one split; nothing where different scenes look so",
 )
 IMAGE_TWICE = Kind(
     *("image-twice", "warning", "Two files of one split have the same content."),
