@@ -105,16 +105,20 @@ def check_tta(exp: BaseExp, args: Namespace, overrides: Sequence[str]) -> None:
 
 
 def note_unused(exp: BaseExp, overrides: Sequence[str], needed: Sequence[str]) -> None:
-    """Say which of the pairs set parts that the app does not look at: those of the training are often given."""
+    """Say which of the pairs set what the app does not look at: fields of the training are often given.
+
+    needed: parts of the experiment that count, or single fields of others, such as "data.max_pixels".
+    """
     from otadet.exp import BaseExp
     from otadet.exp.fields import fields_of
     from otadet.exp.heard import own_methods
 
-    # Reading and naming of classes is the data's, whatever the app is; methods of a file may look at anything.
-    others = fields_of(BaseExp()).keys() - {*needed, "data"}
-    unused = [path for path in paths_named(exp, overrides) if path.partition(".")[0] in others]
+    # What a file adds, and its methods, may be looked at by anything.
+    others = fields_of(BaseExp()).keys() - {*needed}
+    named = paths_named(exp, overrides)
+    unused = [path for path in named if path.partition(".")[0] in others and path not in needed]
     if unused and not own_methods(exp, BaseExp):
-        counts = ", ".join(name for name in fields_of(exp) if name in {*needed, "data"})
+        counts = ", ".join([*(name for name in fields_of(exp) if name in needed), *(n for n in needed if "." in n)])
         text = f"{', '.join(dict.fromkeys(unused))}: without effect here, where {counts} count"
         print(f"note: {text}", file=sys.stderr)
 

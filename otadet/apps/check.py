@@ -143,7 +143,7 @@ def experiment(name: str | None, overrides: Sequence[str]) -> BaseExp | None:
         raise UserError("data: those of PATH are checked; omit it, or name it in place of PATH")
     if unused := [path for path in of_data if path.removeprefix("data.") not in _OF_DATA]:
         print(f"note: {', '.join(unused)}: without effect here, where all splits are checked", file=sys.stderr)
-    note_unused(exp, overrides, ("input", "train_resize"))
+    note_unused(exp, overrides, ("data", "input", "train_resize"))
     return exp
 
 

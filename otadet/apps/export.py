@@ -24,8 +24,8 @@ from functools import partial
 from otadet.apps.arguments import experiment_parser, load_trained, parse, pick_device, say
 from otadet.command_line import as_path
 
-NEEDED = ("input", "model", "postprocess")
-"""Parts of the experiment that an exported file is made of."""
+NEEDED = ("input", "model", "postprocess", "data.class_names", "data.num_classes")
+"""Parts of the experiment that an exported file is made of, and single fields."""
 
 
 def parser() -> ArgumentParser:

@@ -55,7 +55,7 @@ DEFAULT_CONF = 0.5
 
 _DEFAULT_CONF = ("postprocess.score_threshold", str(DEFAULT_CONF))
 """First of the pairs, so that what is set by name has the last word."""
-NEEDED = ("input", "model", "postprocess")
+NEEDED = ("input", "model", "postprocess", "data.max_pixels", "data.num_classes")
 """Parts of the experiment that detections are made by."""
 
 
@@ -164,7 +164,7 @@ def _of_onnx(args: Namespace) -> tuple[list[str], Callable[[], ImagePredictor[On
     own = file.metadata.postprocess
     is_fixed = file.metadata.nms and (own.rank_by == "class" or own.score_threshold > DEFAULT_CONF)
     given = [*args.overrides, *trailing, *_flags(args)]
-    file = set_up(exp, file, args, [*([] if is_fixed else _DEFAULT_CONF), *given], ("postprocess",))
+    file = set_up(exp, file, args, [*([] if is_fixed else _DEFAULT_CONF), *given], ("postprocess", "data.max_pixels"))
     return words, lambda: ImagePredictor(file, replace(exp.build_read_options(), upright=True), batch_size=1)
 
 

@@ -188,3 +188,12 @@ def test_python_looks_in_several_sizes_as_tta_does(desk, tmp_path):
 def test_mistakes_of_a_program(desk, path, options, message):
     with pytest.raises(UserError, match=message):
         otadet.load(desk / path if path else path, **options)
+
+
+@pytest.mark.parametrize(
+    ("file", "parts"), [("best.pth", "input, model, postprocess, "), ("best.onnx", "postprocess, ")]
+)
+def test_settings_that_change_nothing_in_a_prediction_are_noted(desk, tmp_path, capsys, file, parts):
+    drawn(desk, file, tmp_path, "lr", "0.1", "data", "elsewhere", "max_pixels", "100000", "nms_iou", "0.5")
+    said = f"note: data, optimizer.lr: without effect here, where {parts}data.max_pixels"
+    assert capsys.readouterr().err.startswith(said)
