@@ -168,17 +168,31 @@ def _header_and_bytes(path: str | Path, options: ReadOptions) -> tuple[Header, b
 def _header(path: str | Path, file: BinaryIO, size: int, options: ReadOptions, start: bytes | None = None) -> Header:
     """start: as of `read_header`, where it is read already."""
     try:
-        return read_header(file, file.read(PREFETCH) if start is None else start, size, options.max_pixels)
+        start = file.read(PREFETCH) if start is None else start
+        return read_header(file, start, size, options.max_pixels)
     except TooManyPixels as error:
         raise UserError(
             f"{shown(path)}: {error}, more than max_pixels {options.max_pixels:,}; if the file can be trusted and the "
             "memory is there, raise max_pixels"
         ) from error
+    except Image.UnidentifiedImageError as error:
+        raise _unreadable(path, error, instead=_what_it_is(start or b"")) from error
     except Exception as error:
         raise _unreadable(path, error) from error
 
 
-def _unreadable(path: str | Path, error: Exception) -> UserError:
+def _what_it_is(start: bytes) -> str:
+    """What stands in the place of a picture where it was not fetched; empty for all else."""
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS to an image; git lfs pull fetches the image itself"
+    if start.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+        return "a web page, not an image; the download was answered by one"
+    return ""
+
+
+def _unreadable(path: str | Path, error: Exception, instead: str = "") -> UserError:
+    if instead:
+        return UserError(f"{shown(path)}: is {instead}")
     # Pillow raises anything from OSError to struct.error and SyntaxError on a damaged file.
     if isinstance(error, Image.UnidentifiedImageError):
         return UserError(f"{shown(path)}: not an image, or of a format that neither OpenCV nor Pillow reads")

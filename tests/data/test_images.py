@@ -421,3 +421,23 @@ def test_files_may_come_in_parts(tmp_path, monkeypatch):
     expected, read = read_image(path), os.read
     monkeypatch.setattr(os, "read", lambda descriptor, size: read(descriptor, min(size, 100)))
     np.testing.assert_array_equal(read_image(path), expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            f"version https://git-lfs.github.com/spec/v1\noid sha256:{'1' * 64}\nsize 1\n",
+            "a pointer of Git LFS.*lfs pull",
+        ),
+        ("\n<!DOCTYPE html>\n<html><body>404</body></html>", "a web page, not an image"),
+        ("<HTML>moved</HTML>", "a web page, not an image"),
+        ("P9", "not an image, or of a format that"),
+    ],
+)
+def test_what_stands_in_the_place_of_an_image_is_named(tmp_path, text, said):
+    path = tmp_path / "a.jpg"
+    path.write_text(text)
+    for look in (read_image, look_at_header, check_header):
+        with pytest.raises(UserError, match=rf"a\.jpg: (is )?{said}"):
+            look(path)
