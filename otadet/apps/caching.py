@@ -37,6 +37,25 @@ def with_cache(run: Run, dataset: DetectionDataset) -> DetectionDataset:
     return dataset.cached(cache)
 
 
+def check_cache(run: Run) -> None:
+    """Raise `UserError` where the folder of a cache on disk cannot be used; before a run takes another one's place."""
+    if run.cache == "disk":
+        _open_folder(run)
+
+
+def _open_folder(run: Run) -> tuple[Path, int]:
+    """The folder of a cache on disk, made where it is missing, and the bytes that are free there."""
+    folder = CACHE_FOLDER if run.cache_folder is None else Path(run.cache_folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise UserError(f"{folder}: cannot hold the cache ({reason_of(error)}); set run.cache_folder") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{folder}: the cache cannot write there; set run.cache_folder")
+    return folder, free
+
+
 def memory_to_be_cached(run: Run, dataset: DetectionDataset) -> int:
     """Bytes that `with_cache` is going to take of this machine's memory, once for all processes."""
     if run.cache != "memory":
@@ -73,14 +92,7 @@ def _memory_cache(run: Run, images: ImageFiles) -> tuple[Plan, MemoryCache, str]
 
 
 def _disk_cache(run: Run, images: ImageFiles) -> tuple[Plan, DiskCache, str]:
-    folder = CACHE_FOLDER if run.cache_folder is None else Path(run.cache_folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        raise UserError(f"{folder}: cannot hold the cache ({reason_of(error)}); set run.cache_folder") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{folder}: the cache cannot write there; set run.cache_folder")
+    folder, free = _open_folder(run)
     held = sum(entry.bytes for entry in entries(folder))
     limit = held + int(_SHARE * free)
     if run.cache_gb is not None:

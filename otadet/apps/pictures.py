@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Endings that a drawn image keeps; any other gets .png appended."""
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
 
 
 def split_fields(words: list[str], fields: Container[str]) -> tuple[list[str], list[str]]:
@@ -54,6 +55,9 @@ def images_of(path: Path) -> list[Path]:
     if not os.path.isdir(path):
         # A pipe or a device is named when its turn comes: opening it is for the reader, which does not wait for it.
         if os.path.lexists(path):
+            if path.suffix.lower() in VIDEO_SUFFIXES:
+                frames = f"ffmpeg -i {shown(path)} frame-%06d.jpg"
+                raise UserError(f"--path {shown(path)}: is a video; name its frames, which {frames} writes")
             return [path]
         hint = SimilarNames(path.parent, deep=False).hint(path.name)
         raise UserError(f"--path {shown(path)}: no such file or folder{hint}")

@@ -9,6 +9,7 @@ import torch
 from loguru import logger
 
 from otadet.apps.beginning import read_beginning
+from otadet.apps.caching import check_cache
 from otadet.apps.compose import build_datasets, build_trainer
 from otadet.apps.fit_batch import with_fitting_batch
 from otadet.apps.results import draw_results
@@ -62,6 +63,7 @@ def _train_in_folder(exp: BaseExp, device: torch.device, start: Start) -> bool:
     left_out: dict[int, str] = {}
     trainer = build_trainer(exp, model, train_set, validation, device, start.output, precision, left_out)
     validation.stop = trainer.stop
+    from_main(lambda: check_cache(exp.run))
     from_main(lambda: _open_output(start.output, is_new=beginning.resume is None))
     beginning.go_on(trainer)
     log_data(exp, train_set, val_set, reasons)

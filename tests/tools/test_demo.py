@@ -246,3 +246,9 @@ def test_dark_16_bit_files_are_said(demo, project, output, capsys):
     demo(project.folder / "dark.png", "image_bits", 8)
     assert "image_bits" not in capsys.readouterr().err
     assert read_image(output / "dark.png").max() > 200
+
+
+def test_a_video_is_told_from_an_image(demo, project, tmp_path):
+    (tmp_path / "a.MP4").write_bytes(b"")
+    with pytest.raises(UserError, match=r"--path .*a\.MP4: is a video; name its frames"):
+        demo(tmp_path / "a.MP4")

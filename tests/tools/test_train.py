@@ -378,7 +378,12 @@ def test_a_new_run_does_not_replace_an_earlier_one(train, tmp_path):
     before = (out / "last.pth").read_bytes()
     train("--output", out, "length", "1iterations", "lr", 0.5)
     assert (out / "previous-1" / "last.pth").read_bytes() == before
-    assert (out / "last.pth").read_bytes() != before
+    newer = (out / "last.pth").read_bytes()
+    assert newer != before
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file: cannot hold the cache"):
+        train("--output", out, "run.cache", "disk", "run.cache_folder", tmp_path / "file")
+    assert (out / "last.pth").read_bytes() == newer, "a training that cannot start moves nothing"
 
 
 def test_fine_tuning_on_other_classes_takes_over_what_fits(train, tmp_path, capsys):
