@@ -6,8 +6,10 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+from otadet.data.formats.folders import absolute, path_ends
 from otadet.data.formats.json_file import brief_value
 from otadet.data.formats.json_section import Section
 from otadet.data.image_names import name_problem
@@ -90,8 +92,8 @@ def _foreign_folders(names: Sequence[str], folder: Path, outside: bool) -> int:
 
 def _without(name: str, skip: int, folder: Path) -> str | None:
     """A path less its first folders, if that is a file in the folder."""
-    end = "/".join(_parts(name)[skip:])
-    return end if end and os.path.isfile(folder / end) else None
+    end = next(islice(path_ends(_parts(name), absolute(folder)), skip, None), ())
+    return "/".join(end) if end and os.path.isfile(folder.joinpath(*end)) else None
 
 
 def _parts(name: str) -> list[str]:
@@ -108,8 +110,7 @@ def _with_slashes(name: str, folder: Path) -> str:
 
 def _by_its_end(name: str, folder: Path) -> str | None:
     """The longest end of a path that is a file in the folder."""
-    parts = _parts(name)
-    ends = ("/".join(parts[first:]) for first in range(len(parts)))
+    ends = ("/".join(end) for end in path_ends(_parts(name), absolute(folder)))
     try:
         return next((end for end in ends if os.path.isfile(folder / end)), None)
     except (ValueError, OSError):

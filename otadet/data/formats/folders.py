@@ -8,10 +8,13 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from otadet.data.formats.layout import plain_split
 from otadet.data.image_file import shown
 from otadet.data.images import IMAGE_SUFFIXES
 from otadet.errors import UserError, did_you_mean, reason_of
 
+_OWN_PARTS = 3
+"""Of a folder's path those that may say which split it is for."""
 _LOOKED_AT = 200
 """Folders that are looked into for an image."""
 
@@ -148,8 +151,20 @@ def places(text: str, bases: Sequence[str], folder: str, outside: bool) -> Itera
             if outside or is_within(place, folder):
                 yield place
         parts = [part for part in re.sub(r"^[A-Za-z]:/", "/", path).split("/") if part not in ("", ".", "..")]
-        for first in range(len(parts)):
-            yield os.path.join(folder, *parts[first:])
+        for end in path_ends(parts, folder):
+            yield os.path.join(folder, *end)
+
+
+def path_ends(parts: Sequence[str], folder: str) -> Iterator[Sequence[str]]:
+    """The ends of a path that was written on another machine, the longest first, which may be found in `folder`.
+
+    None is without the last part that says a split, `train` of `/home/me/train/images`, unless `folder` says it:
+    otherwise all splits would lead to the `images` of one.
+    """
+    own = {plain_split(part) for part in folder.split(os.sep)[-_OWN_PARTS:]}
+    said = [place for place, part in enumerate(parts) if (split := plain_split(part)) and split not in own]
+    for first in range(said[-1] + 1 if said else len(parts)):
+        yield parts[first:]
 
 
 def absolute(path: str | Path) -> str:

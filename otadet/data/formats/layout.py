@@ -19,7 +19,7 @@ _OTHER_NAMES = {"valid": "val", "validation": "val", "training": "train", "testi
 
 NOT_LISTED = " (not listed)"
 """Ends the name made up for a class that is not listed, where boxes of such a one are read."""
-_NUMBERED = re.compile(r"([^\W\d_]+)[-_. ]?\d+")
+_NUMBERED = re.compile(r"([^\W\d_]+)[-_. ]?\d*")
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -88,10 +88,12 @@ def of_splits(names: Iterable[str]) -> list[str]:
     said = {name: split for name in names if (split := said_split(name))}
     exact = [name for name in said if split_name(name) in SPLITS]
     taken = {said[name] for name in exact}
-    numbered = [name for name, split in said.items() if split not in taken and _is_numbered(name)]
+    numbered = [name for name, split in said.items() if split not in taken and plain_split(name)]
     return [name for name in said if name in exact or name in numbered] or list(said)
 
 
-def _is_numbered(name: str) -> bool:
+def plain_split(name: str) -> str | None:
+    """The split of a name that is no more than that, perhaps with a number: "val" of "valid" and of "val2017"."""
     found = _NUMBERED.fullmatch(name)
-    return found is not None and split_name(found[1]) in SPLITS
+    split = split_name(found[1] if found else name)
+    return split if split in SPLITS else None

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from otadet.data.dataset import DetectionDataset
 from otadet.data.formats.coco import find_coco
 from otadet.errors import UserError
 from tests.helpers.coco import PICTURE, coco
@@ -188,6 +189,16 @@ def test_folders_that_are_not_there_are_those_of_another_machine(write_files):
     write_files({names[0]: PICTURE})
     # Where one is there as it is written, the others are missing, whatever else is called like their end.
     assert list(find_coco(folder).splits["train"].read().file_names) == names
+
+
+@pytest.mark.parametrize("name", ["/x/val/0.jpg", "mine/val/0.jpg"])
+def test_a_name_that_says_another_split_is_none_of_this(write_files, name):
+    files = {"train.json": coco("0.jpg"), "val.json": coco(name), "images/0.jpg": PICTURE}
+    source = find_coco(write_files(files)).splits["val"]
+    with pytest.raises(UserError, match=r"is absolute|no such image file"):
+        DetectionDataset(source.read())
+    folder = write_files({"val/0.jpg": PICTURE})
+    assert find_coco(folder).splits["val"].read().image_dir in (folder, folder / "val")
 
 
 def test_lvis_has_urls_for_names(write_files):

@@ -64,6 +64,18 @@ def test_ways_to_name_the_splits(write_files, paths):
     }
 
 
+def test_all_splits_never_lead_to_the_images_of_one(write_files):
+    yaml = "train: {0}/train/images\nval: {0}/valid/images\ntest: {0}/test/images\nnames: [ape, cow]"
+    files = {"images/a.jpg": (8, 8), "labels/a.txt": LINE}
+    for place in ("..", "/content/mine", "C:\\mine"):
+        with pytest.raises(UserError, match=r"data\.yaml: train: .*train.images': no such folder or list"):
+            find_yolo(write_files({**files, "data.yaml": yaml.format(place)}))
+    # A folder that is called as the split has its images.
+    folder = write_files({f"train/{name}": content for name, content in files.items()})
+    write_files({"train/data.yaml": "train: ../train/images\nval: ../valid/images\nnames: [ape, cow]"})
+    assert find_yolo(folder / "train").why == "data.yaml (its val is not there)"
+
+
 def test_splits_that_were_not_exported_are_said(write_files):
     layout = find_yolo(write_files({**FILES, "data.yaml": YAML + "test: mine/test"}))
     assert layout.why == "data.yaml (its test is not there)"
