@@ -110,7 +110,8 @@ def test_a_number_is_whole_and_not_too_small(text, capsys):
         (["lr"], "lr: overrides come as pairs, name value; the last one is incomplete"),
         (["data", ".", "lr=0.1"], "write lr 0.1 for lr=0.1"),
         (["augment.0.p="], "write augment.0.p VALUE for augment.0.p="),
-        (["."], ". is there: pictures are data ., an experiment is -f ."),
+        (["."], ". is a folder: as that of the pictures it is data ."),
+        (["lr", "1", __file__], f"{__file__} is a file of Python: as that of an experiment it is -f {__file__}"),
         (["data", ""], "folder: is empty"),
     ],
 )

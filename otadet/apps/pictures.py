@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,10 @@ DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
 
 
-def split_fields(words: list[str], fields: Container[str]) -> tuple[list[str], list[str]]:
+def split_fields(words: list[str], fields: Collection[str]) -> tuple[list[str], list[str]]:
     """The words after --path -> paths, and what begins with the first that is no file but the name of a field.
 
-    Raises `UserError` where the latter are no pairs.
+    Raises `UserError` where the latter are no pairs, and for a word that is neither, but nearly the name of a field.
     """
     from otadet.errors import UserError
     from otadet.exp.pairs import incomplete
@@ -34,6 +35,8 @@ def split_fields(words: list[str], fields: Container[str]) -> tuple[list[str], l
             if (len(words) - place) % 2:
                 raise UserError(incomplete(words[place:]))
             return words[:place], words[place:]
+        if place and not os.path.lexists(word) and (near := get_close_matches(word, fields, n=1, cutoff=0.8)):
+            raise UserError(f"--path {word}: neither a file nor a setting; did you mean {near[0]!r}?")
     return words, []
 
 

@@ -15,5 +15,16 @@ def incomplete(words: Sequence[str]) -> str:
             return f"{said}; write {found[1]} {found[2] or 'VALUE'} for {word}"
     for word in words[::2]:
         if os.path.exists(word):
-            return f"{said}; {word} is there: pictures are data {word}, an experiment is -f {word}"
+            return f"{said}; {word} is {_named_as(word)}"
     return said
+
+
+def _named_as(path: str) -> str:
+    """What a path is, and how it is named."""
+    if os.path.isdir(path):
+        return f"a folder: as that of the pictures it is data {path}"
+    if path.endswith(".py"):
+        return f"a file of Python: as that of an experiment it is -f {path}"
+    if path.endswith((".pth", ".onnx")):
+        return f"a file: as the checkpoint it is -c {path}"
+    return f"a file: as that of the data it is data {path}"

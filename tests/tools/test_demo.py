@@ -172,8 +172,10 @@ def test_several_paths_and_fields_after_them(demo, project, output, tmp_path):
     records = json.loads((tmp_path / "found.json").read_text())
     assert [Path(record["file"]).name for record in records] == ["a.png", "b.png"]
     assert not any(record["detections"] for record in records)
-    with pytest.raises(UserError, match=r"score_treshold: no such file"):
+    with pytest.raises(UserError, match=r"score_treshold: neither a file .*; did you mean 'score_threshold'\?"):
         demo(*files, "score_treshold", 0.99)
+    with pytest.raises(UserError, match=r"--path elsewhere\.png: no such file or folder"):
+        demo(*files, "elsewhere.png")
 
 
 def test_files_of_one_name_from_several_folders(demo, project, output):
