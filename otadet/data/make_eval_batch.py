@@ -51,7 +51,8 @@ class EvalBatchMaker:
             if size == first:
                 reading.added(packer, view, index)
             else:
-                of_other_sizes.setdefault(size, []).append((index, view))
+                # Pixels that wait for the others are kept as small as they are going to be.
+                of_other_sizes.setdefault(size, []).append((index, view if unread else view.drawn()))
             # Else there would be two images at a time.
             del view
         packers = [] if packer is None else [packer]

@@ -91,7 +91,8 @@ class TrainBatchMaker:
         )
         size = None if unread else self._expected_size(transforms, indices)
         if size is None:
-            known = list(views)
+            # Pixels that wait for the others are kept as small as they are going to be.
+            known = list(views if unread else map(View.drawn, views))
             size = common_size([padded_size(view.picture.padded, self.size_divisor) for view in known])
             views = iter(known)
         packer = Packer(len(entries), size, self.pad_value, self.size_divisor, self.memory)

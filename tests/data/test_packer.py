@@ -77,6 +77,13 @@ def test_there_is_one_image_at_a_time(transform):
         assert sum(map(len, eval_loader(Alone(9), transform, **options))) == 9
 
 
+def test_images_that_wait_for_others_are_kept_as_small_as_they_become():
+    several = Compose((ResizeShortestEdge((8, 9, 10), 60), RandomFlip()))
+    options = {"batch_size": 4, "pad_value": GREY, "size_divisor": 1}
+    assert len(list(train_loader(Alone(20), several, iterations=6, **options))) == 6
+    assert sum(map(len, eval_loader(Alone(9), several, **options))) == 9
+
+
 class Misjudged(Noise):
     """Its images are of other sizes than it says."""
 

@@ -15,6 +15,7 @@ from otadet.data.dataset import DetectionDataset
 from otadet.data.loader import eval_loader
 from otadet.data.sample import Sample
 from otadet.data.transforms import ColorJitter, Compose, Letterbox, RandomFlip, ResizeShortestEdge
+from otadet.data.transforms.compose import apply_as_view
 from otadet.data.view import Picture, View
 from otadet.errors import UserError
 from tests.helpers.coco import coco_dataset
@@ -118,7 +119,21 @@ def test_what_is_read_when_it_is_drawn_trains_as_what_is_read_at_once(files, wor
         stream(files, transform, **{**options, "unreadable": "fail"})
 
 
-@pytest.mark.parametrize("transform", [RESIZE, Letterbox((48, 48), GREY), Compose((RESIZE, ColorJitter()))], ids=str)
+TWO_CHANGES = (Compose((RandomFlip(1.0), RESIZE)), Compose((RESIZE, Letterbox((48, 48), GREY), RandomFlip(), RESIZE)))
+
+
+@pytest.mark.parametrize("transform", TWO_CHANGES, ids=str)
+def test_a_change_of_a_changed_picture_reads_it_no_earlier(files, transform):
+    options = {"unreadable": "skip", "iterations": 9}
+    assert_same(stream(files, transform, **options), stream(Read(files), transform, **options))
+    view = apply_as_view(transform, files.view(3), np.random.default_rng(0))
+    with pytest.raises(UserError, match=r"3\.jpg: cannot be read"):
+        view.plain()
+
+
+@pytest.mark.parametrize(
+    "transform", [RESIZE, Letterbox((48, 48), GREY), Compose((RESIZE, ColorJitter())), *TWO_CHANGES], ids=str
+)
 def test_evaluation_leaves_out_what_cannot_be_drawn(files, transform):
     options = {"batch_size": 4, "pad_value": GREY, "size_divisor": 32, "unreadable": "skip"}
     left_out: dict[int, str] = {}
@@ -128,6 +143,13 @@ def test_evaluation_leaves_out_what_cannot_be_drawn(files, transform):
     assert_same(batches, list(eval_loader(Read(files), transform, **options)))
     with pytest.raises(UserError, match=r"(3|7)\.jpg: cannot be read"):
         list(eval_loader(files, transform, **{**options, "unreadable": "fail"}))
+
+
+def test_a_data_set_may_be_given_another_method(files):
+    read, sample = [], files.sample
+    files.sample = lambda index: read.append(index) or sample(index)
+    stream(files, RESIZE, unreadable="skip")
+    assert {*read} == {*range(9)}
 
 
 def test_a_derived_data_set_may_change_its_samples(files):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from otadet.data.view import OnViews, View, is_on_views
 from otadet.errors import UserError
 from otadet.limits import Limits
 from otadet.part import Part
+
+_Holder = TypeVar("_Holder", bound=object)
 
 
 @dataclass(frozen=True)
@@ -31,18 +34,13 @@ class Compose(OnViews):
         """How many other samples all of them need."""
         return sum(others_of(transform) for transform in self.transforms)
 
-    @property
-    def is_constant(self) -> bool:
-        """Whether it is the same in every batch of a training."""
-        return all(map(is_constant, self.transforms))
-
     def at_progress(self, progress: float) -> Compose:
         """What it is when that share (0-1) of the training is over."""
-        return Compose(tuple(at_progress(transform, progress) for transform in self.transforms))
+        return _with(self, "transforms", tuple(at_progress(transform, progress) for transform in self.transforms))
 
     def for_batch(self, rng: np.random.Generator) -> Compose:
         """What it is in one batch. rng: the same for all its images."""
-        return Compose(tuple(for_batch(transform, rng) for transform in self.transforms))
+        return _with(self, "transforms", tuple(for_batch(transform, rng) for transform in self.transforms))
 
     def as_view(self, view: View, rng: np.random.Generator, others: Sequence[Sample] = ()) -> View:
         """What is done after the last of them that looks at pixels is left to be drawn."""
@@ -86,7 +84,7 @@ class Until(Part):
 
     def for_batch(self, rng: np.random.Generator) -> Until:
         """What it is in one batch. rng: the same for all its images."""
-        return Until(self.share, for_batch(self.transform, rng))
+        return _with(self, "transform", for_batch(self.transform, rng))
 
     def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
         raise UserError(
@@ -116,8 +114,10 @@ def for_batch(transform: TrainTransform, rng: np.random.Generator) -> TrainTrans
 
 def is_constant(transform: TrainTransform) -> bool:
     """Whether `at_progress` and `for_batch` never change it."""
-    if isinstance(transform, Compose):
-        return transform.is_constant
+    kind: Any = type(transform)
+    own = Compose.at_progress, Compose.for_batch
+    if isinstance(transform, Compose) and (kind.at_progress, kind.for_batch) == own:
+        return all(map(is_constant, transform.transforms))
     return not (hasattr(transform, "at_progress") or hasattr(transform, "for_batch"))
 
 
@@ -164,6 +164,13 @@ def needs_no_pixels(transform: TrainTransform) -> bool:
     """Whether all that it does to a picture can be done when that is drawn."""
     parts = transform.transforms if isinstance(transform, Compose) else ()
     return is_on_views(transform) and all(map(needs_no_pixels, parts))
+
+
+def _with(transform: _Holder, field: str, value: Any) -> _Holder:
+    """The transform with another value of that field: one of a derived class stays so, however those are made."""
+    other = copy(transform)
+    object.__setattr__(other, field, value)
+    return other
 
 
 class _Unchanged(SameSize, OnViews):

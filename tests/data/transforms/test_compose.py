@@ -189,3 +189,45 @@ def test_what_a_derived_class_changes_is_done():
     for transform, expected in ((Darker(1.0), sample.image[:, ::-1] // 2), (Upside(), sample.image[::-1])):
         for result in (transform(sample, rng), apply(Compose((transform,)), sample, rng)):
             np.testing.assert_array_equal(result.image, expected)
+
+
+class Blackened(Compose):
+    """However it is made."""
+
+    def __init__(self, *transforms):
+        super().__init__(transforms)
+
+    def __call__(self, sample, rng, others=()):
+        result = super().__call__(sample, rng, others)
+        return replace(result, image=np.zeros_like(result.image))
+
+
+SMALL = ResizeShortestEdge((40,), 80)
+
+
+@pytest.mark.parametrize("transform", [SMALL, Until(0.5, SMALL)], ids=str)
+def test_a_derived_list_stays_what_it_is_while_its_transforms_change(transform):
+    for batch in stream(Noise(9), Blackened(transform, Letterbox((32, 32), GREY)), iterations=4):
+        assert not batch.images.any()
+
+
+def test_a_derived_class_may_change_with_the_training_or_the_batch():
+    class Shrinking(Compose):
+        def at_progress(self, progress):
+            return self.transforms[0] if progress < 0.5 else self.transforms[1]
+
+    class Drawn(Compose):
+        def for_batch(self, rng):
+            return self.transforms[1]
+
+    class Never(Until):
+        def at_progress(self, progress):
+            return Letterbox((64, 64), GREY)
+
+    two = Letterbox((64, 64), GREY), Letterbox((32, 32), GREY)
+    for transform, expected in (
+        (Shrinking(two), [64, 64, 32, 32]),
+        (Drawn(two), [32] * 4),
+        (Compose((Never(0.0, two[1]),)), [64] * 4),
+    ):
+        assert [batch.images.shape[2] for batch in stream(Noise(9), transform, iterations=4)] == expected
