@@ -124,7 +124,7 @@ def build_step(
         exp.build_loss(),
         exp.build_optimizer(model),
         exp.build_schedule(dataset_size),
-        exp.input.pixel_norm(),
+        exp.input.pixel_norm(torch.channels_last if precision.channels_last else torch.contiguous_format),
         device,
         amp_dtype=precision.amp_dtype,
         channels_last=precision.channels_last,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from otadet.data.transforms import Letterbox, ResizeShortestEdge
@@ -77,9 +78,9 @@ class InputSpec:
         """`resize` with the padding it needs: what is called with a `Sample`."""
         return replace(self.resize, pad_value=self.pad_value) if isinstance(self.resize, Letterbox) else self.resize
 
-    def pixel_norm(self) -> PixelNorm:
-        """The normalisation as a module, which holds its numbers on a device."""
-        return PixelNorm(self.mean, self.std)
+    def pixel_norm(self, memory_format: torch.memory_format = torch.contiguous_format) -> PixelNorm:
+        """The normalisation as a module, which holds its numbers on a device. memory_format: of its result."""
+        return PixelNorm(self.mean, self.std, memory_format)
 
     def normalize(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) RGB in 0-255, uint8 or float -> (N, 3, H, W) float32, on whatever device they are."""

@@ -23,6 +23,10 @@ def test_the_layout_in_memory_changes_no_value(dtype):
     expected = norm(images.contiguous())
     assert norm(images).is_contiguous()
     assert torch.equal(norm(images), expected)
+    last = PixelNorm(MEAN, STD, torch.channels_last)
+    for given in (images, images.contiguous()):
+        assert last(given).is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(last(given), expected)
 
 
 def test_it_adds_nothing_to_a_checkpoint():
