@@ -20,7 +20,7 @@ if __name__ == "__main__":
     # As a script it has its own folder there, whose package `benchmarks` is to be found as everywhere.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain, repeat
@@ -35,6 +35,7 @@ import torch
 
 from benchmarks.trainbench.hardware import device_name
 from otadet.cli import run
+from otadet.command_line import Parser, as_path, at_least
 from otadet.data.annotations import Annotations
 from otadet.data.batch import Batch
 from otadet.data.class_list import SourceClasses
@@ -52,36 +53,39 @@ BOXES = 7
 
 
 def parse_args() -> Namespace:
-    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="with photos; default: pictures are made")
-    parser.add_argument("--size", metavar="HEIGHT/WIDTH", help="of the pictures that are made; default: several sizes")
-    parser.add_argument("--count", type=int, default=48, metavar="N", help="images at most; default: 48")
-    parser.add_argument("--resize", default="800/1333", metavar="SHORT/LONG", help="default: 800/1333")
-    parser.add_argument("--batch", type=int, default=4, metavar="N", help="images per batch; default: 4")
-    parser.add_argument("--rounds", type=int, default=30, metavar="N", help="default: 30")
+    parser = Parser(description=__doc__)
+    parser.add_argument("--images", type=as_path, metavar="FOLDER", help="with photos; default: pictures are made")
+    parser.add_argument(
+        "--size", type=as_size, metavar="HEIGHT/WIDTH", help="of the pictures that are made; default: several sizes"
+    )
+    parser.add_argument("--count", type=at_least(1), default=48, metavar="N", help="images at most; default: 48")
+    parser.add_argument("--resize", type=as_size, default="800/1333", metavar="SHORT/LONG", help="default: 800/1333")
+    parser.add_argument("--batch", type=at_least(1), default=4, metavar="N", help="images per batch; default: 4")
+    parser.add_argument("--rounds", type=at_least(1), default=30, metavar="N", help="default: 30")
     return parser.parse_args()
+
+
+def as_size(text: str) -> tuple[int, int]:
+    """Two numbers of pixels, as 800/1333."""
+    sides = text.split("/")
+    if len(sides) != 2 or not all(side.isdigit() and 16 <= int(side) <= 65_535 for side in sides):
+        raise ArgumentTypeError(f"{text!r} must be two numbers of pixels, 16 to 65535, such as 800/1333")
+    return int(sides[0]), int(sides[1])
 
 
 def main() -> None:
     args = parse_args()
-    short, long = pair(args.resize, "--resize")
-    sizes = SIZES if args.size is None else (pair(args.size, "--size"),)
+    short, long = args.resize
+    sizes = SIZES if args.size is None else (args.size,)
     resize = ResizeShortestEdge((short,), long)
     cv2.setNumThreads(0)
     with TemporaryDirectory() as folder:
         dataset = data_of(args.images or made(Path(folder), args.count, sizes), args.count)
         processor = device_name(torch.device("cpu"))
-        print(f"{len(dataset)} images, resized to {args.resize}, batches of {args.batch}, {processor}")
+        print(f"{len(dataset)} images, resized to {short}/{long}, batches of {args.batch}, {processor}")
         for name, source in {"whole images": dataset, "reduced decoding": dataset.reduced_for(resize)}.items():
             for purpose, batches in loaders(source, resize, args.batch).items():
                 print(f"{name}, {purpose}: {compared(dataset.image_dir, batches, resize, args.rounds)}", flush=True)
-
-
-def pair(text: str, option: str) -> tuple[int, int]:
-    first, _, second = text.partition("/")
-    if not (first.isdigit() and second.isdigit()):
-        raise UserError(f"{option} {text}: must be two numbers of pixels, such as 800/1333")
-    return int(first), int(second)
 
 
 def loaders(dataset: DetectionDataset, resize: ResizeShortestEdge, batch_size: int) -> dict[str, Iterator[Batch]]:
@@ -149,6 +153,8 @@ def made(folder: Path, count: int, sizes: Sequence[tuple[int, int]] = SIZES) -> 
 
 
 def data_of(folder: Path, count: int) -> DetectionDataset:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is no folder")
     names = [path.name for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES][:count]
     if not names:
         raise UserError(f"{folder}: has no images")
