@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import threading
@@ -30,8 +31,12 @@ class CaughtStderr:
         _one_at_a_time.acquire()
         try:
             saved = os.dup(_STDERR)
-        except OSError:
-            return self._lines
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                return self._lines
+            # There is one, but no descriptor to keep it by: damage would go unseen.
+            self._restore()
+            raise
         try:
             self._descriptors = saved, *_pipe()
             os.dup2(self._descriptors[2], _STDERR)

@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 import socket
@@ -210,6 +211,24 @@ def test_damage_inside_a_jpeg_is_named_and_not_printed(tmp_path, capfd, progress
     with pytest.raises(UserError, match=r"damaged\.jpg.*damaged inside"):
         read_image(path)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("lacking", ["dup", "pipe"])
+def test_damage_is_not_passed_over_for_lack_of_descriptors(tmp_path, monkeypatch, lacking):
+    path = tmp_path / "damaged.jpg"
+    path.write_bytes(noise_jpeg()[:3000] + b"\xff\xd9")
+
+    def fail(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        for name in ("pipe", "pipe2") if lacking == "pipe" else ("dup",):
+            patch.setattr(os, name, fail, raising=False)
+        with pytest.raises(UserError, match=r"damaged\.jpg.*Too many open files") as caught:
+            read_image(path)
+    assert caught.value.__cause__.errno == errno.EMFILE
+    with pytest.raises(UserError, match="damaged inside"):
+        read_image(path)
 
 
 @pytest.mark.parametrize("stray", [b"\0\0", b"\0" * 600])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -147,6 +148,13 @@ class Large(Quarters):
         return 3 * height, 2 * width
 
 
+class Cropping(Compose):
+    """Of a derived class, which may look at the whole picture first."""
+
+    def __call__(self, sample, rng, others=()):
+        return super().__call__(replace(sample, image=sample.image[:50, :50]), rng, others)
+
+
 RESIZE, BOX = ResizeShortestEdge((60, 100), 150), Letterbox((90, 90), GREY)
 
 
@@ -169,6 +177,8 @@ RESIZE, BOX = ResizeShortestEdge((60, 100), 150), Letterbox((90, 90), GREY)
         (Compose((BOX, MixUp(), CopyPaste(scale=(0.5, 2.0)))), (180, 270)),
         (Compose((ColorJitter(), RESIZE)), None),
         (Compose(()), None),
+        (Cropping((RESIZE,)), None),
+        (Compose((BOX, Cropping((RESIZE,)))), (60, 90)),
         (RandomFlip(), None),
         (lambda sample, rng: sample, None),
     ],

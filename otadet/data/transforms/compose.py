@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeGuard, TypeVar, cast
 
 import numpy as np
 
@@ -112,11 +112,17 @@ def for_batch(transform: TrainTransform, rng: np.random.Generator) -> TrainTrans
     return transform if changing is None else changing(rng)
 
 
+def is_mere_list(transform: Any) -> TypeGuard[Compose]:
+    """Whether it does what its transforms do, and nothing else: a class derived from `Compose` may do more."""
+    methods = "__call__", "as_view", "at_progress", "for_batch"
+    return isinstance(transform, Compose) and all(
+        getattr(type(transform), name) is getattr(Compose, name) for name in methods
+    )
+
+
 def is_constant(transform: TrainTransform) -> bool:
     """Whether `at_progress` and `for_batch` never change it."""
-    kind: Any = type(transform)
-    own = Compose.at_progress, Compose.for_batch
-    if isinstance(transform, Compose) and (kind.at_progress, kind.for_batch) == own:
+    if is_mere_list(transform):
         return all(map(is_constant, transform.transforms))
     return not (hasattr(transform, "at_progress") or hasattr(transform, "for_batch"))
 
@@ -147,7 +153,7 @@ def apply_as_view(
     transform: TrainTransform, view: View, rng: np.random.Generator, others: Sequence[Sample] = ()
 ) -> View:
     """`apply`, for those who say later where the picture is to be drawn."""
-    if isinstance(transform, Compose) and is_on_views(transform):
+    if is_mere_list(transform):
         return transform.as_view(view, rng, others)
     count = others_of(transform)
     if len(others) != count:
@@ -162,8 +168,9 @@ def apply_as_view(
 
 def needs_no_pixels(transform: TrainTransform) -> bool:
     """Whether all that it does to a picture can be done when that is drawn."""
-    parts = transform.transforms if isinstance(transform, Compose) else ()
-    return is_on_views(transform) and all(map(needs_no_pixels, parts))
+    if isinstance(transform, Compose):
+        return is_mere_list(transform) and all(map(needs_no_pixels, transform.transforms))
+    return is_on_views(transform)
 
 
 def _with(transform: _Holder, field: str, value: Any) -> _Holder:

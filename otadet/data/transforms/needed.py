@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from otadet.data.transforms.compose import Compose, Until, others_of
+from otadet.data.transforms.compose import Until, is_mere_list, others_of
 
 
 def needed_size(transform: Any, height: int, width: int) -> tuple[int, int] | None:
@@ -34,6 +34,6 @@ def needed_size(transform: Any, height: int, width: int) -> tuple[int, int] | No
 
 def _parts(transform: Any, always: bool = True) -> list[tuple[Any, bool]]:
     """The transforms of a `Compose`, one after the other, and whether each is there all the time."""
-    if isinstance(transform, Compose):
+    if is_mere_list(transform):
         return [part for one in transform.transforms for part in _parts(one, always)]
     return _parts(transform.transform, False) if isinstance(transform, Until) else [(transform, always)]
