@@ -100,7 +100,8 @@ class ItemDataset(DetectionDataset):
         return View.of(self.sample(index))
 
     def sample(self, index: int) -> Sample:
-        """The item as it is now. Raises `UserError` naming one that cannot be had, or is not what it was."""
+        """The item as it is now, in arrays of its own. Raises `UserError` naming one that cannot be had, or is not what
+        it was."""
         item = read_item(self._items, index)
         if self._fixed and not item.same_objects(self._first[index]):
             raise UserError(
@@ -117,7 +118,8 @@ class ItemDataset(DetectionDataset):
         kept = np.isfinite(item.boxes).all(axis=1) & ~is_degenerate(boxes)
         rows = np.array([self._own[label] for label in item.labels], dtype=np.int64)
         return Sample(
-            image=item.image,
+            # A transform may change pixels in place: those of the object stay, and those of PIL cannot be written to.
+            image=item.image.copy(),
             boxes=boxes[kept],
             labels=self._label_of[rows][kept],
             image_id=int(self.image_ids[index]),

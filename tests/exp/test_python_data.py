@@ -234,3 +234,20 @@ def test_the_view_of_an_item_is_its_sample() -> None:
     np.testing.assert_array_equal(view.image, sample.image)
     np.testing.assert_array_equal(view.boxes, sample.boxes)
     assert (view.image_id, view.file_name, view.labels.tolist()) == (sample.image_id, sample.file_name, [1])
+
+
+@pytest.mark.parametrize("kind", [np.asarray, Image.fromarray], ids=["numpy", "PIL"])
+def test_a_transform_that_writes_into_a_sample_leaves_the_item_as_it_is(kind: Any) -> None:
+    boxes, regions = np.array([BOX], np.float64), np.array([[0, 0, 5, 5]], np.float64)
+    item = {"image": kind(IMAGE.copy()), "boxes": boxes, "labels": np.array([1]), "ignored": regions}
+    dataset = PythonData([item], [item], class_names=("cat", "dog")).train()
+    for _ in range(2):
+        sample = dataset.sample(0)
+        assert not sample.image.any()
+        assert (sample.boxes.tolist(), sample.labels.tolist(), sample.ignored.tolist()) == (
+            [BOX],
+            [1],
+            regions.tolist(),
+        )
+        for array in (sample.image, sample.boxes, sample.labels, sample.ignored):
+            array[:] = 0 if array is sample.labels else 9
