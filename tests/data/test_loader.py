@@ -144,6 +144,22 @@ def test_a_lack_of_descriptors_is_no_fault_of_an_image():
             stream(Exhausted(3), unreadable=unreadable)
 
 
+def test_what_a_data_set_returns_is_checked_whatever_is_done_to_it():
+    class Pairs(Noise):
+        def sample(self, index):
+            return super().sample(index).image, []
+
+    class Doubles(Noise):
+        def sample(self, index):
+            found = super().sample(index)
+            return replace(found, boxes=found.boxes.astype(np.float64), labels=found.labels.astype(np.int32))
+
+    for transform in (Compose(()), ResizeShortestEdge((24,), 60)):
+        with pytest.raises(UserError, match=r"^Pairs: returned a tuple; needed is a Sample$"):
+            stream(Pairs(3), transform)
+        assert_same(stream(Doubles(3), transform), stream(Noise(3), transform))
+
+
 def evaluation(dataset, transform, **options) -> list[Batch]:
     return list(eval_loader(dataset, transform, **{"batch_size": 3, "pad_value": GREY, "size_divisor": 32, **options}))
 

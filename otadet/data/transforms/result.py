@@ -1,4 +1,4 @@
-"""What a transform returned, checked: people write their own, and wrong pixels would train as well as right ones."""
+"""What a transform or a data set returned, checked: people write their own, and wrong pixels would train as well."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from otadet.data.sample import Sample
 from otadet.errors import UserError
 
 
-def checked(transform: Any, sample: Any) -> Sample:
-    """The sample that `transform` returned, boxes as float32 and labels as int64.
+def checked(maker: Any, sample: Any) -> Sample:
+    """The sample that a transform or a data set, `maker`, returned, boxes as float32 and labels as int64.
 
-    Raises `UserError`, which names the transform and the image, for pixels that are not (H, W, 3) uint8, and for boxes
+    Raises `UserError`, which names it and the image, for pixels that are not (H, W, 3) uint8, and for boxes
     or labels that are none.
     """
     if not isinstance(sample, Sample):
-        raise UserError(f"{name_of(transform)}: returned a {type(sample).__name__}; a transform returns a Sample")
-    where = f"{name_of(transform)}, at {sample.file_name}"
+        raise UserError(f"{name_of(maker)}: returned a {type(sample).__name__}; needed is a Sample")
+    where = f"{name_of(maker)}, at {sample.file_name}"
     image = sample.image
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         found = f"{image.dtype} of shape {tuple(image.shape)}" if hasattr(image, "dtype") else type(image).__name__
