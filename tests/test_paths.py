@@ -97,8 +97,9 @@ def test_a_folder_that_can_be_written_is_made_and_left_as_it_is(tmp_path):
 )
 def test_tools(words, path, tiny, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    for place in ("otadet.exp.load_detector", "otadet.exp.load.load_detector"):
-        monkeypatch.setattr(place, lambda *_, **__: pytest.fail("work before the error"))
+    # Those who import it come first: what is imported while it is replaced would keep what it is replaced by.
+    for module in ("otadet.apps.assign", "otadet.exp", "otadet.exp.load"):
+        monkeypatch.setattr(f"{module}.load_detector", lambda *_, **__: pytest.fail("work before the error"))
     known = {"CKPT": tiny.checkpoint, "PATH": path, "IMAGES": tiny.data / "val"}
     command, *rest = ([words[0], words[1]] if words[0] == "demo" else [words[0]]) + ["-f", tiny.file]
     with pytest.raises(UserError):

@@ -67,7 +67,7 @@ def build(exp: BaseExp) -> None:
         assert all(0 <= schedule(iteration) <= 1 for iteration in (0, last // 2, last))
     from_plain(exp.describe()["model"], "model")
     small = exp.model.channels <= 64 and exp.model.tower_depth <= 4 and exp.model.backbone.width <= 64
-    if small and exp.model.backbone.depth == 10 and exp.model.backbone.weights is None:
+    if small and exp.model.backbone.depth == 10 and exp.model.backbone.weights is exp.model.weights is None:
         exp.build_optimizer(exp.build_model(2))
 
 
