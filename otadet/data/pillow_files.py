@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +9,10 @@ from typing import IO, BinaryIO, cast
 
 from PIL import Image
 
+from otadet.data import process_locks
+
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "ICO", "PCX", "TGA")
 """Pillow's names of the formats that are read. Some of the others start programs of the system (EPS: Ghostscript)."""
-
-_pillow_settings = threading.Lock()
 
 
 @contextmanager
@@ -22,7 +21,7 @@ def pillow_limit(max_pixels: int | None = None) -> Iterator[None]:
 
     Its limit is a global variable of its module, so blocks of several threads follow each other.
     """
-    with _pillow_settings, warnings.catch_warnings():
+    with process_locks.PILLOW, warnings.catch_warnings():
         before = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = max_pixels
         warnings.simplefilter("ignore")

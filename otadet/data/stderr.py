@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import re
-import threading
 from contextlib import suppress
 
+from otadet.data import process_locks
+
 _STDERR = 2
-_one_at_a_time = threading.Lock()
-"""The output belongs to the whole process, so what is caught could not be told apart."""
 
 
 class CaughtStderr:
@@ -28,7 +27,8 @@ class CaughtStderr:
         """What was standard error output before; the read and the write end of a pipe."""
 
     def __enter__(self) -> list[str]:
-        _one_at_a_time.acquire()
+        # What two threads caught could not be told apart.
+        process_locks.STDERR.acquire()
         try:
             saved = os.dup(_STDERR)
         except OSError as error:
@@ -59,7 +59,7 @@ class CaughtStderr:
                 for descriptor in self._descriptors:
                     os.close(descriptor)
         finally:
-            _one_at_a_time.release()
+            process_locks.STDERR.release()
 
 
 def _pass_on(lines: list[str]) -> None:
