@@ -55,15 +55,6 @@ def copy_pixels(source: np.ndarray, target: np.ndarray) -> None:
         cv2.flip(source[::-1, ::-1], -1, dst=target)
 
 
-def unmirrored(image: np.ndarray) -> np.ndarray:
-    """The same pixels, in a new array where `image` is a mirrored view of another, since most libraries need that."""
-    if min(image.strides[:2]) >= 0:
-        return image
-    copied = np.empty(image.shape, np.uint8)
-    copy_pixels(image, copied)
-    return copied
-
-
 def padded(image: np.ndarray, size: tuple[int, int], pad_value: tuple[int, int, int]) -> np.ndarray:
     """(h, w, 3) -> (*size, 3): padded at the right and the bottom with the RGB `pad_value`."""
     canvas = filled(*size, pad_value)

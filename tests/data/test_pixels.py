@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from otadet.data.pixels import filled, padded, paste, resize, unmirrored
+from otadet.data.pixels import fill_padding, filled, padded, paste, resize
 
 SMOOTH = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (161, 243, 3), dtype=np.uint8), (0, 0), 4)
 
@@ -39,7 +39,23 @@ def test_mirrored_views_are_copied_as_numpy_does(rows, columns):
     paste(view, target, 10, -7)
     np.testing.assert_array_equal(target[10:171, :236], view[:, 7:])
     assert not target[171:].any()
-    plain = unmirrored(view)
-    np.testing.assert_array_equal(plain, view)
-    assert plain.flags.c_contiguous
-    assert (plain is view) == view.flags.c_contiguous
+
+
+def test_padding_is_filled_and_nothing_else():
+    canvas = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    for size in ((9, 12), (9, 5), (4, 12), (3, 2)):
+        expected = canvas.copy()
+        expected[size[0] :] = (1, 2, 3)
+        expected[:, size[1] :] = (1, 2, 3)
+        fill_padding(canvas, size, (1, 2, 3))
+        np.testing.assert_array_equal(canvas, expected)
+
+
+@pytest.mark.parametrize("shrink", ["area", "linear", "halves"])
+@pytest.mark.parametrize("size", [(161, 243), (50, 70), (200, 300)])
+def test_pixels_are_resized_into_a_part_of_another_array(size, shrink):
+    canvas = np.full((size[0] + 2, size[1] + 2, 3), 9, np.uint8)
+    resize(SMOOTH, *size, shrink, out=canvas[1:-1, 1:-1])
+    np.testing.assert_array_equal(canvas[1:-1, 1:-1], resize(SMOOTH, *size, shrink))
+    canvas[1:-1, 1:-1] = 9
+    assert (canvas == 9).all()
