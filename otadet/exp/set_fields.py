@@ -37,7 +37,7 @@ def _settings(experiment: object, pairs: Sequence[tuple[str, str]]) -> Settings:
     whole, found = _split(experiment, pairs)
     composed = _changed(experiment, whole)
     paths = [field.path for field in all_fields(experiment, composed)]
-    return whole + [_meant(_resolved(name, paths), text) for name, text in found]
+    return whole + [_meant(path, text) for name, text in found for path in _resolved(name, text, paths)]
 
 
 def _meant(path: str, text: str) -> tuple[tuple[str, ...], str]:
@@ -60,11 +60,13 @@ def _split(experiment: object, pairs: Sequence[tuple[str, str]]) -> tuple[Settin
     return whole, rest
 
 
-def _resolved(name: str, paths: Sequence[str]) -> str:
-    """The path that `name` is, or is the end of."""
+def _resolved(name: str, text: str, paths: Sequence[str]) -> list[str]:
+    """The path that `name` is, or is the end of: one, but for `weights none`, which leaves none anywhere."""
     if name in paths:
-        return name
+        return [name]
     matching = [path for path in paths if path.endswith(f".{name}")]
+    if name == "weights" and text.strip().lower() == "none" and matching:
+        return matching
     if len(matching) > 1:
         raise UserError(f"{name}: several parts have such a field; choose {' or '.join(matching)}")
     if name == "iterations" and matching == ["assigner.iterations"]:
@@ -74,7 +76,7 @@ def _resolved(name: str, paths: Sequence[str]) -> str:
             "such as `length 9000iterations`"
         )
     if matching:
-        return matching[0]
+        return matching
     raise UserError(no_such_field(name, paths))
 
 

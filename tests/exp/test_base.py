@@ -230,6 +230,18 @@ def test_a_name_that_several_parts_have_lists_them() -> None:
         exp.override(["assigner", "hungarian", "loss", "free_anchor", "gamma", "2"])
 
 
+def test_no_weights_are_none_anywhere() -> None:
+    exp = BaseExp()
+    exp.override(["weights", "None", "depth", "18"])
+    assert exp.model.weights is exp.model.backbone.weights is None
+    exp.override(["model", "yolox_nano", "loss", "bce_iou", "weights", "none"])
+    assert exp.model.weights is None
+    with pytest.raises(UserError, match=r"weights: several .* choose model.backbone.weights or model.weights"):
+        BaseExp().override(["weights", "imagenet"])
+    with pytest.raises(UserError, match="weight: the experiment has no such field"):
+        BaseExp().override(["weight", "none"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
