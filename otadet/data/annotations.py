@@ -34,6 +34,13 @@ class BrokenEntry:
         return cls(os.fspath(path), str(error).removeprefix(f"{shown(path)}: "))
 
 
+def note_wrong(path: str | os.PathLike[str], problem: str, broken: list[BrokenEntry] | None) -> None:
+    """Add what is wrong with an entry of a file to `broken`, or raise it as a `UserError` where that is None."""
+    if broken is None:
+        raise UserError(f"{shown(path)}: {problem}") from None
+    broken.append(BrokenEntry(os.fspath(path), problem))
+
+
 @dataclass(frozen=True, eq=False)
 class Annotations:
     """Images and their boxes, in the order of the file.

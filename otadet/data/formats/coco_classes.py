@@ -6,12 +6,10 @@ from collections import Counter
 
 import numpy as np
 
-from otadet.data.annotations import BrokenEntry
+from otadet.data.annotations import BrokenEntry, note_wrong
 from otadet.data.class_list import SourceClasses
 from otadet.data.formats.json_file import brief_value
 from otadet.data.formats.json_section import Section
-from otadet.data.image_file import shown
-from otadet.errors import UserError
 from otadet.names import MAX_CLASS_NAME, clean_name
 
 
@@ -42,10 +40,7 @@ def classes_of(
             continue
         other = first.setdefault(name, place)
         if other != place:
-            problem = _same_name(name, ids[by_id], boxes, other, place)
-            if broken is None:
-                raise UserError(f"{shown(section.path)}: {problem}")
-            broken.append(BrokenEntry(str(section.path), problem))
+            note_wrong(section.path, _same_name(name, ids[by_id], boxes, other, place), broken)
             names[row] = f"{name} (id {ids[row]})"
     return SourceClasses(tuple(ids[by_id].tolist()), tuple(names[row] for row in by_id), boxes, is_heading)
 

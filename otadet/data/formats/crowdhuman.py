@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from otadet.boxes import xywh_to_xyxy
-from otadet.data.annotations import Annotations, BrokenEntry
+from otadet.data.annotations import Annotations, BrokenEntry, note_wrong
 from otadet.data.class_list import SourceClasses
 from otadet.data.formats.crowdhuman_file import Which, lines, read_lines
 from otadet.data.formats.folders import Listings, absolute, is_image, stem
@@ -125,10 +125,7 @@ def _image_names(path: Path, ids: dict[str, int], image_dir: Path, broken: list[
             image = os.path.normpath(os.path.join(inner, name))
             if key in by_id:
                 both = f"{shown(by_id[key])} and {shown(image)}"
-                problem = f"line {ids[key]}: ID {brief_value(key)} is {both}; remove one of them"
-                if broken is None:
-                    raise UserError(f"{shown(path)}: {problem}")
-                broken.append(BrokenEntry(str(path), problem))
+                note_wrong(path, f"line {ids[key]}: ID {brief_value(key)} is {both}; remove one of them", broken)
                 continue
             by_id[key] = image
     return [by_id.get(name, f"{name}.jpg") for name in ids]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from otadet.data.annotations import BrokenEntry
+from otadet.data.annotations import BrokenEntry, note_wrong
 from otadet.data.formats.json_file import brief_value
 from otadet.data.image_file import open_handle, shown
 from otadet.data.image_names import name_problem
@@ -129,9 +129,8 @@ def read_lines(path: Path, which: Which, broken: list[BrokenEntry] | None = None
         try:
             found.add(line, number)
         except ValueError as error:
-            if broken is None:
-                raise UserError(f"{shown(path)}: line {number}: {error.args[0]}") from None
-            broken += [BrokenEntry(str(path), f"line {number}: {problem}") for problem in error.args]
+            for problem in error.args:
+                note_wrong(path, f"line {number}: {problem}", broken)
             found.add_background(line, number)
     return found
 

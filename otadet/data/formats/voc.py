@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from otadet.data.annotations import Annotations, BrokenEntry
+from otadet.data.annotations import Annotations, BrokenEntry, note_wrong
 from otadet.data.class_list import SourceClasses
 from otadet.data.formats.folders import Listings, absolute, name_in
 from otadet.data.formats.json_file import brief_value
@@ -163,10 +163,7 @@ def _check_names(names: list[str], files: Sequence[str], keys: Sequence[str], br
     first: dict[str, int] = {}
     for place, name in enumerate(names):
         if problem := name_problem(name, outside=False):
-            problem = f"filename {brief_value(name)} {problem}"
-            if broken is None:
-                raise UserError(f"{shown(files[place])}: {problem}")
-            broken.append(BrokenEntry(files[place], problem))
+            note_wrong(files[place], f"filename {brief_value(name)} {problem}", broken)
             names[place] = f"{keys[place]}.jpg"
         other = first.setdefault(name, place)
         if other != place and broken is None:

@@ -7,7 +7,7 @@ from array import array
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
-from otadet.data.annotations import BrokenEntry
+from otadet.data.annotations import BrokenEntry, note_wrong
 from otadet.data.formats.json_file import brief_value
 from otadet.data.formats.json_section import MAX_SIDE
 from otadet.data.formats.xml_file import parse_xml
@@ -64,17 +64,15 @@ class VocObjects:
             try:
                 self._add(entry, row)
             except ValueError as error:
-                self._say(path, f"object[{place}]: {error}")
+                note_wrong(path, f"object[{place}]: {error}", self.broken)
         if not entries and root.find(".//bndbox") is not None:
-            self._say(path, "has a bndbox, but no object right in annotation: it must be <annotation><object><bndbox>")
+            note_wrong(
+                path,
+                "has a bndbox, but no object right in annotation: it must be <annotation><object><bndbox>",
+                self.broken,
+            )
         # Written on another machine, perhaps on another system.
         return (root.findtext("filename") or "").strip().replace("\\", "/").rsplit("/", 1)[-1]
-
-    def _say(self, path: str, problem: str) -> None:
-        """Raise `UserError` with a file's problem, or note it."""
-        if self.broken is None:
-            raise UserError(f"{shown(path)}: {problem}")
-        self.broken.append(BrokenEntry(path, problem))
 
     def _add(self, entry: Element, row: int) -> None:
         boxes = entry.findall("bndbox")

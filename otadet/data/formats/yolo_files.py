@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from otadet.data.annotations import BrokenEntry
+from otadet.data.annotations import BrokenEntry, note_wrong
 from otadet.data.formats.folders import Listings, absolute, is_image, is_within, name_in, places, stem
 from otadet.data.formats.json_file import brief_value
 from otadet.data.formats.text_file import read_text
@@ -135,10 +135,7 @@ def _listed(
         try:
             image = _image_of(line, bases, folder, listings, outside)
         except ValueError as error:
-            problem = f"line {number}: {brief_value(line)} {error}"
-            if broken is None:
-                raise UserError(f"{shown(path)}: {problem}") from None
-            broken.append(BrokenEntry(path, problem))
+            note_wrong(path, f"line {number}: {brief_value(line)} {error}", broken)
             continue
         if os.path.basename(image) == name and listings.has_file(image):
             known[place] = os.path.dirname(image)

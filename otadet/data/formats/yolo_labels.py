@@ -15,10 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from otadet.data.annotations import BrokenEntry
+from otadet.data.annotations import BrokenEntry, note_wrong
 from otadet.data.formats.json_file import brief_value
 from otadet.data.formats.text_file import read_many, unmarked
-from otadet.data.image_file import shown
 from otadet.errors import UserError
 
 _FILES_AT_ONCE = 2000
@@ -193,10 +192,7 @@ def _line_by_line(
             try:
                 index, values = _line(words, limit, classes_from)
             except ValueError as error:
-                problem = f"line {number}: {error}"
-                if broken is None:
-                    raise UserError(f"{shown(path)}: {problem}") from None
-                broken.append(BrokenEntry(path, problem))
+                note_wrong(path, f"line {number}: {error}", broken)
                 continue
             polygon = len(values) > 4
             points = np.array(values).reshape(-1, 2)
